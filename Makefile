@@ -1,0 +1,59 @@
+# `make demo` and `make test` need nothing but Python 3.10 to 3.12 and make.
+PYTHON ?= python3
+# cpu, or tensorflow for the wheels with CUDA kernels
+TENSORFLOW ?= cpu
+CAMPAIGN ?= examples/campaigns/digits.toml
+
+VENV := .venv
+VENV_TFIO := .venv-tfio
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-tfio demo test test-tfio lint clean check-python
+
+help: ## Show what there is to make
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1#/p' $(MAKEFILE_LIST) | while IFS='#' read -r name text; do printf '%-20s%s\n' "$$name" "$$text"; done
+
+check-python:
+	@command -v $(PYTHON) >/dev/null || { echo "There is no '$(PYTHON)' here: install Python 3.10, 3.11 or 3.12, or say make PYTHON=/path/to/python3"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' || { echo "Python 3.10, 3.11 or 3.12 is needed, $(PYTHON) is $$($(PYTHON) -V 2>&1): say make PYTHON=python3.11"; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) has no venv module: install your system's python3-venv package"; exit 2; }
+
+# $(call environment,folder,constraints,extras)
+define environment
+	@echo "Setting up $(1) ($(2)); once, this downloads about 500 MB ..."
+	@$(PYTHON) -m venv $(1)
+	@$(1)/bin/python -m pip install --quiet --constraint $(2) --editable '.[$(3)]'
+	@touch $(1)/.complete
+endef
+
+setup: $(VENV)/.complete ## Make .venv with the newest TensorFlow tried (TENSORFLOW=tensorflow for GPUs)
+$(VENV)/.complete: pyproject.toml constraints/latest.txt | check-python
+	$(call environment,$(VENV),constraints/latest.txt,$(TENSORFLOW)$(comma)embedded$(comma)examples$(comma)test)
+
+setup-tfio: $(VENV_TFIO)/.complete ## Make .venv-tfio: TensorFlow 2.16 with tensorflow-io
+$(VENV_TFIO)/.complete: pyproject.toml constraints/tfio.txt | check-python
+	$(call environment,$(VENV_TFIO),constraints/tfio.txt,$(TENSORFLOW)$(comma)tfio$(comma)embedded$(comma)examples$(comma)test)
+
+demo: setup ## Run the main job on an embedded, real Kafka: one upload a variant, many trials, one report
+	@$(VENV)/bin/deeptool-hpc launch --fresh $(CAMPAIGN)
+
+test: setup ## Run all tests on the newest TensorFlow, with coverage
+	@rm -f .coverage .coverage.*
+	@$(VENV)/bin/coverage run -m pytest $(ARGS)
+	@$(VENV)/bin/coverage combine --quiet
+	@$(VENV)/bin/coverage report
+
+test-tfio: setup-tfio ## Run the tests of the tensorflow-io reader and of the core on TensorFlow 2.16
+	@$(VENV_TFIO)/bin/python -m pytest tests/unit tests/integration/test_tfio.py $(ARGS)
+
+lint: setup ## Check style and types
+	@$(VENV)/bin/ruff check
+	@$(VENV)/bin/ruff format --check
+	@$(VENV)/bin/mypy
+
+clean: ## Remove the environments and what tests leave
+	rm -rf $(VENV) $(VENV_TFIO) build .coverage .coverage.* .hypothesis .pytest_cache .mypy_cache .ruff_cache
+
+comma := ,

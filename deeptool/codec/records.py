@@ -1,0 +1,267 @@
+"""Which samples go into which Kafka record, what a record's headers say, and the digests of it."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import crc32c
+import numpy as np
+
+from deeptool.codec.values import (
+    Array,
+    Leaves,
+    Ragged,
+    Value,
+    concat_rows,
+    rows,
+    slice_rows,
+    uniform_shape,
+)
+from deeptool.errors import WorkError
+from deeptool.spec import Spec
+
+FORMAT_VERSION = 1
+TARGET_BYTES = 1 << 20
+# Kafka's own framing (record batch, headers, key length) and the site's largest message: 64 MiB.
+MAX_BYTES = (64 << 20) - (64 << 10)
+
+# About what a record's schema and buffer headers take, per leaf.
+_FRAMING = 256
+
+
+class Codec(Protocol):
+    """What turns batches into records and back."""
+
+    name: str
+    spec: Spec
+    # 1, or None: as many as fit.
+    samples_per_record: int | None
+
+    def to_record(self, leaves: Leaves) -> tuple[bytes | None, bytes]: ...
+
+    def decode(self, value: bytes, key: bytes | None = None) -> Leaves: ...
+
+
+@dataclass(frozen=True)
+class RecordHeader:
+    """What the headers of a record say.
+
+    Attributes
+    ----------
+    upload : str
+        The id of the upload that wrote it.
+    epoch, first, count : int
+        Samples first, ..., first + count - 1 of that stored epoch.
+    crc : int
+        CRC-32C of the value (of key and value, one after the other, where there is a key).
+    """
+
+    upload: str
+    epoch: int
+    first: int
+    count: int
+    crc: int
+
+    def to_kafka(self) -> list[tuple[str, bytes]]:
+        texts = {"v": FORMAT_VERSION, "upload": self.upload, "epoch": self.epoch}
+        texts |= {"first": self.first, "count": self.count, "crc": self.crc}
+        return [(name, str(text).encode()) for name, text in texts.items()]
+
+
+def parse_headers(headers: Sequence[tuple[str, bytes | None]] | None) -> RecordHeader | None:
+    """Read a record's headers; None for a record that deeptool did not write.
+
+    Raises
+    ------
+    WorkError
+        A later format version wrote the record.
+    """
+    texts = {name: text for name, text in headers or () if text is not None}
+    try:
+        version = int(texts["v"])
+        header = RecordHeader(
+            texts["upload"].decode(),
+            *(int(texts[name]) for name in ("epoch", "first", "count", "crc")),
+        )
+    except (KeyError, ValueError):
+        return None
+    if version != FORMAT_VERSION:
+        raise WorkError(
+            "a stored record is of another format version",
+            seen=version,
+            valid=str(FORMAT_VERSION),
+            next_step="update deeptool, or upload the dataset again",
+        )
+    return header
+
+
+@dataclass(frozen=True)
+class Record:
+    """One Kafka record, ready to be sent.
+
+    Attributes
+    ----------
+    key : bytes or None
+    value : bytes
+    headers : list of (str, bytes)
+    first, count : int
+        The samples it holds, counted within the epoch.
+    crc : int
+        See `RecordHeader`.
+    """
+
+    key: bytes | None
+    value: bytes
+    headers: list[tuple[str, bytes]]
+    first: int
+    count: int
+    crc: int
+
+
+def checksum(value: bytes, key: bytes | None = None) -> int:
+    """CRC-32C of key and value, one after the other."""
+    crc: int = crc32c.crc32c(value, crc32c.crc32c(key) if key else 0)
+    return crc
+
+
+class Digest:
+    """SHA-256 over (first sample index, sample count, CRC-32C) of the records of one partition."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+
+    def update(self, first: int, count: int, crc: int) -> None:
+        """Take in the next record, in the order of offsets."""
+        self._hash.update(struct.pack("<QQI", first, count, crc))
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
+
+
+def pack(
+    codec: Codec,
+    batches: Iterable[Leaves],
+    *,
+    upload: str,
+    epoch: int = 0,
+    target_bytes: int = TARGET_BYTES,
+    max_bytes: int = MAX_BYTES,
+) -> Iterator[Record]:
+    """Cut batches into records of at most about `target_bytes`, in the order of samples.
+
+    Larger batches are split, smaller ones are joined; a sample that is larger alone makes a larger
+    record. Where the inner shape of a dense leaf with open dimensions changes, a record ends.
+
+    Parameters
+    ----------
+    codec : Codec
+    batches : iterable of Leaves
+        All samples of one epoch; they are looked at one batch at a time.
+    upload : str
+        For the headers, as is `epoch`.
+    target_bytes, max_bytes : int
+        Of a record's key and value, before compression.
+
+    Raises
+    ------
+    WorkError
+        One sample alone is larger than `max_bytes`.
+    """
+    target_bytes = min(target_bytes, max_bytes) - _FRAMING * (1 + len(codec.spec.leaves))
+    waiting: list[Leaves] = []
+    waiting_bytes = first = 0
+
+    def flush() -> Iterator[Record]:
+        nonlocal waiting_bytes, first
+        if waiting:
+            leaves = concat_rows(waiting)
+            yield _record(codec, leaves, upload, epoch, first, max_bytes)
+            first += rows(leaves)
+        waiting.clear()
+        waiting_bytes = 0
+
+    for batch in batches:
+        if waiting and _open_shapes(codec.spec, batch) != _open_shapes(codec.spec, waiting[0]):
+            yield from flush()
+        ends = np.cumsum(_row_bytes(batch))
+        start = 0
+        while start < len(ends):
+            before = int(ends[start - 1]) if start else 0
+            room = before + target_bytes - waiting_bytes
+            stop = int(np.searchsorted(ends, room, side="right"))
+            if stop <= start and waiting:
+                yield from flush()
+                continue
+            stop = max(stop, start + 1)
+            if codec.samples_per_record is not None:
+                stop = min(stop, start + codec.samples_per_record)
+            _check_size(int(ends[stop - 1]) - before, max_bytes, first)
+            waiting.append(slice_rows(batch, start, stop))
+            waiting_bytes += int(ends[stop - 1]) - before
+            if codec.samples_per_record is not None or stop < len(ends):
+                yield from flush()
+            start = stop
+    yield from flush()
+
+
+def _record(
+    codec: Codec, leaves: Leaves, upload: str, epoch: int, first: int, max_bytes: int
+) -> Record:
+    key, value = codec.to_record(leaves)
+    count = rows(leaves)
+    _check_size(len(value) + len(key or b""), max_bytes, first)
+    header = RecordHeader(upload, epoch, first, count, checksum(value, key))
+    return Record(key, value, header.to_kafka(), first, count, header.crc)
+
+
+def _check_size(size: int, max_bytes: int, first: int) -> None:
+    if size > max_bytes:
+        raise WorkError(
+            f"sample {first} is too large for one record",
+            seen=f"{size:,} bytes",
+            valid=f"at most {max_bytes:,} bytes",
+            next_step="make samples smaller in get_input_pipeline: crop or downscale them, split "
+            "them into several samples, or use a smaller dtype (uint8, bfloat16)",
+        )
+
+
+def _open_shapes(spec: Spec, leaves: Leaves) -> list[tuple[int, ...]]:
+    """The inner shapes that the spec leaves open: uniform within a record."""
+    return [
+        uniform_shape(value)
+        for value, leaf in zip(leaves, spec.leaves, strict=True)
+        if None in leaf.inner
+    ]
+
+
+def _row_bytes(leaves: Leaves) -> Array:
+    """About how many bytes each sample of a batch takes."""
+    total: Array = np.ones(rows(leaves), dtype=np.int64)
+    for value in leaves:
+        total = total + _leaf_bytes(value)
+    return total
+
+
+def _leaf_bytes(value: Value) -> Array:
+    if not isinstance(value, Ragged):
+        return _flat_bytes(value)
+    # Bytes up to each flat row, then looked up at the ends of the rows around them.
+    ends = np.concatenate([[0], np.cumsum(_flat_bytes(value.flat_values))])
+    for splits in reversed(value.row_splits):
+        ends = ends[splits] + 4 * np.arange(len(splits))
+    widths: Array = np.diff(ends)
+    return widths
+
+
+def _flat_bytes(flat: Array) -> Array:
+    count = len(flat)
+    if flat.dtype != object:
+        size = flat.itemsize * int(np.prod(flat.shape[1:], dtype=np.int64))
+        return np.full(count, size, dtype=np.int64)
+    lengths = np.fromiter(map(len, flat.reshape(-1)), dtype=np.int64, count=flat.size)
+    width: Array = lengths.reshape(count, flat.size // count if count else 0).sum(axis=1)
+    return width + 4 * (flat.size // count if count else 0)

@@ -1,0 +1,80 @@
+"""Names: dataset, split and procID -> topic name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Literal
+
+from deeptool.errors import UserError
+
+Split = Literal["train", "val"]
+SPLITS: tuple[Split, ...] = ("train", "val")
+CATALOG_TOPIC = "deeptool.catalog"
+LONGEST_TOPIC = 249
+
+
+def topic_name(session: str, proc_id: int, split: str) -> str:
+    """Name the topic of one shard or variant: ``<session>.<procID>.<split>``.
+
+    Raises
+    ------
+    UserError
+        The split is not ``train`` or ``val``, the session has no name, or Kafka forbids it.
+    """
+    if split not in SPLITS:
+        raise UserError("unknown split", seen=split, valid="train or val")
+    if not session:
+        raise UserError(
+            "session_name is empty",
+            valid="letters, digits, '.', '_' and '-'",
+            next_step="change session_name in the settings file, or give another name",
+        )
+    if proc_id < 0:
+        raise UserError("a procID is not negative", seen=proc_id, valid="0, 1, 2, ...")
+    return check_topic(f"{session}.{proc_id}.{split}")
+
+
+def check_topic(topic: str) -> str:
+    """Return `topic` as it is, or say which of its characters Kafka forbids.
+
+    Raises
+    ------
+    UserError
+        The name holds other characters than letters, digits, ``.``, ``_`` and ``-``, or is longer
+        than 249 of them, or is the catalog's own.
+    """
+    forbidden = sorted(set(re.findall(r"[^a-zA-Z0-9._-]", topic)))
+    if forbidden or not topic.strip("."):
+        shown = ", ".join(repr(character) for character in forbidden)
+        raise UserError(
+            f"Kafka forbids this topic name{f': it holds {shown}' if shown else ''}",
+            seen=topic,
+            valid="letters, digits, '.', '_' and '-'",
+            next_step="change session_name in the settings file, or give another name",
+        )
+    if len(topic) > LONGEST_TOPIC:
+        raise UserError(
+            f"Kafka forbids topic names longer than {LONGEST_TOPIC} characters",
+            seen=f"{topic} ({len(topic)} characters)",
+        )
+    if topic == CATALOG_TOPIC:
+        raise UserError("this topic is the catalog's own", seen=topic)
+    return topic
+
+
+def check_collision(topic: str, existing: Iterable[str]) -> None:
+    """Refuse a name that Kafka takes for an existing one (``.`` and ``_`` are the same to it).
+
+    Raises
+    ------
+    UserError
+        An existing topic differs from `topic` only in ``.`` and ``_``.
+    """
+    for other in existing:
+        if other != topic and other.replace(".", "_") == topic.replace(".", "_"):
+            raise UserError(
+                "Kafka takes this topic for an existing one: '.' and '_' are the same to it",
+                seen=f"{topic} beside {other}",
+                next_step="change session_name in the settings file",
+            )

@@ -1,0 +1,257 @@
+"""One experiment: what its settings file defines, ready to be used."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from deeptool.errors import UserError
+from deeptool.naming import SPLITS
+from deeptool.settings import fingerprint, usercode
+from deeptool.settings.contract import (
+    FUNCTIONS,
+    PIPELINE_PARAMETERS,
+    VARIABLES,
+    Contract,
+    in_file,
+)
+from deeptool.settings.hparams import RecordingDict, plain
+
+# The names that the samples of an upload come from: the pipeline, what it is given, where it ends.
+DATA_NAMES = (
+    "get_input_pipeline",
+    "raw_data_dir_train",
+    "raw_data_dir_val",
+    "nb_train_samples",
+    "nb_val_samples",
+)
+
+
+class Settings(Contract):
+    """A settings file after it ran, its names held against the contract.
+
+    The attributes of `Contract` hold the file's values in their canonical types, with defaults
+    filled in. Made by `load_settings`; two of them share nothing.
+
+    Attributes
+    ----------
+    path : Path
+        The file, absolute.
+    module : ModuleType
+        The names of the file, as the user's own code sees them: what ``model(usersettings)``
+        gets. Optional variables that the file lacks are there with their defaults.
+    sha256 : str
+        Of the file's bytes.
+    hparams : dict
+        All hyperparameters, overrides applied, as JSON has them: a copy, for whoever keeps, shows
+        or compares them. User code reads ``module.hparams``.
+    """
+
+    def __init__(
+        self,
+        source: usercode.Source,
+        module: ModuleType,
+        values: Mapping[str, Any],
+        behind: Callable[[tuple[str, ...]], frozenset[str]],
+    ) -> None:
+        self._recording: RecordingDict = values["hparams"]
+        self._behind = behind
+        super().__init__(**{**values, "hparams": plain(self._recording)})
+        self.path, self.module = source.path, module
+        self.sha256 = fingerprint.sha256(source.data)
+        for name in FUNCTIONS:
+            function = getattr(self, name)
+            if function is not None and name != "get_input_pipeline":
+                setattr(self, name, self._guarded(function))
+        self.addon_callbacks = _as_list(self.addon_callbacks)
+        for name in VARIABLES:
+            if not hasattr(module, in_file(name)):
+                setattr(module, in_file(name), copy.copy(getattr(self, name)))
+        self._recording.recording = False
+        self._recording.take()
+
+    @property
+    def proc_id(self) -> int:
+        """hparams' procID, 0 where it has none."""
+        return int(self.hparams.get("procID", 0))
+
+    @property
+    def num_procs(self) -> int:
+        """hparams' num_procs, 1 where it has none."""
+        return int(self.hparams.get("num_procs", 1))
+
+    @property
+    def model_path(self) -> Path:
+        """Where `model_file` is: relative to the working directory, else to the settings file.
+
+        Raises
+        ------
+        UserError
+            It is in neither place.
+        """
+        candidates = [Path.cwd() / self.model_file, self.path.parent / self.model_file]
+        for candidate in candidates:
+            if candidate.is_file():
+                return candidate.resolve()
+        raise UserError(
+            f"the model_file of {usercode.shown(self.path)} is not there",
+            seen=self.model_file,
+            valid=" or ".join(dict.fromkeys(str(candidate) for candidate in candidates)),
+        )
+
+    def build_model(self) -> Any:
+        """Run the model file and call its ``model(usersettings)``.
+
+        Returns
+        -------
+        keras.Model
+            As the file made it, not compiled.
+
+        Raises
+        ------
+        UserError
+            The file is missing, raises, has no such function, or that returns something else.
+        """
+        import keras
+
+        source = usercode.read_source(self.model_path, "model file")
+        code = usercode.compiled(source.tree, source.path, "model file")
+        module = usercode.new_module(source, "usermodel")
+        imports = usercode.Imports(source.path.parent)
+        with self._recording.quiet():
+            usercode.run(module, code, source.path, imports)
+            where = usercode.shown(source.path)
+            if not callable(getattr(module, "model", None)):
+                raise UserError(f"{where} defines no function model(usersettings)")
+            with usercode.blamed_on(source.path):
+                model = module.model(self.module)
+        if not isinstance(model, keras.Model):
+            raise UserError(
+                f"model() of {where} does not return a Keras model",
+                seen=type(model).__name__,
+                valid="keras.Model",
+            )
+        return model
+
+    def pipeline(self, split: str) -> Any:
+        """Build one pass of the experiment's own input pipeline.
+
+        Lookups of hparams are recorded from here on: `data_hparams` tells them.
+
+        Parameters
+        ----------
+        split : str
+            "train" or "val": says the raw data folder and isTraining.
+
+        Returns
+        -------
+        tf.data.Dataset
+            Of batches, what get_input_pipeline returns for batch_size and nbEpoch=1.
+
+        Raises
+        ------
+        UserError
+            It raises, or returns no Dataset.
+        """
+        import tensorflow as tf
+
+        values = (self._folder(split), split == "train", self.batch_size, 1)
+        self._recording.recording = True
+        with usercode.blamed_on(self.path):
+            dataset = _call(self.get_input_pipeline, PIPELINE_PARAMETERS, values)
+        return _checked(dataset, tf.data.Dataset, "get_input_pipeline")
+
+    def online(self, dataset: Any, is_training: bool) -> Any:
+        """Apply the experiment's get_online_pipeline; `dataset` itself where it has none.
+
+        Parameters
+        ----------
+        dataset : tf.data.Dataset
+            Of batches, from the store or from `pipeline`.
+        is_training : bool
+            False for validation.
+
+        Raises
+        ------
+        UserError
+            It raises, or returns no Dataset.
+        """
+        import tensorflow as tf
+
+        if self.get_online_pipeline is None:
+            return dataset
+        result = self.get_online_pipeline(dataset, is_training)
+        return _checked(result, tf.data.Dataset, "get_online_pipeline")
+
+    def data_hparams(self) -> dict[str, Any]:
+        """The hyperparameters that the samples depend on, with their values.
+
+        Those that the file names (``data_hparams = [...]``); else those looked up since the first
+        `pipeline`, and those behind the names that it refers to.
+        """
+        if self.declared_data_hparams is not None:
+            keys = set(self.declared_data_hparams)
+        else:
+            keys = {*self._recording.looked_up, *self._behind(DATA_NAMES)}
+        return {key: value for key, value in self.hparams.items() if key in keys}
+
+    def raw_data(self, split: str) -> dict[str, Any] | None:
+        """The listing of a split's raw data folder; see `fingerprint.raw_data`."""
+        return fingerprint.raw_data(self._folder(split))
+
+    def summary(self) -> dict[str, Any]:
+        """All variables of the contract as JSON has them, with the file's path and hash."""
+        variables = {name: plain(getattr(self, name)) for name in VARIABLES}
+        return {"settings": str(self.path), "settings_sha256": self.sha256, **variables}
+
+    def _folder(self, split: str) -> str:
+        if split not in SPLITS:
+            raise UserError("unknown split", seen=split, valid="train or val")
+        return self.raw_data_dir_train if split == "train" else self.raw_data_dir_val
+
+    def _guarded(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """`function`, whose lookups of hparams say nothing about the data, and whose errors say
+        where they are."""
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with self._recording.quiet(), usercode.blamed_on(self.path):
+                return function(*args, **kwargs)
+
+        return call
+
+
+def _as_list(addon_callbacks: Callable[..., Any]) -> Callable[..., list[Any]]:
+    """addon_callbacks, whose empty dict or None means none."""
+
+    @functools.wraps(addon_callbacks)
+    def call(*args: Any, **kwargs: Any) -> list[Any]:
+        callbacks = addon_callbacks(*args, **kwargs)
+        if callbacks and not isinstance(callbacks, (list, tuple)):
+            raise UserError(
+                "addon_callbacks returns something else than a list",
+                seen=type(callbacks).__name__,
+                valid="a list of Keras callbacks",
+            )
+        return list(callbacks or ())
+
+    return call
+
+
+def _call(function: Callable[..., Any], names: tuple[str, ...], values: tuple[Any, ...]) -> Any:
+    """Call by name where the function has these names, else by position."""
+    parameters = inspect.signature(function).parameters
+    if all(name in parameters for name in names):
+        return function(**dict(zip(names, values, strict=True)))
+    return function(*values)
+
+
+def _checked(result: Any, kind: type, function: str) -> Any:
+    if not isinstance(result, kind):
+        raise UserError(f"{function} does not return a tf.data.Dataset", seen=type(result).__name__)
+    return result

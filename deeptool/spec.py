@@ -1,0 +1,301 @@
+"""A dataset's element_spec as a plain value: what the catalog keeps and the codecs follow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from deeptool.errors import UserError, WorkError
+
+# TensorFlow's names of all dtypes that can be stored: those that tf.data can batch (it cannot
+# batch float8 and the 4-bit integers).
+DTYPES = (
+    *("bool", "string", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("float16", "float32", "float64", "bfloat16", "complex64", "complex128"),
+)
+
+# The parts of an element, as Keras takes them: data, label, sample weight.
+PARTS = ("x", "y", "w")
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One tensor of an element: a batch whose axis 0 counts samples.
+
+    Attributes
+    ----------
+    dtype : str
+        TensorFlow's name of the dtype ("float32", "bfloat16", "string", "bool", ...).
+    shape : tuple of (int or None)
+        The whole shape, axis 0 included (None where unknown). For a ragged leaf, the shape of its
+        RaggedTensorSpec.
+    ragged_rank : int
+        0 for a dense tensor.
+    row_splits_dtype : str
+        "int64" or "int32"; means something for ragged leaves only.
+    """
+
+    dtype: str
+    shape: tuple[int | None, ...]
+    ragged_rank: int = 0
+    row_splits_dtype: str = "int64"
+
+    @property
+    def fixed(self) -> bool:
+        """Whether every sample has the same, known shape."""
+        return self.ragged_rank == 0 and None not in self.inner
+
+    @property
+    def inner(self) -> tuple[int | None, ...]:
+        """The uniform dimensions: of a sample, or of one row of a ragged leaf's flat values."""
+        return self.shape[self.ragged_rank + 1 :]
+
+    def fits(self, inner: Sequence[int]) -> bool:
+        """Whether `inner` is what these uniform dimensions can be."""
+        return len(inner) == len(self.inner) and all(
+            size in (None, seen) for size, seen in zip(self.inner, inner, strict=True)
+        )
+
+    def __str__(self) -> str:
+        shape = ", ".join("?" if size is None else str(size) for size in self.shape)
+        return f"{'ragged ' if self.ragged_rank else ''}{self.dtype}[{shape}]"
+
+
+# A leaf, a tuple of structures, or a mapping from a name to a structure.
+Structure = Leaf | tuple["Structure", ...] | Mapping[str, "Structure"]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """The structure of a dataset's elements, batched.
+
+    Attributes
+    ----------
+    structure : Leaf, tuple or mapping
+        As tf.data nests it; mappings are flattened in the order of their sorted keys, as tf.nest
+        does.
+    batched : bool
+        False when the producer's dataset yielded single samples; the leaves here have an axis 0
+        all the same.
+    """
+
+    structure: Structure
+    batched: bool = True
+
+    @property
+    def leaves(self) -> tuple[Leaf, ...]:
+        return tuple(leaf for _, leaf in _walk(self.structure, ()))
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """One name a leaf, unique: "0/image" is element[0]["image"]; "" is the element itself.
+
+        A ``/`` in a key is written ``~1`` and a ``~`` is written ``~0`` (as JSON pointers do).
+        """
+        return tuple(
+            "/".join(str(key).replace("~", "~0").replace("/", "~1") for key in keys)
+            for keys, _ in _walk(self.structure, ())
+        )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """As `paths`, with the letters of (x, y, w) for the parts of an element: "x/image", "y"."""
+        if not isinstance(self.structure, tuple):
+            return tuple(f"x/{path}" if path else "x" for path in self.paths)
+        if len(self.structure) > len(PARTS):
+            return self.paths
+        split = [path.partition("/") for path in self.paths]
+        return tuple(f"{PARTS[int(part)]}{slash}{rest}" for part, slash, rest in split)
+
+    def flatten(self, element: Any) -> list[Any]:
+        """The components of one element, one a leaf, in the order of `leaves`.
+
+        Raises
+        ------
+        WorkError
+            The element is nested in another way than this spec.
+        """
+        return list(_flatten(self.structure, element, ""))
+
+    def nest(self, components: Sequence[Any]) -> Any:
+        """The inverse of `flatten`: tuples and dicts around one component a leaf."""
+        remaining = iter(components)
+        return _nest(self.structure, remaining)
+
+    def with_rows(self, rows: int | None) -> Spec:
+        """The same spec with `rows` as the size of every leaf's axis 0."""
+        leaves = [replace(leaf, shape=(rows, *leaf.shape[1:])) for leaf in self.leaves]
+        return Spec(self.nest(leaves), self.batched)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"batched": self.batched, "structure": _structure_to_json(self.structure)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Spec:
+        return cls(_structure_from_json(value["structure"]), bool(value["batched"]))
+
+    @classmethod
+    def from_tf(cls, element_spec: Any, batched: bool = True) -> Spec:
+        """Read a ``tf.data.Dataset.element_spec``.
+
+        With ``batched=False`` an axis 0 of unknown size is put before every leaf's shape.
+
+        Raises
+        ------
+        UserError
+            A component that cannot be stored (sparse tensors, nested datasets, unknown rank, a
+            dtype that no batch has, or a leaf without an axis 0 in a batched dataset), named by
+            its place; or there is no component at all.
+        """
+        spec = cls(_structure_from_tf(element_spec, batched, ""), batched)
+        if not spec.leaves:
+            raise UserError("the dataset's elements hold no tensor", seen=repr(element_spec))
+        return spec
+
+    def to_tf(self) -> Any:
+        """The tf.data element_spec, batched, with the same nesting."""
+        return _structure_to_tf(self.structure)
+
+    def __str__(self) -> str:
+        return _describe(self.structure)
+
+
+def _items(structure: Mapping[str, Structure] | tuple[Structure, ...]) -> list[tuple[Any, Any]]:
+    """Keys and inner structures in the order of tf.nest: dicts by their sorted keys."""
+    if isinstance(structure, Mapping):
+        return sorted(structure.items())
+    return list(enumerate(structure))
+
+
+def _walk(structure: Structure, keys: tuple[str | int, ...]) -> Iterator[tuple[Any, Leaf]]:
+    if isinstance(structure, Leaf):
+        yield keys, structure
+        return
+    for key, inner in _items(structure):
+        yield from _walk(inner, (*keys, key))
+
+
+def _flatten(structure: Structure, element: Any, path: str) -> Iterator[Any]:
+    if isinstance(structure, Leaf):
+        yield element
+        return
+    if isinstance(structure, Mapping):
+        same = isinstance(element, Mapping) and set(element) == set(structure)
+    else:
+        same = isinstance(element, (tuple, list)) and len(element) == len(structure)
+    if not same:
+        raise WorkError(
+            "an element is nested in another way than the dataset's element_spec says",
+            seen=f"{type(element).__name__} at '{path}'",
+            valid=_describe(structure),
+        )
+    for key, inner in _items(structure):
+        yield from _flatten(inner, element[key], f"{path}/{key}" if path else str(key))
+
+
+def _nest(structure: Structure, components: Iterator[Any]) -> Any:
+    if isinstance(structure, Leaf):
+        return next(components)
+    inner = {key: _nest(value, components) for key, value in _items(structure)}
+    if isinstance(structure, Mapping):
+        return {key: inner[key] for key in structure}
+    return tuple(inner.values())
+
+
+def _describe(structure: Structure) -> str:
+    if isinstance(structure, Leaf):
+        return str(structure)
+    if isinstance(structure, Mapping):
+        return "{" + ", ".join(f"{k}: {_describe(v)}" for k, v in sorted(structure.items())) + "}"
+    return "(" + ", ".join(_describe(inner) for inner in structure) + ")"
+
+
+def _structure_to_json(structure: Structure) -> Any:
+    if isinstance(structure, Leaf):
+        return {
+            "dtype": structure.dtype,
+            "shape": list(structure.shape),
+            "ragged_rank": structure.ragged_rank,
+            "row_splits_dtype": structure.row_splits_dtype,
+        }
+    if isinstance(structure, Mapping):
+        return {"dict": {key: _structure_to_json(inner) for key, inner in structure.items()}}
+    return [_structure_to_json(inner) for inner in structure]
+
+
+def _structure_from_json(value: Any) -> Structure:
+    if isinstance(value, list):
+        return tuple(_structure_from_json(inner) for inner in value)
+    if "dict" in value:
+        return {key: _structure_from_json(inner) for key, inner in value["dict"].items()}
+    return Leaf(
+        value["dtype"], tuple(value["shape"]), value["ragged_rank"], value["row_splits_dtype"]
+    )
+
+
+def _structure_from_tf(spec: Any, batched: bool, path: str) -> Structure:
+    import tensorflow as tf
+
+    if isinstance(spec, Mapping):
+        for key in spec:
+            if not isinstance(key, str):
+                raise UserError("only string keys can be stored", seen=f"{key!r} at '{path}'")
+        return {
+            key: _structure_from_tf(inner, batched, f"{path}/{key}" if path else key)
+            for key, inner in spec.items()
+        }
+    if isinstance(spec, (tuple, list)):
+        return tuple(
+            _structure_from_tf(inner, batched, f"{path}/{i}" if path else str(i))
+            for i, inner in enumerate(spec)
+        )
+    place = f"'{path}'" if path else "the element"
+    if not isinstance(spec, (tf.TensorSpec, tf.RaggedTensorSpec)):
+        raise UserError(
+            f"a component of the dataset cannot be stored: {place}",
+            seen=str(spec),
+            valid="dense and ragged tensors in tuples and dicts",
+            next_step="convert it in get_input_pipeline, e.g. with tf.sparse.to_dense",
+        )
+    if spec.shape.rank is None:
+        raise UserError(
+            f"the rank of {place} is unknown",
+            seen=str(spec),
+            next_step="call set_shape or tf.ensure_shape in get_input_pipeline",
+        )
+    if spec.dtype.name not in DTYPES:
+        raise UserError(
+            f"{place} has a dtype that cannot be stored",
+            seen=spec.dtype.name,
+            valid=", ".join(DTYPES),
+        )
+    shape = tuple(spec.shape.as_list())
+    if not batched:
+        shape = (None, *shape)
+    if not shape:
+        raise UserError(
+            f"{place} has no axis that counts samples",
+            seen=str(spec),
+            valid="batches",
+            next_step="call .batch(batch_size) in get_input_pipeline, or upload with batched=False",
+        )
+    if isinstance(spec, tf.RaggedTensorSpec) and spec.ragged_rank > 0:
+        rank = spec.ragged_rank if batched else spec.ragged_rank + 1
+        return Leaf(spec.dtype.name, shape, rank, spec.row_splits_dtype.name)
+    return Leaf(spec.dtype.name, shape)
+
+
+def _structure_to_tf(structure: Structure) -> Any:
+    import tensorflow as tf
+
+    if isinstance(structure, Mapping):
+        return {key: _structure_to_tf(inner) for key, inner in structure.items()}
+    if not isinstance(structure, Leaf):
+        return tuple(_structure_to_tf(inner) for inner in structure)
+    dtype = tf.dtypes.as_dtype(structure.dtype)
+    if structure.ragged_rank:
+        return tf.RaggedTensorSpec(
+            structure.shape, dtype, structure.ragged_rank, tf.as_dtype(structure.row_splits_dtype)
+        )
+    return tf.TensorSpec(structure.shape, dtype)
