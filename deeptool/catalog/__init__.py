@@ -1,0 +1,1 @@
+"""The log of what is stored (events), the pure fold that reads it, and the topic that keeps it."""

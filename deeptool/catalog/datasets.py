@@ -1,0 +1,327 @@
+"""Which uploads make up a dataset to read: one variant, or all shards of one run."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from deeptool.catalog.fold import Catalog, TopicState, Upload
+from deeptool.catalog.log import CatalogLog
+from deeptool.catalog.stored import PLACE_HPARAMS, Entry, data_hparams
+from deeptool.catalog.stored import NotComplete as NotComplete
+from deeptool.catalog.stored import NotStored as NotStored
+from deeptool.catalog.stored import Shard as Shard
+from deeptool.catalog.stored import Stored as Stored
+from deeptool.errors import UserError
+from deeptool.naming import SPLITS, topic_name
+
+_INSPECT = "deeptool inspect lists what is stored"
+
+
+def find(
+    catalog: Catalog,
+    session: str,
+    split: str,
+    proc_ids: int | Sequence[int] | None = None,
+    follow: bool = False,
+) -> Stored:
+    """The uploads to read for a dataset.
+
+    Parameters
+    ----------
+    catalog : mapping
+        From `CatalogLog.read`.
+    session, split : str
+        The dataset's name; "train" or "val".
+    proc_ids : int, sequence of int or None
+        None takes all shards of one run, or the only variant. Several procIDs that are not shards
+        are read as one dataset if they differ in nothing but their procID.
+    follow : bool
+        Take an upload that is under way, where there is one.
+
+    Raises
+    ------
+    NotStored
+        There is no such dataset.
+    NotComplete
+        A part of it is not complete: under way, or not begun.
+    UserError
+        There are several variants and none was named, or the uploads do not belong together.
+    """
+    if split not in SPLITS:
+        raise UserError("unknown split", seen=split, valid="train or val")
+    entries = _entries(catalog, session, split, follow)
+    chosen = _choose(entries, session, split, proc_ids)
+    missing = [entry for entry in chosen if entry.readable is None]
+    if missing:
+        kind = NotComplete if any(entry.state.pending for entry in missing) else NotStored
+        raise kind(
+            f"dataset {session}, split {split}, is not complete",
+            seen="; ".join(map(str, missing)),
+            next_step=_INSPECT,
+        )
+    _check_one_run(chosen, f"dataset {session}, split {split}")
+    shards = tuple(Shard(entry.topic, entry.facts) for entry in chosen)
+    return Stored(session, split, shards)
+
+
+def find_topic(catalog: Catalog, topic: str, follow: bool = False) -> Stored:
+    """The dataset in one topic, whatever its name.
+
+    Raises
+    ------
+    NotStored, NotComplete
+        As `find`.
+    """
+    state = catalog.get(topic, TopicState())
+    upload = _readable(state, follow)
+    if upload is not None:
+        return Stored(upload.begun.session, upload.begun.split, (Shard(topic, upload),))
+    if state.pending is not None:
+        raise NotComplete(
+            f"the dataset in topic {topic} is not complete",
+            seen=f"{state.pending.samples} samples so far by {state.pending.begun.owner}",
+        )
+    reason = f"the last upload failed: {state.failed.reason}" if state.failed else None
+    raise NotStored(f"topic {topic} holds no dataset", seen=reason, next_step=_INSPECT)
+
+
+def find_variant(
+    catalog: Catalog, session: str, split: str, hparams: Mapping[str, Any]
+) -> int | None:
+    """The procID of the variant that was made under these hparams.
+
+    Parameters
+    ----------
+    hparams : mapping
+        A trial's; those that tell producers apart (procID, num_procs) do not count, but
+        decide between variants that are alike.
+
+    Returns
+    -------
+    int or None
+        None where the dataset is not stored in variants but in shards.
+
+    Raises
+    ------
+    NotStored
+        There is no such dataset.
+    NotComplete
+        The only one that fits, as far as is known, is still being uploaded.
+    UserError
+        None fits; all are listed with what differs. Or several do.
+    """
+    entries = _entries(catalog, session, split, follow=False)
+    alive = [e for e in entries.values() if e.readable or e.state.pending]
+    if not alive:
+        _choose(entries, session, split, None)
+        raise NotStored(
+            f"dataset {session}, split {split}, is not stored",
+            seen="; ".join(map(str, entries.values())),
+            next_step=_INSPECT,
+        )
+    if any(entry.num_procs > 1 for entry in alive):
+        return None
+    fitting = [e for e in alive if not differences(data_hparams(e.facts), hparams)]
+    complete = [entry.proc_id for entry in fitting if entry.readable]
+    if len(complete) == 1 or hparams.get("procID") in complete:
+        return complete[0] if len(complete) == 1 else int(hparams["procID"])
+    if complete:
+        raise UserError(
+            f"several variants of {session}, split {split}, fit these hparams",
+            seen=", ".join(f"procID {proc_id}" for proc_id in complete),
+            next_step="choose one with --procID",
+        )
+    if fitting:
+        raise NotComplete(
+            f"the variant of {session}, split {split}, that fits is not complete",
+            seen="; ".join(map(str, fitting)),
+        )
+    raise UserError(
+        f"no variant of {session}, split {split}, was made under this trial's hparams",
+        seen="; ".join(_difference(entry, hparams) for entry in alive),
+        next_step="upload one that fits under a procID of its own, or change the trial's hparams",
+    )
+
+
+def wait_for(
+    log: CatalogLog,
+    finder: Callable[[Catalog], Stored],
+    timeout: float,
+    on_wait: Callable[[str], None] | None = None,
+) -> Stored:
+    """Ask `finder` until it finds its dataset.
+
+    Parameters
+    ----------
+    finder : callable
+        Raises `NotStored` while it should be asked again.
+    timeout : float
+        Seconds; 0 asks once.
+    on_wait : callable, optional
+        Called about once a second with what is missing.
+
+    Raises
+    ------
+    NotStored
+        When the time is over.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            return finder(log.read())
+        except NotStored as error:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                raise
+            if on_wait is not None:
+                seen = f" ({error.seen})" if error.seen else ""
+                on_wait(f"waiting up to {remaining:.0f} s more: {error.what}{seen}")
+        time.sleep(min(1.0, remaining))
+
+
+def differences(
+    data_hparams: Mapping[str, Any], hparams: Mapping[str, Any]
+) -> dict[str, tuple[Any, Any]]:
+    """The keys of `data_hparams` with another value in `hparams`: key -> (stored, given)."""
+    return {
+        key: (value, hparams.get(key))
+        for key, value in data_hparams.items()
+        if key not in PLACE_HPARAMS and (key not in hparams or not _same(value, hparams[key]))
+    }
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values are the same once they went through the catalog's JSON."""
+    return bool(one == other) or json.dumps(one, default=repr) == json.dumps(other, default=repr)
+
+
+def _readable(state: TopicState, follow: bool) -> Upload | None:
+    return (state.pending or state.current) if follow else state.current
+
+
+def _entries(catalog: Catalog, session: str, split: str, follow: bool) -> dict[int, Entry]:
+    """What is or was to be stored under each procID, in the session's own topics."""
+    found = {}
+    for topic, state in catalog.items():
+        upload = _readable(state, follow) or state.pending or state.gave_up
+        if upload is None or (upload.begun.session, upload.begun.split) != (session, split):
+            continue
+        if topic == topic_name(session, upload.begun.proc_id, split):
+            entry = Entry(upload.begun.proc_id, topic, state, _readable(state, follow))
+            found[entry.proc_id] = entry
+    return dict(sorted(found.items()))
+
+
+def _choose(
+    entries: Mapping[int, Entry],
+    session: str,
+    split: str,
+    proc_ids: int | Sequence[int] | None,
+) -> list[Entry]:
+    name = f"dataset {session}, split {split}"
+    if not entries:
+        raise NotStored(f"{name}, is not stored", seen="nothing of it", next_step=_INSPECT)
+    alive = [e for e in entries.values() if e.readable or e.state.pending]
+    if proc_ids is None:
+        chosen = alive or list(entries.values())
+        if len(chosen) > 1 and all(entry.num_procs == 1 for entry in chosen):
+            raise UserError(
+                f"{name}, has several variants",
+                seen="; ".join(map(str, chosen)),
+                next_step="choose one by its procID",
+            )
+    else:
+        wanted = [proc_ids] if isinstance(proc_ids, int) else sorted(proc_ids)
+        if not wanted or len(set(wanted)) < len(wanted):
+            raise UserError("procIDs are distinct numbers, at least one", seen=list(wanted))
+        absent = [proc_id for proc_id in wanted if proc_id not in entries]
+        if absent:
+            raise NotStored(
+                f"{name}, is not stored under procID {', '.join(map(str, absent))}",
+                seen="; ".join(map(str, entries.values())),
+                next_step=_INSPECT,
+            )
+        chosen = [entries[proc_id] for proc_id in wanted]
+    _check_shards(chosen, name, "; ".join(map(str, entries.values())))
+    return chosen
+
+
+def _check_shards(chosen: Sequence[Entry], name: str, seen: str) -> None:
+    """Shards come all together, and not with anything else."""
+    sizes = {entry.num_procs for entry in chosen}
+    if sizes == {1}:
+        return
+    if len(sizes) > 1:
+        raise _not_one_run(chosen, f"{name}, mixes uploads of different runs", seen)
+    size = sizes.pop()
+    absent = sorted(set(range(size)) - {entry.proc_id for entry in chosen})
+    if absent:
+        raise NotComplete(
+            f"{name}, lacks shard {', '.join(map(str, absent))} of {size}",
+            seen=seen,
+            valid=f"procIDs 0 to {size - 1}",
+            next_step=_INSPECT,
+        )
+
+
+def _check_one_run(chosen: Sequence[Entry], name: str) -> None:
+    whole = all(entry.facts.completed for entry in chosen)
+    first = _fingerprint(chosen[0].facts, whole)
+    for entry in chosen[1:]:
+        other = _fingerprint(entry.facts, whole)
+        different = [key for key in {**first, **other} if first.get(key) != other.get(key)]
+        if different:
+            values = "; ".join(
+                f"{key}: {first.get(key)} and {other.get(key)}" for key in sorted(different)
+            )
+            raise _not_one_run(
+                chosen,
+                f"{name}: procID {chosen[0].proc_id} and {entry.proc_id} are of different runs",
+                values,
+            )
+
+
+def _not_one_run(chosen: Sequence[Entry], what: str, seen: str) -> UserError:
+    """An error; one that passes by itself while an upload is under way."""
+    kind = NotComplete if any(entry.state.pending for entry in chosen) else UserError
+    return kind(
+        what,
+        seen=seen,
+        valid="uploads under the same settings and hparams, of the same raw data",
+        next_step="upload them again with --replace, or name the procIDs to read",
+    )
+
+
+def _fingerprint(upload: Upload, whole: bool) -> dict[str, str]:
+    """What all parts of one dataset have in common.
+
+    Unless the `whole` of it is complete, only what is known of an upload when it begins.
+    """
+    begun = upload.begun
+    spec = begun.element_spec.with_rows(None)
+    facts: dict[str, Any] = {
+        "settings file": (begun.settings_sha256 or "")[:16],
+        "raw data": str((begun.raw_data or {}).get("digest", ""))[:16],
+        "codec": begun.codec,
+        "batch size": begun.batch_size,
+        "limit": begun.limit,
+        "auto-shard": begun.auto_shard,
+        "element_spec": f"{spec}{'' if spec.batched else ', single samples'}",
+    }
+    hparams = begun.data_hparams
+    if whole and upload.completed is not None:
+        hparams = upload.completed.data_hparams
+        facts["stored epochs"] = len(upload.completed.epochs)
+    facts.update((f"hparam {k}", v) for k, v in hparams.items() if k not in PLACE_HPARAMS)
+    return {key: json.dumps(value, sort_keys=True, default=repr) for key, value in facts.items()}
+
+
+def _difference(entry: Entry, hparams: Mapping[str, Any]) -> str:
+    different = differences(data_hparams(entry.facts), hparams)
+    values = ", ".join(
+        f"{key} is {stored!r}, not {given!r}" for key, (stored, given) in different.items()
+    )
+    return f"procID {entry.proc_id}: {values}"

@@ -1,0 +1,262 @@
+"""The events of the catalog, their JSON, and the key that each is stored under."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from deeptool.errors import UserError
+from deeptool.spec import Spec
+
+VERSION = 1
+
+# Half-open: records start, start + 1, ..., stop - 1 of one partition.
+OffsetRun = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class EpochStored:
+    """One stored pass over the pipeline.
+
+    Attributes
+    ----------
+    samples, records, bytes : int
+        Totals; bytes are those of the record values as sent, before compression.
+    runs : mapping of int to tuple of (int, int)
+        Per partition, the half-open ranges of acknowledged offsets, ascending.
+    digests : mapping of int to str
+        Per partition, the SHA-256 over each record's (first sample index, sample count, CRC-32C of
+        its value) in the order of offsets; see `deeptool.codec.records`.
+    """
+
+    samples: int
+    records: int
+    bytes: int
+    runs: Mapping[int, tuple[OffsetRun, ...]]
+    digests: Mapping[int, str]
+
+
+@dataclass(frozen=True)
+class Begun:
+    """An upload asks for its topic.
+
+    Attributes
+    ----------
+    topic, upload : str
+        The data topic; the upload's id, unique for ever.
+    owner : str
+        Who uploads: the same Slurm task or the same process started again has the same owner.
+    session, proc_id, num_procs, split
+        What the topic holds; num_procs > 1 says that this is one shard of that many.
+    hparams : mapping
+        All hparams of the settings file, overrides applied.
+    data_hparams : mapping
+        Those that the pipeline is known to read so far; `Completed` has the final word.
+    settings_sha256 : str or None
+        Of the settings file's bytes; None for an upload without one.
+    raw_data : mapping or None
+        {"digest", "files", "bytes", "newest"} over the listing of the raw data folder.
+    heartbeat_seconds : float
+        At least one `Progress` is appended in each such span while the upload lives.
+    start : mapping of int to int
+        Per partition, the end offset when the upload was about to begin: it has written nothing
+        below. Readers that follow start there, and nothing from there on is ever deleted for it.
+    time : float
+        Unix time, for people; the fold never looks at it.
+    takes_over : str or None
+        The pending upload that this one replaces, if it does.
+    replace : bool
+        Whether a complete upload may be replaced.
+    limit : int or None
+        Samples an epoch at which the upload was to end at the latest.
+    auto_shard : bool
+        Whether a shard holds every num_procs-th element, rather than what the pipeline gave it.
+    """
+
+    event: ClassVar[str] = "begun"
+    topic: str
+    upload: str
+    owner: str
+    session: str
+    proc_id: int
+    num_procs: int
+    split: str
+    codec: str
+    element_spec: Spec
+    batch_size: int
+    hparams: Mapping[str, Any]
+    data_hparams: Mapping[str, Any]
+    settings_sha256: str | None
+    raw_data: Mapping[str, Any] | None
+    heartbeat_seconds: float
+    start: Mapping[int, int]
+    time: float
+    takes_over: str | None = None
+    replace: bool = False
+    limit: int | None = None
+    auto_shard: bool = False
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The upload lives and has stored so much; `beat` moves even when nothing else does."""
+
+    event: ClassVar[str] = "progress"
+    topic: str
+    upload: str
+    beat: int
+    samples: int
+    bytes: int
+    time: float
+
+
+@dataclass(frozen=True)
+class Completed:
+    """The commit of an upload.
+
+    Attributes
+    ----------
+    epochs : tuple of EpochStored
+        At least one.
+    data_hparams : mapping
+        The hparams that the pipeline really read, with their values.
+    wall_seconds, cpu_seconds : float
+        Of the whole producer process up to this event.
+    pipeline_cpu_seconds : float or None
+        Process CPU seconds spent in the input pipeline itself, over all epochs: without encoding
+        and sending. None where the platform cannot tell.
+    """
+
+    event: ClassVar[str] = "completed"
+    topic: str
+    upload: str
+    epochs: tuple[EpochStored, ...]
+    data_hparams: Mapping[str, Any]
+    wall_seconds: float
+    cpu_seconds: float
+    pipeline_cpu_seconds: float | None
+    time: float
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The pending upload gave up; what it wrote belongs to no dataset."""
+
+    event: ClassVar[str] = "failed"
+    topic: str
+    upload: str
+    reason: str
+    time: float
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """The current upload is no longer a dataset."""
+
+    event: ClassVar[str] = "deleted"
+    topic: str
+    upload: str
+    time: float
+
+
+Event = Begun | Progress | Completed | Failed | Deleted
+_CLASSES: dict[str, type[Event]] = {
+    cls.event: cls for cls in (Begun, Progress, Completed, Failed, Deleted)
+}
+
+
+def key(event: Event) -> bytes:
+    """A new record key for every event but `Progress`, so that compaction keeps them all.
+
+    An event that was appended twice has two keys: with one key for both, compaction would keep the
+    second only, and so move a `Begun` behind its own `Completed`.
+    """
+    if isinstance(event, Progress):
+        return f"{event.topic}/{event.upload}/{event.event}".encode()
+    return f"{event.topic}/{event.upload}/{event.event}/{uuid.uuid4().hex}".encode()
+
+
+def to_json(event: Event) -> bytes:
+    """One event as JSON.
+
+    Raises
+    ------
+    UserError
+        An hparam has a value that JSON has no word for.
+    """
+    values = {f.name: getattr(event, f.name) for f in dataclasses.fields(event)}
+    if isinstance(event, Begun):
+        values["element_spec"] = event.element_spec.to_json()
+    if isinstance(event, Completed):
+        values["epochs"] = [dataclasses.asdict(epoch) for epoch in event.epochs]
+    try:
+        text = json.dumps({"version": VERSION, "event": event.event, **values}, default=_plain)
+    except TypeError as error:
+        raise UserError(
+            "the catalog cannot keep these hparams",
+            seen=str(error),
+            valid="numbers, strings, booleans, None, and lists and dicts of these",
+        ) from error
+    return text.encode()
+
+
+def from_json(data: bytes) -> Event | None:
+    """Read one event; None for what is not an event (a stranger's record).
+
+    Raises
+    ------
+    UserError
+        It was written by a deeptool whose events mean something else. To go on without it would
+        be to take a topic for free that is not.
+    """
+    try:
+        values = json.loads(data)
+        version, cls = values.pop("version"), _CLASSES.get(values.pop("event"))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    if version != VERSION:
+        raise UserError(
+            "the catalog on this broker was written by another version of deeptool",
+            seen=f"events of version {version}",
+            valid=f"version {VERSION}",
+            next_step="pip install --upgrade deeptool",
+        )
+    try:
+        return _read(cls, values) if cls else None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _read(cls: type[Event], values: dict[str, Any]) -> Event:
+    # Fields that later releases may add change nothing in what the fold makes of an event.
+    values = {f.name: values[f.name] for f in dataclasses.fields(cls) if f.name in values}
+    if cls is Begun:
+        values["element_spec"] = Spec.from_json(values["element_spec"])
+        values["start"] = {int(p): offset for p, offset in values["start"].items()}
+    if cls is Completed:
+        values["epochs"] = tuple(_epoch_from_json(epoch) for epoch in values["epochs"])
+    return cls(**values)
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's scalars and arrays as Python's."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{value!r} is a {type(value).__name__}")
+
+
+def _epoch_from_json(value: dict[str, Any]) -> EpochStored:
+    return EpochStored(
+        samples=value["samples"],
+        records=value["records"],
+        bytes=value["bytes"],
+        runs={
+            int(p): tuple((start, stop) for start, stop in runs)
+            for p, runs in value["runs"].items()
+        },
+        digests={int(p): digest for p, digest in value["digests"].items()},
+    )

@@ -1,0 +1,85 @@
+"""Says in the catalog that an upload lives, and learns there whether it still is its own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from deeptool.catalog.claim import still_mine
+from deeptool.catalog.events import Begun, Progress
+from deeptool.catalog.fold import Catalog, TopicState
+from deeptool.catalog.log import CatalogLog
+from deeptool.errors import DeeptoolError, WorkError
+
+_log = logging.getLogger(__name__)
+
+# Part of the promised span: an append takes time, too.
+_SHARE = 0.75
+
+
+class Heartbeat:
+    """Appends `Progress` at least once in each span of `Begun.heartbeat_seconds`.
+
+    The log is this thread's own from `start` to `stop`.
+
+    Parameters
+    ----------
+    log : CatalogLog
+    begun : Begun
+    counts : callable
+        Returns samples and bytes acknowledged so far.
+    on_lost : callable
+        Called once, from this thread, with the error that says who took over.
+    """
+
+    def __init__(
+        self,
+        log: CatalogLog,
+        begun: Begun,
+        counts: Callable[[], tuple[int, int]],
+        on_lost: Callable[[WorkError], None],
+    ) -> None:
+        self._log, self._begun, self._counts, self._on_lost = log, begun, counts, on_lost
+        self._stop = threading.Event()
+        self.thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        self.thread.start()
+
+    def stop(self, timeout: float = 60.0) -> bool:
+        """End the thread; False where it still waits for the broker after `timeout` seconds."""
+        self._stop.set()
+        self.thread.join(timeout)
+        return not self.thread.is_alive()
+
+    def _run(self) -> None:
+        beat = 0
+        while not self._stop.wait(_SHARE * self._begun.heartbeat_seconds):
+            beat += 1
+            samples, size = self._counts()
+            event = Progress(
+                self._begun.topic, self._begun.upload, beat, samples, size, time.time()
+            )
+            try:
+                catalog = self._log.append(event)
+            except DeeptoolError as error:
+                # A broker that is away: the records' own time limit decides how long to wait.
+                _log.info("no heartbeat: %s", error)
+                continue
+            if not still_mine(catalog, self._begun):
+                self._on_lost(lost(catalog, self._begun))
+                return
+
+
+def lost(catalog: Catalog, begun: Begun) -> WorkError:
+    """The error of an upload that is no longer its own, naming who has the topic now."""
+    state = catalog.get(begun.topic, TopicState())
+    holder = state.pending or state.current
+    return WorkError(
+        f"another upload took over topic {begun.topic}",
+        seen=f"owner {holder.begun.owner}, upload {holder.id}" if holder else "nobody's any more",
+        valid=f"owner {begun.owner}, upload {begun.upload}",
+        next_step="let only one producer upload a topic at a time",
+    )

@@ -1,0 +1,154 @@
+"""Whether a dataset will fit on the brokers' disks."""
+
+from __future__ import annotations
+
+import logging
+
+import pyarrow as pa
+from confluent_kafka.admin import AdminClient
+
+from deeptool.broker import Connection
+from deeptool.codec.records import Record
+from deeptool.errors import WorkError
+
+_log = logging.getLogger(__name__)
+
+_AFTER_RECORDS = 8
+# About what Kafka keeps with a record: its headers and framing.
+_RECORD_OVERHEAD = 150
+
+# kafka-python's names for librdkafka's; any other is the same with "_" for ".".
+_NAMES = {
+    "sasl.username": "sasl_plain_username",
+    "sasl.password": "sasl_plain_password",
+    "sasl.mechanisms": "sasl_mechanism",
+    "ssl.ca.location": "ssl_cafile",
+    "ssl.certificate.location": "ssl_certfile",
+    "ssl.key.location": "ssl_keyfile",
+    "ssl.key.password": "ssl_password",
+}
+
+
+class SpaceCheck:
+    """Compares, once the first records are known, what all of them will need with what is free.
+
+    Parameters
+    ----------
+    connection : Connection
+    topic : str
+    compression : str
+    expected : int or None
+        Samples to come, over all epochs; None: nothing is compared.
+    """
+
+    def __init__(
+        self, connection: Connection, topic: str, compression: str, expected: int | None
+    ) -> None:
+        self._topic, self._compression, self._expected = topic, compression, expected
+        self._samples = self._bytes = self._records = 0
+        # Asked before the upload: kafka-python works in a thread that would be charged to the
+        # pipeline.
+        self.free = free_bytes(connection) if expected else None
+        self._copies = _copies(connection, topic) if self.free else {}
+
+    def look_at(self, record: Record) -> None:
+        """Take in one more record.
+
+        Raises
+        ------
+        WorkError
+            The dataset will not fit, by the size of its first records.
+        """
+        if self.free is None or self._expected is None or self._records >= _AFTER_RECORDS:
+            return
+        self._records += 1
+        self._samples += record.count
+        self._bytes += _compressed(record, self._compression) + _RECORD_OVERHEAD
+        if self._records == _AFTER_RECORDS:
+            check(
+                self._bytes * self._expected // self._samples,
+                self.free,
+                self._copies,
+                self._topic,
+            )
+
+
+def check(needed: int, free: dict[int, int], copies: dict[int, float], topic: str) -> None:
+    """Compare what an upload needs with what is free.
+
+    Parameters
+    ----------
+    needed : int
+        Bytes of all records, each once.
+    free : dict of int to int
+        Per broker, usable bytes.
+    copies : dict of int to float
+        Per broker, the part of the records that it keeps.
+    topic : str
+
+    Raises
+    ------
+    WorkError
+        A broker has not enough.
+    """
+    for broker, part in copies.items():
+        here = int(needed * part)
+        if broker in free and here > free[broker]:
+            raise WorkError(
+                f"topic {topic} will not fit on the disk of broker {broker}",
+                seen=f"about {here:,} bytes are needed, {free[broker]:,} are free",
+                next_step="free space there (deeptool delete), store fewer samples (--limit) or "
+                "epochs, or compress them (--compression lz4)",
+            )
+
+
+def free_bytes(connection: Connection, timeout: float = 10.0) -> dict[int, int] | None:
+    """Usable bytes in each broker's log folders; None where the brokers do not tell.
+
+    Kafka tells since 3.3 (KIP-827), and only clients that may describe the cluster. librdkafka has
+    no such request, kafka-python has.
+    """
+    from kafka import KafkaAdminClient
+    from kafka.errors import KafkaError
+
+    settings = {_NAMES.get(k, k.replace(".", "_")): v for k, v in connection.properties.items()}
+    known = {k: v for k, v in settings.items() if k in KafkaAdminClient.DEFAULT_CONFIG}
+    if "security_protocol" in known:
+        known["security_protocol"] = known["security_protocol"].upper()
+    milliseconds = int(timeout * 1000)
+    try:
+        admin = KafkaAdminClient(
+            bootstrap_servers=list(connection.servers),
+            request_timeout_ms=milliseconds,
+            bootstrap_timeout_ms=milliseconds,
+            **known,
+        )
+        try:
+            described = admin.describe_log_dirs()
+        finally:
+            admin.close()
+        free = {
+            broker["broker"]: sum(folder["usable_bytes"] for folder in broker["log_dirs"])
+            for broker in described
+        }
+    except (KafkaError, OSError, KeyError, ValueError, AssertionError) as error:
+        _log.info("the brokers do not tell how much space is free: %r", error)
+        return None
+    # Brokers before 3.3 say -1.
+    return free if free and min(free.values()) >= 0 else None
+
+
+def _copies(connection: Connection, topic: str) -> dict[int, float]:
+    partitions = AdminClient(connection.config()).list_topics(topic, 30).topics[topic].partitions
+    held: dict[int, float] = {}
+    for partition in partitions.values():
+        for broker in partition.replicas:
+            held[broker] = held.get(broker, 0.0) + 1 / len(partitions)
+    return held
+
+
+def _compressed(record: Record, compression: str) -> int:
+    data = record.value + (record.key or b"")
+    if compression == "none":
+        return len(data)
+    return len(pa.Codec(compression).compress(data, asbytes=True))

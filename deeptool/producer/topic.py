@@ -1,0 +1,73 @@
+"""The topic that an upload writes to."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from deeptool import broker
+from deeptool.broker import Connection
+from deeptool.codec.records import MAX_BYTES
+from deeptool.codec.values import numpy_dtype
+from deeptool.errors import UserError
+from deeptool.producer.sender import QUEUE_BYTES
+from deeptool.spec import Spec
+
+_log = logging.getLogger(__name__)
+
+_LIMIT = "max.message.bytes"
+# What Kafka puts around a record: batch and record framing, headers.
+FRAMING_BYTES = QUEUE_BYTES - MAX_BYTES
+
+
+def prepare(connection: Connection, topic: str, partitions: int) -> tuple[tuple[int, ...], int]:
+    """Make the topic if it is not there.
+
+    It takes messages of up to 64 MiB, however small the records turn out to be: the limit costs
+    nothing, and a larger sample may come late. A site that forbids such topics gets one with its
+    own limit.
+
+    Returns
+    -------
+    partitions : tuple of int
+    limit : int
+        The bytes of the largest message that the topic takes.
+
+    Raises
+    ------
+    UserError
+        The topic cannot be made, or exists with settings under which samples would be lost.
+    """
+    try:
+        broker.create_topic(
+            connection, topic, partitions=partitions, config={_LIMIT: str(QUEUE_BYTES)}
+        )
+    except UserError as refused:
+        _log.info("%s; trying with the broker's own %s", refused, _LIMIT)
+        broker.create_topic(connection, topic, partitions=partitions, config={})
+    limit = int(broker.topic_config(connection, topic)[_LIMIT])
+    return broker.partitions(connection, topic), limit
+
+
+def check_sample_size(spec: Spec) -> None:
+    """Refuse samples that no record can hold, where the spec alone tells.
+
+    Raises
+    ------
+    UserError
+        Names both sizes.
+    """
+    size = 0
+    for leaf in spec.leaves:
+        if leaf.fixed and leaf.dtype not in ("string", "bool"):
+            inner = [side for side in leaf.inner if side is not None]
+            size += int(np.prod(inner, dtype=np.int64)) * numpy_dtype(leaf.dtype).itemsize
+    if size > MAX_BYTES:
+        raise UserError(
+            "one sample is too large for one record",
+            seen=f"{size:,} bytes: {spec}",
+            valid=f"at most {MAX_BYTES:,} bytes",
+            next_step="make samples smaller in get_input_pipeline: crop or downscale them, split "
+            "them into several samples, or use a smaller dtype (uint8, bfloat16)",
+        )

@@ -1,0 +1,102 @@
+"""The work of an upload: every epoch's batches, packed and sent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from deeptool.catalog.events import Begun
+from deeptool.codec.records import MAX_BYTES, Codec, pack
+from deeptool.codec.values import Leaves
+from deeptool.producer.sender import Sender
+from deeptool.producer.source import Source
+from deeptool.producer.space import SpaceCheck
+from deeptool.producer.topic import FRAMING_BYTES
+from deeptool.progress import Listener, Progress
+
+_REPORT_SECONDS = 0.1
+
+
+@dataclass
+class Work:
+    """One upload's pipeline, and how it is cut into records.
+
+    Attributes
+    ----------
+    source : Source
+    codec : Codec
+    epochs : int
+    expected : int or None
+        About how many samples there are to come, over all epochs.
+    record_bytes : int
+        About the size of a record, before compression.
+    max_message_bytes : int
+        The topic's limit, of messages as they are sent.
+    compression : str
+    listener : Listener
+    """
+
+    source: Source
+    codec: Codec
+    epochs: int
+    expected: int | None
+    record_bytes: int
+    max_message_bytes: int
+    compression: str
+    listener: Listener
+    _began: float = field(default_factory=time.monotonic)
+    _reported: float = 0.0
+    _epoch: int = 0
+
+    def run(self, begun: Begun, sender: Sender, space: SpaceCheck) -> None:
+        """Send everything, and return when all of it is acknowledged.
+
+        Raises
+        ------
+        WorkError
+            The pipeline failed, a record was refused, the disk is too small, or another upload took
+            over.
+        """
+        room = self.max_message_bytes - FRAMING_BYTES
+        # A compressed record may be larger before: then the broker has the last word.
+        max_bytes = min(MAX_BYTES, room) if self.compression == "none" else MAX_BYTES
+        for epoch in range(self.epochs):
+            self._epoch = epoch
+            records = pack(
+                self.codec,
+                self._watched(self.source.batches(epoch), sender),
+                upload=begun.upload,
+                epoch=epoch,
+                target_bytes=min(self.record_bytes, room),
+                max_bytes=max_bytes,
+            )
+            for record in records:
+                sender.send(epoch, record)
+                space.look_at(record)
+        sender.wait()
+
+    def report(self, state: str, sender: Sender) -> None:
+        """Tell the listener how far it is."""
+        ledger, seconds = sender.ledger, time.monotonic() - self._began
+        self.listener(
+            Progress(
+                state,
+                self._epoch,
+                self.epochs,
+                ledger.samples,
+                self.expected,
+                ledger.bytes,
+                seconds,
+            )
+        )
+
+    def _watched(self, batches: Iterator[Leaves], sender: Sender) -> Iterator[Leaves]:
+        """The same batches; many make a record, and nobody waits that long to hear of a failure."""
+        for batch in batches:
+            yield batch
+            now = time.monotonic()
+            if now - self._reported >= _REPORT_SECONDS:
+                self._reported = now
+                sender.serve()
+                self.report("running", sender)

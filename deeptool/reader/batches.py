@@ -1,0 +1,201 @@
+"""From records to the arrays that TensorFlow batches: decode, shuffle, gather. No TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from deeptool.codec import make_codec
+from deeptool.codec.records import TARGET_BYTES, Codec
+from deeptool.codec.values import (
+    Array,
+    Leaves,
+    Ragged,
+    Value,
+    concat_rows,
+    rows,
+    slice_rows,
+    uniform_shape,
+)
+from deeptool.reader.records import Samples
+from deeptool.reader.rowbuffer import RowBuffer
+from deeptool.spec import Leaf, Spec
+
+# About what is handed to TensorFlow at once; it cuts batches of the asked size from that.
+CHUNK_BYTES = TARGET_BYTES
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Neighbouring samples.
+
+    Attributes
+    ----------
+    leaves : Leaves
+    first : int
+        The index of row 0 in its shard's stored epoch.
+    size : int
+        Bytes that they take in their records.
+    """
+
+    leaves: Leaves
+    first: int
+    size: int
+
+
+class Decoder(Protocol):
+    """What makes rows of records.
+
+    Attributes
+    ----------
+    spec : Spec
+        Of the rows.
+    """
+
+    spec: Spec
+
+    def rows(self, records: list[Samples]) -> Leaves: ...
+
+
+class ArrowRows:
+    """Rows of Arrow records.
+
+    Parameters
+    ----------
+    spec : Spec
+        As stored.
+    ragged : bool
+        Give dense leaves with open dimensions as ragged ones, whose rows can stand in one batch.
+    """
+
+    def __init__(self, spec: Spec, ragged: bool) -> None:
+        self._codec: Codec = make_codec("arrow", spec)
+        leaves = [as_ragged_leaf(leaf) if ragged else leaf for leaf in spec.leaves]
+        self.spec = Spec(spec.nest(leaves), spec.batched).with_rows(None)
+
+    def rows(self, records: list[Samples]) -> Leaves:
+        parts = [self._decode(record) for record in records]
+        return concat_rows(parts)
+
+    def _decode(self, record: Samples) -> Leaves:
+        leaves = self._codec.decode(record.value, record.key)
+        if record.low > 0 or record.high < rows(leaves):
+            leaves = slice_rows(leaves, record.low, record.high)
+        return tuple(
+            as_ragged(value, leaf) if leaf.ragged_rank and isinstance(value, np.ndarray) else value
+            for value, leaf in zip(leaves, self.spec.leaves, strict=True)
+        )
+
+
+class SerializedRows:
+    """Rows of codec ``example``, as they are stored: TensorFlow parses them faster than Python."""
+
+    spec = Spec((Leaf("string", (None,)), Leaf("string", (None,))))
+
+    def rows(self, records: list[Samples]) -> Leaves:
+        values = np.array([record.value for record in records], dtype=object)
+        keys = np.array([record.key or b"" for record in records], dtype=object)
+        return values, keys
+
+
+def as_ragged_leaf(leaf: Leaf) -> Leaf:
+    """A dense leaf with open inner dimensions, as a ragged one that holds the same rows."""
+    if leaf.fixed or leaf.ragged_rank:
+        return leaf
+    depth = len(leaf.shape) - 1 - leaf.shape[::-1].index(None)
+    return replace(leaf, shape=(None,) * (depth + 1) + leaf.shape[depth + 1 :], ragged_rank=depth)
+
+
+def as_ragged(value: Array, leaf: Leaf) -> Ragged:
+    """Dense rows as `leaf` has them, without copying."""
+    splits = []
+    count = len(value)
+    for size in value.shape[1 : leaf.ragged_rank + 1]:
+        splits.append(np.arange(count + 1, dtype=leaf.row_splits_dtype) * size)
+        count *= size
+    return Ragged(value.reshape(count, *value.shape[leaf.ragged_rank + 1 :]), tuple(splits))
+
+
+def gathered(records: Iterable[Samples], decoder: Decoder, most: int) -> Iterator[Chunk]:
+    """Chunks of neighbouring records, joined up to `most` bytes; 0 joins none."""
+    waiting: list[Samples] = []
+    size = 0
+    for record in records:
+        length = len(record.value) + len(record.key or b"")
+        if waiting and size + length > most:
+            yield _chunk(waiting, decoder, size)
+            waiting, size = [], 0
+        waiting.append(record)
+        size += length
+    if waiting:
+        yield _chunk(waiting, decoder, size)
+
+
+def _chunk(records: list[Samples], decoder: Decoder, size: int) -> Chunk:
+    return Chunk(decoder.rows(records), records[0].first + records[0].low, size)
+
+
+def shuffled(chunks: Iterable[Chunk], buffer: RowBuffer) -> Iterator[Leaves]:
+    """All rows in random order, as far as the buffer reaches."""
+    size = count = 0
+    for chunk in chunks:
+        size, count = size + chunk.size, count + rows(chunk.leaves)
+        yield from buffer.exchange(chunk.leaves, chunk.size)
+    yield from buffer.drain(max(1, CHUNK_BYTES * count // max(size, 1)))
+
+
+def stored_batches(chunks: Iterable[Chunk], batch_size: int) -> Iterator[Leaves]:
+    """The batches that were uploaded, cut and joined again where records cut them otherwise.
+
+    Batches are taken to begin at multiples of `batch_size`. One that does not, or that changes its
+    shape in between, comes in several parts.
+    """
+    part: Leaves | None = None
+    expected = 0
+    for chunk in chunks:
+        start = 0
+        while start < rows(chunk.leaves):
+            first = chunk.first + start
+            stop = min(start + batch_size - first % batch_size, rows(chunk.leaves))
+            piece = slice_rows(chunk.leaves, start, stop)
+            if part is not None and (first != expected or _shapes(part) != _shapes(piece)):
+                yield part
+                part = None
+            part = piece if part is None else concat_rows([part, piece])
+            expected = chunk.first + stop
+            if expected % batch_size == 0:
+                yield part
+                part = None
+            start = stop
+    if part is not None:
+        yield part
+
+
+def shuffled_batches(
+    batches: Iterable[Leaves], memory: int, batch_bytes: float, rng: np.random.Generator
+) -> Iterator[Leaves]:
+    """Whole batches in random order, as far as a buffer reaches."""
+    most = max(1, int(memory / max(batch_bytes, 1)))
+    held: list[Leaves] = []
+    for batch in batches:
+        held.append(tuple(map(_copied, batch)))
+        if len(held) > most:
+            chosen = int(rng.integers(len(held)))
+            held[chosen], held[-1] = held[-1], held[chosen]
+            yield held.pop()
+    for chosen in rng.permutation(len(held)):
+        yield held[chosen]
+
+
+def _shapes(leaves: Leaves) -> list[tuple[int, ...]]:
+    return [uniform_shape(value) for value in leaves]
+
+
+def _copied(value: Value) -> Value:
+    """A copy: a view would keep the whole record."""
+    if isinstance(value, Ragged):
+        return Ragged(value.flat_values.copy(), value.row_splits)
+    return value.copy()

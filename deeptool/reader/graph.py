@@ -1,0 +1,137 @@
+"""From rows to the dataset's elements, in TensorFlow's graph: batch, parse, pad."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from deeptool.codec import make_codec
+from deeptool.codec.example import ExampleCodec
+from deeptool.errors import UserError
+from deeptool.spec import Leaf, Spec
+
+
+@dataclass(frozen=True)
+class Form:
+    """What the elements are to be.
+
+    Attributes
+    ----------
+    spec : Spec
+        As stored.
+    codec : str
+    batch_size : int or None
+        None for single samples.
+    drop_remainder : bool
+    as_stored : bool
+        The elements are the batches that were uploaded, because others cannot be made.
+    padding : mapping of str to scalar
+        By path (`Spec.paths`), for leaves with open dimensions.
+    """
+
+    spec: Spec
+    codec: str
+    batch_size: int | None
+    drop_remainder: bool
+    as_stored: bool
+    padding: Mapping[str, Any]
+
+
+def open_paths(spec: Spec) -> list[str]:
+    """The leaves whose uniform dimensions can differ from record to record."""
+    return [path for path, leaf in zip(spec.paths, spec.leaves, strict=True) if None in leaf.inner]
+
+
+def padding_by_path(spec: Spec, padding_value: Any) -> dict[str, Any]:
+    """The padding of each leaf with open dimensions.
+
+    Parameters
+    ----------
+    padding_value : scalar, or mapping of str to scalar
+        One for all of them, or by path.
+
+    Raises
+    ------
+    UserError
+        A leaf has none, or cannot be padded, or a path is unknown.
+    """
+    paths = open_paths(spec)
+    if not isinstance(padding_value, Mapping):
+        return dict.fromkeys(paths, padding_value)
+    if set(padding_value) != set(paths):
+        raise UserError(
+            "padding_value is for other components than those with unknown dimensions",
+            seen=", ".join(map(repr, padding_value)),
+            valid=", ".join(map(repr, paths)) or "none has unknown dimensions",
+        )
+    return dict(padding_value)
+
+
+def elements(rows: Any, form: Form) -> Any:
+    """The elements of one pass.
+
+    Parameters
+    ----------
+    rows : tf.data.Dataset
+        Of chunks of rows, as `deeptool.reader.batches` makes them; of batches with
+        ``form.as_stored`` and codec arrow.
+    """
+    if form.codec == "example":
+        return _parsed(rows, form)
+    if form.as_stored:
+        return rows
+    if form.batch_size is None:
+        dataset = rows.unbatch()
+    else:
+        dataset = rows.rebatch(form.batch_size, drop_remainder=form.drop_remainder)
+    return dataset if all(leaf.fixed for leaf in form.spec.leaves) else _finished(dataset, form)
+
+
+def _parsed(rows: Any, form: Form) -> Any:
+    import tensorflow as tf
+
+    codec = make_codec("example", form.spec)
+    if not isinstance(codec, ExampleCodec):
+        raise UserError("codec example was asked for", seen=codec.name)
+    samples = rows.unbatch().map(
+        codec.parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
+    if form.batch_size is None:
+        return _finished(samples, form)
+    how = {"batch_size": form.batch_size, "drop_remainder": form.drop_remainder}
+    if form.as_stored or all(leaf.fixed for leaf in form.spec.leaves):
+        return samples.batch(**how)
+    return _finished(samples.ragged_batch(**how), form)
+
+
+def _finished(dataset: Any, form: Form) -> Any:
+    """Leaves with open dimensions are dense again, and ragged ones as the producer's."""
+    import tensorflow as tf
+
+    def finish(*components: Any) -> Any:
+        element = components if len(components) > 1 else components[0]
+        if isinstance(form.spec.structure, tuple) and len(components) == 1:
+            element = components
+        finished = [
+            _leaf(value, path, leaf, form)
+            for value, path, leaf in zip(
+                form.spec.flatten(element), form.spec.paths, form.spec.leaves, strict=True
+            )
+        ]
+        return form.spec.nest(finished)
+
+    return dataset.map(finish, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def _leaf(value: Any, path: str, leaf: Leaf, form: Form) -> Any:
+    import tensorflow as tf
+
+    if leaf.fixed or not isinstance(value, tf.RaggedTensor):
+        return value
+    if leaf.ragged_rank:
+        return value.with_row_splits_dtype(leaf.row_splits_dtype)
+    rows = () if form.batch_size is None else (None,)
+    padding = form.padding.get(path)
+    default = None if padding is None else tf.cast(padding, value.dtype)
+    return value.to_tensor(default_value=default, shape=(*rows, *leaf.inner))

@@ -1,0 +1,216 @@
+"""A buffer of rows in random order, whose memory does not grow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any, Protocol
+
+import numpy as np
+
+from deeptool.codec.values import Array, Leaves, Ragged, Value, rows, slice_rows
+from deeptool.spec import Leaf
+
+# What Python keeps around one object in a column of objects.
+_OBJECT_BYTES = 64
+_ARRAY_BYTES = 160
+
+
+def row_bytes(leaves: tuple[Leaf, ...], stored: float) -> float:
+    """About the memory that one row takes.
+
+    Parameters
+    ----------
+    leaves : tuple of Leaf
+    stored : float
+        The bytes that it takes in a record, which tell of what has no fixed size.
+    """
+    total = 0.0
+    for leaf in leaves:
+        if leaf.ragged_rank:
+            total += _ARRAY_BYTES * leaf.ragged_rank
+        elif leaf.dtype == "string":
+            total += _OBJECT_BYTES * _size(leaf)
+        else:
+            total += _size(leaf) * np.dtype(_plain(leaf.dtype)).itemsize
+    return total if all(map(_sized, leaves)) else total + stored
+
+
+def _sized(leaf: Leaf) -> bool:
+    return leaf.fixed and leaf.dtype != "string"
+
+
+def _size(leaf: Leaf) -> int:
+    return int(np.prod([size or 1 for size in leaf.shape[1:]], dtype=np.int64))
+
+
+def _plain(dtype: str) -> str:
+    return "uint16" if dtype == "bfloat16" else dtype
+
+
+class RowBuffer:
+    """Rows go in, other rows come out, each as likely as any that is in it.
+
+    Rows are moved by whole columns; only ragged leaves are cut into single rows on their way in.
+
+    Parameters
+    ----------
+    leaves : tuple of Leaf
+        What a row consists of.
+    memory : int
+        Bytes that it may hold, about.
+    stored : float
+        The bytes that a row takes in a record, on average.
+    most_rows : int
+        Rows that will ever come.
+    rng : Generator
+        Draws the rows.
+    """
+
+    def __init__(
+        self,
+        leaves: tuple[Leaf, ...],
+        memory: int,
+        stored: float,
+        most_rows: int,
+        rng: np.random.Generator,
+    ) -> None:
+        self._leaves, self._memory, self._rng = leaves, memory, rng
+        self._capacity = max(1, min(most_rows, int(memory / max(row_bytes(leaves, stored), 1))))
+        self._held, self._held_bytes = 0, 0.0
+        self._columns: tuple[_Column, ...] = ()
+        self._weights: Array = np.zeros(0)
+
+    def __len__(self) -> int:
+        return self._held
+
+    def exchange(self, leaves: Leaves, stored: float) -> Iterator[Leaves]:
+        """Take rows in, and give out as many others as no longer fit.
+
+        Parameters
+        ----------
+        leaves : Leaves
+        stored : float
+            The bytes that they took in records, all together.
+        """
+        if not self._columns:
+            self._columns = tuple(_column(value, self._capacity) for value in leaves)
+            self._weights = np.zeros(self._capacity)
+        count = rows(leaves)
+        weight = row_bytes(self._leaves, stored / count)
+        step = max(1, self._capacity // 2)
+        for start in range(0, count, step):
+            piece = slice_rows(leaves, start, min(start + step, count))
+            yield from self._exchange(piece, weight)
+
+    def draw(self, most: int) -> Leaves:
+        """Give out up to `most` rows."""
+        return self._take(min(most, self._held))
+
+    def drain(self, count: int) -> Iterator[Leaves]:
+        """Give out all rows, `count` at a time."""
+        order = self._rng.permutation(self._held)
+        for start in range(0, len(order), count):
+            yield self._get(order[start : start + count])
+        self._held, self._held_bytes = 0, 0.0
+
+    def _exchange(self, new: Leaves, weight: float) -> Iterator[Leaves]:
+        count = rows(new)
+        excess = self._held + count - self._capacity
+        over = self._held_bytes + count * weight - self._memory
+        if over > 0 and self._held:
+            # Rows can be larger than the average said.
+            excess = max(excess, int(np.ceil(over / (self._held_bytes / self._held))))
+        if excess > 0 and self._held:
+            yield self._take(min(excess, self._held))
+        slots = slice(self._held, self._held + count)
+        for column, value in zip(self._columns, new, strict=True):
+            column.put(slots, value)
+        self._weights[slots] = weight
+        self._held += count
+        self._held_bytes += count * weight
+
+    def _take(self, count: int) -> Leaves:
+        """`count` random rows; the last ones move to where those were."""
+        chosen = self._rng.choice(self._held, count, replace=False)
+        taken = self._get(chosen)
+        self._held_bytes -= float(self._weights[chosen].sum())
+        left = self._held - count
+        gaps = chosen[chosen < left]
+        last = np.ones(count, dtype=bool)
+        last[chosen[chosen >= left] - left] = False
+        movers = np.flatnonzero(last) + left
+        for column in self._columns:
+            column.move(movers, gaps)
+        self._weights[gaps] = self._weights[movers]
+        self._held = left
+        return taken
+
+    def _get(self, slots: Array) -> Leaves:
+        return tuple(column.get(slots) for column in self._columns)
+
+
+class _Column(Protocol):
+    def put(self, slots: slice, value: Any) -> None: ...
+
+    def get(self, slots: Array) -> Value: ...
+
+    def move(self, source: Array, target: Array) -> None: ...
+
+
+def _column(value: Value, capacity: int) -> _Column:
+    return _Ragged(value, capacity) if isinstance(value, Ragged) else _Dense(value, capacity)
+
+
+class _Dense:
+    def __init__(self, like: Array, capacity: int) -> None:
+        self._rows = np.empty((capacity, *like.shape[1:]), like.dtype)
+
+    def put(self, slots: slice, value: Array) -> None:
+        self._rows[slots] = value
+
+    def get(self, slots: Array) -> Value:
+        taken: Array = self._rows[slots]
+        return taken
+
+    def move(self, source: Array, target: Array) -> None:
+        self._rows[target] = self._rows[source]
+
+
+class _Ragged:
+    """For each row: the lengths of its inner ragged dimensions, and its flat values."""
+
+    def __init__(self, like: Ragged, capacity: int) -> None:
+        self._like = like.flat_values[:0]
+        self._splits_dtype = like.row_splits[0].dtype
+        self._parts = [np.empty(capacity, dtype=object) for _ in like.row_splits]
+
+    def put(self, slots: slice, value: Ragged) -> None:
+        bounds = value.row_splits[0]
+        for part, splits in zip(self._parts[:-1], value.row_splits[1:], strict=True):
+            part[slots] = _cut(np.diff(splits), bounds)
+            bounds = splits[bounds]
+        self._parts[-1][slots] = _cut(value.flat_values, bounds)
+
+    def get(self, slots: Array) -> Value:
+        pieces = [part[slots] for part in self._parts]
+        lengths = [np.fromiter(map(len, pieces[0]), np.int64, len(slots))]
+        lengths += [np.concatenate(list(piece)) for piece in pieces[:-1]]
+        splits = tuple(
+            np.concatenate([[0], np.cumsum(length)]).astype(self._splits_dtype)
+            for length in lengths
+        )
+        return Ragged(np.concatenate([self._like, *pieces[-1]]), splits)
+
+    def move(self, source: Array, target: Array) -> None:
+        for part in self._parts:
+            part[target] = part[source]
+
+
+def _cut(values: Array, bounds: Array) -> Array:
+    pieces = np.empty(len(bounds) - 1, dtype=object)
+    edges = bounds.tolist()
+    for row, (start, stop) in enumerate(pairwise(edges)):
+        # A copy: a view would keep the whole record.
+        pieces[row] = values[start:stop].copy()
+    return pieces

@@ -1,0 +1,63 @@
+"""Lets reading end when Python does.
+
+A thread of TensorFlow that calls Python while the interpreter shuts down waits for ever, and the
+interpreter waits for it. So an iterator that is alive at the end, and reads ahead, is told to stop
+before.
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from deeptool.errors import WorkError
+
+_LONGEST_SECONDS = 3.0
+# Longer than TensorFlow needs to come back for the next element.
+_QUIET_SECONDS = 0.1
+
+_ending = threading.Event()
+_lock = threading.Lock()
+_busy = 0
+_last = 0.0
+
+
+def check() -> None:
+    """To be called where reading may wait.
+
+    Raises
+    ------
+    WorkError
+        The program is ending.
+    """
+    if _ending.is_set():
+        raise WorkError("the program ended while a dataset was read")
+
+
+@contextmanager
+def working() -> Iterator[None]:
+    """Around what TensorFlow's threads call."""
+    global _busy, _last
+    check()
+    with _lock:
+        _busy += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _busy -= 1
+            _last = time.monotonic()
+
+
+@atexit.register
+def _end() -> None:
+    _ending.set()
+    deadline = time.monotonic() + _LONGEST_SECONDS
+    while time.monotonic() < deadline:
+        with _lock:
+            if not _busy and time.monotonic() - _last > _QUIET_SECONDS:
+                return
+        time.sleep(0.01)
