@@ -1,0 +1,126 @@
+"""``deeptool train``, which is also ``experiments_manager.py``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from typing import Any, Literal
+
+import click
+
+from deeptool.errors import UserError
+from deeptool.options import (
+    client_properties_option,
+    hparam_option,
+    json_option,
+    proc_id_option,
+    server_option,
+)
+
+
+@click.command(name="train", context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "-u",
+    "--usersettings",
+    metavar="FILE",
+    help="The experiment's settings file. Not needed with --restart_interrupted.",
+)
+@proc_id_option
+@hparam_option
+@click.option(
+    "--kafka/--no-kafka",
+    default=None,
+    help="Read the stored dataset, or run the settings' own pipeline."
+    "  [default: as consume_data_from_kafka says]",
+)
+@server_option
+@client_properties_option
+@click.option(
+    "--reader",
+    type=click.Choice(["librdkafka", "tfio"]),
+    default="librdkafka",
+    show_default=True,
+    help="What reads from Kafka; tfio is tensorflow-io.",
+)
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=0,
+    metavar="SECONDS",
+    help="Wait so long for a dataset that is not complete yet.",
+)
+@click.option(
+    "--session-dir",
+    metavar="DIR",
+    help="The session folder.  [default: <workingFolder>/<session_name>_<hparams>_<time>]",
+)
+@click.option(
+    "--restart_interrupted",
+    "restart",
+    is_flag=True,
+    help="Go on with the trial in --model_dir, after its last checkpoint.",
+)
+@click.option("--model_dir", metavar="DIR", help="The session folder of the trial to go on with.")
+@click.option("-q", "--quiet", is_flag=True, help="Do not show the epochs.")
+@json_option
+def command(
+    usersettings: str | None,
+    proc_id: int | None,
+    hparams: dict[str, str],
+    kafka: bool | None,
+    servers: tuple[str, ...],
+    client_properties: str | None,
+    reader: Literal["librdkafka", "tfio"],
+    wait: float,
+    session_dir: str | None,
+    restart: bool,
+    model_dir: str | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Run one trial: train the settings file's model, and keep all about it in a session folder.
+
+    The samples come from Kafka or from the settings' own pipeline. In Kafka, the variant is read
+    that was uploaded under this trial's data hparams.
+
+    A trial that was killed goes on with --restart_interrupted --model_dir DIR.
+    """
+    how: dict[str, Any] = {
+        "servers": servers,
+        "client_properties": client_properties,
+        "wait": wait,
+        "verbose": not quiet,
+    }
+    if restart:
+        if model_dir is None:
+            raise click.UsageError("--restart_interrupted needs --model_dir DIR")
+        how["restart_from"] = model_dir
+    elif model_dir is not None:
+        raise click.UsageError("--model_dir goes with --restart_interrupted")
+    elif usersettings is None:
+        raise click.UsageError("--usersettings FILE is missing")
+    if not restart:
+        how |= {"session_dir": session_dir, "reader": reader}
+        how |= {"hparams": hparams, "proc_id": proc_id, "kafka": kafka}
+    elif hparams or proc_id is not None or session_dir is not None:
+        raise UserError(
+            "a trial goes on under the hparams and in the folder that it began with",
+            next_step="leave out --hparam, --procID and --session-dir",
+        )
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from deeptool.training import train
+
+    # What the settings and the model print is no JSON.
+    with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
+        result = train(None if restart else usersettings, **how)
+    if as_json:
+        click.echo(json.dumps(result.to_json(), indent=1))
+        return
+    best = "  ".join(f"{name} {value:.4g}" for name, value in result.best.items())
+    epochs = f"{result.epochs_run} of {result.epochs_planned} epochs"
+    where = f", best at epoch {result.best_epoch}: {best}" if result.best_epoch else ""
+    click.echo(f"{epochs}{where}")
+    click.echo(result.session_dir)

@@ -1,0 +1,234 @@
+"""What a trial trains on: epochs that hold what they should, however many iterators Keras makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from os import PathLike
+from typing import Any, Literal, Protocol
+
+from deeptool.errors import UserError
+from deeptool.naming import Split
+from deeptool.settings import Settings
+
+# More steps than any epoch has: it ends with its data.
+UNBOUNDED = 2**40
+
+Say = Callable[[str], None]
+
+
+class Meter(Protocol):
+    """What was read so far: `deeptool.reader.ReadMeter`, or `SampleMeter` without Kafka."""
+
+    @property
+    def samples(self) -> int: ...
+    @property
+    def records(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def cpu_seconds(self) -> float | None: ...
+    def raising(self) -> AbstractContextManager[None]:
+        """Around what iterates: the errors of reading come out as they were raised."""
+        ...
+
+
+@dataclass
+class Clock:
+    """The epoch that training is in, from 0: asked whenever an iterator begins."""
+
+    epoch: int = 0
+
+    def __call__(self) -> int:
+        return self.epoch
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the data come from, as the command says it.
+
+    Attributes
+    ----------
+    servers : tuple of str
+        Kafka's, the settings' own where empty.
+    client_properties : mapping, path or None
+        librdkafka's settings for a secured broker.
+    reader : str
+        "librdkafka" or "tfio".
+    wait : float
+        Seconds to wait for a dataset that is not complete.
+    """
+
+    servers: tuple[str, ...] = ()
+    client_properties: Mapping[str, str] | str | PathLike[str] | None = field(
+        default=None, repr=False
+    )
+    reader: Literal["librdkafka", "tfio"] = "librdkafka"
+    wait: float = 0.0
+
+
+@dataclass(frozen=True)
+class TrialData:
+    """Datasets as `keras.Model.fit` takes them.
+
+    Attributes
+    ----------
+    train : tf.data.Dataset
+        Of batches. With `steps` it has no end and begins where the trial does; else each iterator
+        is the epoch that `clock` says.
+    val : tf.data.Dataset
+        The same samples in the same order each time.
+    steps : int or None
+        Batches an epoch; None where the data say it.
+    total : int or None
+        Batches an epoch as far as is known beforehand.
+    clock : Clock
+        To be set before each epoch.
+    meter : Meter
+        Counts training and validation together.
+    proc_id : int or None
+        The variant; None for shards and for a pipeline without procID.
+    facts : dict
+        For ``config.json``.
+    """
+
+    train: Any
+    val: Any
+    steps: int | None
+    total: int | None
+    clock: Clock
+    meter: Meter
+    proc_id: int | None
+    facts: dict[str, Any]
+
+
+def from_pipeline(settings: Settings, first_epoch: int) -> TrialData:
+    """The settings' own pipeline, one pass an epoch; its order is its own affair.
+
+    Raises
+    ------
+    UserError
+        It has no end, and steps_per_epoch or validation_steps does not give it one.
+    """
+    meter = SampleMeter()
+
+    def passes(split: Split) -> Any:
+        return settings.online(settings.pipeline(split), split == "train")
+
+    train, val = passes("train"), passes("val")
+    steps = settings.steps_per_epoch or None
+    if steps:
+        train = train.repeat().skip(first_epoch * steps)
+    clock = Clock(first_epoch)
+    total = steps or length(train, "steps_per_epoch")
+    return TrialData(
+        train=for_keras(meter.counting(train), total),
+        val=meter.counting(validation(val, settings.validation_steps)),
+        steps=steps,
+        total=total,
+        clock=clock,
+        meter=meter,
+        proc_id=settings.hparams.get("procID"),
+        facts={"from": "pipeline"},
+    )
+
+
+def start(batch: int, counts: Sequence[int]) -> tuple[int, int]:
+    """The pass that holds a batch of an endless reading, and the batches before it in that pass.
+
+    Parameters
+    ----------
+    batch : int
+        From 0.
+    counts : sequence of int
+        Batches of each stored pass; pass k holds ``counts[k % len(counts)]``.
+    """
+    rounds, rest = divmod(batch, sum(counts))
+    first = rounds * len(counts)
+    for count in counts:
+        if rest < count:
+            break
+        first, rest = first + 1, rest - count
+    return first, rest
+
+
+class SampleMeter:
+    """Counts the samples that pass through a dataset."""
+
+    records = 0
+    bytes = 0
+    cpu_seconds = None
+
+    def __init__(self) -> None:
+        import tensorflow as tf
+
+        with tf.device("CPU"):
+            self._samples = tf.Variable(0, dtype=tf.int64, trainable=False)
+
+    @property
+    def samples(self) -> int:
+        return int(self._samples.numpy())
+
+    def raising(self) -> AbstractContextManager[None]:
+        """A pipeline's errors are TensorFlow's own."""
+        return nullcontext()
+
+    def counting(self, dataset: Any) -> Any:
+        """The same dataset, counted while it is iterated."""
+        import tensorflow as tf
+
+        def rows(batch: Any) -> Any:
+            if isinstance(batch, tf.RaggedTensor):
+                return batch.nrows(tf.int64)
+            if isinstance(batch, tf.SparseTensor):
+                return batch.dense_shape[0]
+            return tf.shape(batch, tf.int64)[0]
+
+        def count(*batch: Any) -> Any:
+            self._samples.assign_add(rows(tf.nest.flatten(batch)[0]))
+            return batch if len(batch) > 1 else batch[0]
+
+        return dataset.map(count)
+
+
+def length(dataset: Any, name: str) -> int | None:
+    """The batches of a dataset that is to end, as far as is known.
+
+    Raises
+    ------
+    UserError
+        It never ends: the settings have to say in `name` where an epoch does.
+    """
+    cardinality = int(dataset.cardinality())
+    if cardinality == -1:
+        raise UserError(
+            f"the pipeline never ends, and {name} is 0",
+            next_step=f"say {name} in the settings file, or let the pipeline end",
+        )
+    return cardinality if cardinality >= 0 else None
+
+
+def for_keras(dataset: Any, total: int | None) -> Any:
+    """Read ahead while a batch is trained on, and let every epoch last as long as its data.
+
+    Where Keras knows no cardinality, it takes the first epoch's number of batches for that of all
+    later ones and drops what they have beyond it, without a word.
+    """
+    import tensorflow as tf
+
+    dataset = dataset.prefetch(tf.data.AUTOTUNE)
+    if total is None:
+        dataset.cardinality = lambda: UNBOUNDED
+    return dataset
+
+
+def validation(dataset: Any, steps: int) -> Any:
+    """The first `steps` batches, of as many passes as that takes; 0: all of one."""
+    import tensorflow as tf
+
+    if steps:
+        dataset = dataset.repeat().take(steps)
+    else:
+        length(dataset, "validation_steps")
+    return dataset.prefetch(tf.data.AUTOTUNE)

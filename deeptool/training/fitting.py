@@ -1,0 +1,91 @@
+"""The training loop of a trial: `keras.Model.fit` between the callbacks that it needs."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+
+from deeptool.settings import Settings
+from deeptool.training.board import Board
+from deeptool.training.callbacks import Averages, Keeper, Pace
+from deeptool.training.checkpoint import Checkpoint
+from deeptool.training.data import TrialData
+from deeptool.training.display import Display
+from deeptool.training.history import History
+from deeptool.training.model import Compiled
+from deeptool.training.result import MONITOR, Usage
+from deeptool.training.session import Session
+from deeptool.training.signals import Signals
+
+
+def prepare(
+    settings: Settings,
+    compiled: Compiled,
+    data: TrialData,
+    session: Session,
+    display: Display,
+    signals: Signals,
+    resumed: Checkpoint | None,
+    usage: Callable[[], Usage],
+) -> tuple[Keeper, Callable[[], None]]:
+    """What keeps the trial's progress, and the function that trains.
+
+    Parameters
+    ----------
+    resumed : Checkpoint or None
+        Where the trial goes on; its variables are in the model.
+    usage : callable
+        What the trial took so far, for the checkpoints.
+    """
+    model = compiled.model
+    first = resumed.epoch if resumed else 0
+    pace = Pace(data, settings.nbEpoch, session, display, signals)
+    averages = Averages(compiled.averaging) if compiled.averaging is not None else None
+    others = [
+        *([compiled.schedule] if compiled.schedule is not None else []),
+        *settings.addon_callbacks(model, data.train, data.val),
+        *_early_stopping(settings.early_stopping_patience),
+    ]
+    history = History(session.history, first)
+    keeper = Keeper(
+        session, history, display, pace, others, averages, resumed, usage, settings.nbEpoch
+    )
+    callbacks = [
+        pace,
+        *([averages] if averages is not None else []),
+        *others,
+        Board(session.logs, settings.use_profiling),
+        keeper,
+    ]
+
+    def fit() -> None:
+        with data.meter.raising(), _data_may_run_out():
+            model.fit(
+                data.train,
+                validation_data=data.val,
+                initial_epoch=first,
+                epochs=settings.nbEpoch,
+                steps_per_epoch=data.steps,
+                callbacks=callbacks,
+                verbose=0,
+            )
+
+    return keeper, fit
+
+
+def _early_stopping(patience: int) -> list[Any]:
+    if not patience:
+        return []
+    return [keras.callbacks.EarlyStopping(MONITOR, patience=patience, mode="min")]
+
+
+@contextlib.contextmanager
+def _data_may_run_out() -> Iterator[None]:
+    """That is how an epoch ends whose length Keras was not told; `Pace` checks what it had."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*ran out of data")
+        yield

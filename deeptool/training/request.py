@@ -1,0 +1,117 @@
+"""What a trial was asked for, and what it began with: enough to go on with it later."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deeptool.settings import Settings, load_settings
+from deeptool.training.data import Source
+from deeptool.training.session import Session
+
+
+@dataclass(frozen=True)
+class Request:
+    """The arguments of `train`.
+
+    Attributes
+    ----------
+    settings : Path
+        The settings file, absolute.
+    hparams : mapping
+        Overrides, as JSON has them.
+    proc_id : int or None
+    kafka : bool or None
+        None: as the settings say.
+    source : Source
+    """
+
+    settings: Path
+    hparams: Mapping[str, Any]
+    proc_id: int | None
+    kafka: bool | None
+    source: Source
+
+    def from_kafka(self, settings: Settings) -> bool:
+        return settings.consume_data_from_kafka if self.kafka is None else self.kafka
+
+    def load(self) -> Settings:
+        return load_settings(self.settings, proc_id=self.proc_id, hparams=self.hparams)
+
+    def to_json(self) -> dict[str, Any]:
+        properties = self.source.client_properties
+        return {
+            "settings": str(self.settings),
+            "hparams": dict(self.hparams),
+            "proc_id": self.proc_id,
+            "kafka": self.kafka,
+            "servers": list(self.source.servers),
+            # A file's name and never its contents: there are passwords in it.
+            "client_properties": os.path.abspath(properties)
+            if isinstance(properties, (str, os.PathLike))
+            else None,
+            "reader": self.source.reader,
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], source: Source) -> Request:
+        """The request of an earlier run; where `source` says something, that counts."""
+        return cls(
+            Path(values["settings"]),
+            values["hparams"],
+            values["proc_id"],
+            values["kafka"],
+            dataclasses.replace(
+                source,
+                servers=source.servers or tuple(values["servers"]),
+                client_properties=source.client_properties or values["client_properties"],
+                reader=values["reader"],
+            ),
+        )
+
+
+def copies(settings: Settings) -> dict[str, tuple[Path, str]]:
+    """The files to keep: what each is, where it is, its name in the session folder."""
+    model, file = settings.model_path, settings.path
+    same = model.name == file.name
+    return {
+        "settings": (file, file.name),
+        "model": (model, f"model_{model.name}"[6 * (not same) :]),
+    }
+
+
+def reload(request: Request, session: Session, say: Callable[[str], None]) -> Settings:
+    """The settings of a trial that goes on, as they were when it began.
+
+    Parameters
+    ----------
+    say : callable
+        Told which files have changed since.
+
+    Raises
+    ------
+    UserError
+        As `load_settings`.
+    """
+    kept = session.config()["copies"]
+    settings = dataclasses.replace(request, settings=_kept(kept["settings"], session, say)).load()
+    settings.model_file = str(_kept(kept["model"], session, say))
+    return settings
+
+
+def _kept(copied: Mapping[str, str], session: Session, say: Callable[[str], None]) -> Path:
+    """The original where it is unchanged, since it knows the files beside it; else the copy."""
+    copy, original = session.path / copied["name"], Path(copied["from"])
+    with contextlib.suppress(OSError):
+        if original.read_bytes() == copy.read_bytes():
+            return original
+    say(f"{original} has changed since: goes on with the copy in the session folder")
+    if str(original.parent) not in sys.path:
+        sys.path.append(str(original.parent))
+    return copy

@@ -1,0 +1,258 @@
+"""One run of a trial, from its settings to its result."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from deeptool.errors import Terminated, UserError
+from deeptool.settings import Settings
+from deeptool.training import checkpoint, data, devices, schema, session
+from deeptool.training.display import Display
+from deeptool.training.request import Request, copies, reload
+from deeptool.training.result import Status, TrialResult, Usage, finite
+from deeptool.training.session import Session
+from deeptool.training.signals import Signals
+
+_SECONDS_BETWEEN_LINES = 5.0
+
+
+class Run:
+    """One run of a trial, and how far it came."""
+
+    def __init__(
+        self,
+        request: Request,
+        folder: Session | None,
+        display: Display,
+        *,
+        resumed: bool = False,
+        loaded: Settings | None = None,
+    ) -> None:
+        self._request, self._session, self._display = request, folder, display
+        self._resumed, self._settings = resumed, loaded
+        self._started = time.time()
+        self._cpu, self._wall = time.process_time(), time.monotonic()
+        self._signals = Signals()
+        self._notes: list[str] = []
+        self._said = 0.0
+        self._kept: checkpoint.Checkpoint | None = None
+        self._data: data.TrialData | None = None
+        self._keeper: Any = None
+
+    def run(self) -> TrialResult:
+        with contextlib.ExitStack() as held, self._signals:
+            if self._session is not None:
+                held.enter_context(self._session.held())
+            try:
+                self._train(held)
+                return self._end("complete", None)
+            except BaseException as error:
+                self._signals.deferred = True
+                self._display.close()
+                known = self._explained(error)
+                self._fail(known)
+                if known is error:
+                    raise
+                raise known from error
+
+    def _fail(self, error: BaseException) -> None:
+        interrupted = isinstance(error, (Terminated, KeyboardInterrupt))
+        # A full disk may be why it failed: that is what to tell.
+        with contextlib.suppress(OSError):
+            if self._resumed and isinstance(error, UserError):
+                # It did not begin to go on: what it came to before still holds.
+                self._show("interrupted")
+            else:
+                self._end("interrupted" if interrupted else "failed", error)
+
+    def _train(self, held: contextlib.ExitStack) -> None:
+        self._show("starting")
+        settings = self._prepare()
+        kafka = self._request.from_kafka(settings)
+        place = devices.prepare(settings.used_gpu_IDs, settings.enable_mixed_precision)
+        for note in place.notes:
+            self._say(note)
+        self._show("waiting" if kafka else "starting")
+        first = self._kept.epoch if self._kept else 0
+        if kafka:
+            from deeptool.training import stored
+
+            source, proc_id = self._request.source, self._request.proc_id
+            self._data = stored.from_kafka(
+                settings, source, proc_id, first, self._say, self._waiting
+            )
+        else:
+            self._data = data.from_pipeline(settings, first)
+
+        self._check_uploads(self._data)
+
+        from deeptool.training import fitting, model
+
+        scope = place.strategy.scope if place.strategy else contextlib.nullcontext
+        with devices.precision(place.precision):
+            with scope():
+                network = settings.build_model()
+                origin = "the stored dataset" if kafka else "the pipeline's dataset"
+                schema.check(network, self._data.train.element_spec, origin)
+                compiled = model.compiled(settings, network)
+                with self._data.meter.raising():
+                    model.make_variables(network, self._data.val)
+                self._restore(settings, network)
+            folder = self._begin(held, settings, self._data, place)
+            self._keeper, fit = fitting.prepare(
+                settings,
+                compiled,
+                self._data,
+                folder,
+                self._display,
+                self._signals,
+                self._kept,
+                self._usage,
+            )
+            if first < settings.nbEpoch and not (self._kept and self._kept.state["stopped"]):
+                fit()
+            self._show("exporting")
+            if self._keeper.best_values is not None:
+                checkpoint.assign(network.variables, self._keeper.best_values)
+            rebuild = settings.build_model if place.strategy is not None else None
+            for note in model.export(network, rebuild, folder.path):
+                self._say(note)
+
+    def _prepare(self) -> Settings:
+        """Settings and checkpoint."""
+        if self._resumed and self._session is not None:
+            self._started = self._session.config()["started"]
+            self._settings = reload(self._request, self._session, self._say)
+            self._kept = checkpoint.load(self._session.checkpoints)
+            if self._kept is None:
+                self._say("no checkpoint yet: begins with the first epoch")
+            else:
+                self._display.say(f"goes on after epoch {self._kept.epoch}")
+        elif self._settings is None:
+            self._settings = self._request.load()
+        return self._settings
+
+    def _check_uploads(self, trial_data: data.TrialData) -> None:
+        """Whether a trial that goes on still reads what it began with."""
+        if self._resumed and self._session is not None:
+            before = self._session.config()["data"].get("uploads")
+            if before is not None and before != trial_data.facts.get("uploads"):
+                self._say("the dataset was uploaded anew since this trial began")
+
+    def _restore(self, settings: Settings, network: Any) -> None:
+        """The variables of the checkpoint, or of the session's last trial where that is asked."""
+        if self._kept is not None:
+            checkpoint.assign(checkpoint.variables_of(network), self._kept.variables)
+        elif settings.recoverFromCheckpoint:
+            for earlier in session.others(settings.workingFolder, settings.session_name):
+                kept = checkpoint.load(earlier.checkpoints)
+                if kept is not None and earlier != self._session:
+                    count = len(network.variables)
+                    checkpoint.assign(network.variables, kept.best or kept.variables[:count])
+                    return self._say(f"begins with the weights of {earlier.path}")
+            self._say(f"recoverFromCheckpoint: no checkpoint in {settings.workingFolder}")
+
+    def _begin(
+        self,
+        held: contextlib.ExitStack,
+        settings: Settings,
+        trial_data: data.TrialData,
+        place: devices.Devices,
+    ) -> Session:
+        """The session folder, claimed only now that nothing stands against the trial."""
+        if self._resumed and self._session is not None:
+            return self._session
+        if self._session is None:
+            name = session.folder_name(settings.session_name, settings.hparams, self._started)
+            self._session = session.create(None, settings.workingFolder, name)
+            held.enter_context(self._session.held())
+        files = copies(settings)
+        config = {
+            "deeptool": version("deeptool"),
+            "python": sys.version.split()[0],
+            "tensorflow": sys.modules["tensorflow"].__version__,
+            "keras": sys.modules["keras"].__version__,
+            "started": self._started,
+            "request": self._request.to_json(),
+            "copies": {k: {"from": str(path), "name": name} for k, (path, name) in files.items()},
+            "settings": settings.summary(),
+            "data": trial_data.facts,
+            "gpus": list(place.gpus),
+            "precision": place.precision,
+        }
+        self._session.begin(config, {name: path.read_bytes() for path, name in files.values()})
+        return self._session
+
+    def _usage(self) -> Usage:
+        """So far, earlier runs of the trial included."""
+        here = Usage(
+            cpu_seconds=time.process_time() - self._cpu,
+            wall_seconds=time.monotonic() - self._wall,
+        )
+        if self._data is not None:
+            meter = self._data.meter
+            here += Usage(meter.samples, meter.records, meter.bytes, meter.cpu_seconds)
+        return Usage(**self._kept.state["usage"]) + here if self._kept else here
+
+    def _end(self, status: Status, error: BaseException | None) -> TrialResult:
+        """The result, which also goes into the session folder."""
+        settings, keeper = self._settings, self._keeper
+        result = TrialResult(
+            status=status,
+            session_dir=self._session.path if self._session else Path(),
+            session_name=settings.session_name if settings else "",
+            hparams=settings.hparams if settings else dict(self._request.hparams),
+            proc_id=self._data.proc_id if self._data else self._request.proc_id,
+            data_from="kafka"
+            if self._request.kafka or (settings and self._request.from_kafka(settings))
+            else "pipeline",
+            epochs_run=self._epochs_run,
+            epochs_planned=settings.nbEpoch if settings else 0,
+            best_epoch=keeper.best_epoch if keeper else None,
+            best=keeper.best if keeper else {},
+            final=keeper.final if keeper else {},
+            usage=self._usage(),
+            started=self._started,
+            finished=time.time(),
+            notes=tuple(self._notes),
+            error=None if error is None else f"{type(error).__name__}: {error}",
+        )
+        if self._session is not None:
+            self._session.end(result)
+            self._show(status)
+        return result
+
+    @property
+    def _epochs_run(self) -> int:
+        if self._keeper is not None:
+            return int(self._keeper.epochs_run)
+        return self._kept.epoch if self._kept else 0
+
+    def _show(self, state: str) -> None:
+        if self._session is not None:
+            metrics = finite(self._keeper.final) if self._keeper else {}
+            epochs = self._settings.nbEpoch if self._settings else None
+            self._session.show(state, epoch=self._epochs_run, epochs=epochs, metrics=metrics)
+
+    def _say(self, note: str) -> None:
+        self._notes.append(note)
+        self._display.say(note)
+
+    def _waiting(self, text: str) -> None:
+        if time.monotonic() - self._said >= _SECONDS_BETWEEN_LINES:
+            self._said = time.monotonic()
+            self._display.say(text)
+
+    def _explained(self, error: BaseException) -> BaseException:
+        """What `error` comes to: a signal's exception may have been turned into another one."""
+        caught = self._signals.caught
+        if caught is not None and not isinstance(error, type(caught)):
+            return caught
+        if isinstance(error, Exception) and self._session is not None:
+            return session.explained(error, self._session)
+        return error

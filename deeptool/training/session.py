@@ -1,0 +1,197 @@
+"""The folder of one trial: its name, who works in it, and the files that others read."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deeptool.errors import UserError, WorkError
+from deeptool.files import read_json, write_json
+from deeptool.training.result import TrialResult
+
+LONGEST_NAME = 200
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True)
+class Session:
+    """A session folder.
+
+    What is in it: copies of the settings and the model file, ``config.json`` (what was asked for
+    and what it was made of), ``progress.json``, ``history.csv``, ``result.json``, ``checkpoints/``,
+    ``logs/`` (TensorBoard), ``model.keras`` and ``saved_model/`` (the best weights).
+    """
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def history(self) -> Path:
+        return self.path / "history.csv"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    def config(self) -> dict[str, Any]:
+        """What `begin` wrote; empty before."""
+        return read_json(self.path / "config.json") or {}
+
+    def begin(self, config: Mapping[str, Any], copies: Mapping[str, bytes]) -> None:
+        """Keep what the trial is made of: this claims the folder."""
+        for name, data in copies.items():
+            (self.path / name).write_bytes(data)
+        write_json(self.path / "config.json", dict(config))
+
+    def result(self) -> TrialResult | None:
+        """How the last run of the trial ended; None when it had no chance to say."""
+        values = read_json(self.path / "result.json")
+        return TrialResult.from_json(values) if values else None
+
+    def end(self, result: TrialResult) -> None:
+        write_json(self.path / "result.json", result.to_json())
+
+    def show(self, state: str, **progress: Any) -> None:
+        """Tell whoever watches ``progress.json``."""
+        write_json(self.path / "progress.json", {"state": state, **progress, "time": time.time()})
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Nobody else trains in this folder meanwhile.
+
+        Raises
+        ------
+        UserError
+            Another process does now.
+        """
+        with open(self.path / ".lock", "ab") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UserError(
+                    "another process trains in this session folder now", seen=str(self.path)
+                ) from error
+            except OSError as error:
+                # Some shared file systems have no locks: then nobody has.
+                if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                    raise
+            yield
+
+
+def create(exact: str | os.PathLike[str] | None, parent: str = "", name: str = "") -> Session:
+    """Make the folder of a new trial.
+
+    Parameters
+    ----------
+    exact : path or None
+        This very folder: it may exist, but not hold another trial.
+    parent, name : str
+        Else a folder of this name in `parent`, numbered where trials start in the same second.
+
+    Raises
+    ------
+    UserError
+        The folder holds another trial, or cannot be made.
+    """
+    try:
+        if exact is None:
+            return Session(_unused(Path(parent).expanduser(), name))
+        session = Session(Path(os.path.abspath(Path(exact).expanduser())))
+        session.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        seen = str(error.filename or exact or parent)
+        reason = error.strerror or type(error).__name__
+        raise UserError(f"no session folder can be made: {reason}", seen=seen) from error
+    if session.config():
+        raise UserError(
+            "this session folder holds another trial",
+            seen=str(session.path),
+            next_step=f"--restart_interrupted --model_dir {session.path}, or give another folder",
+        )
+    return session
+
+
+def reopen(folder: str | os.PathLike[str]) -> Session:
+    """The session folder of a trial that ran before.
+
+    Raises
+    ------
+    UserError
+        It is not one.
+    """
+    session = Session(Path(os.path.abspath(Path(folder).expanduser())))
+    if not session.config():
+        raise UserError(
+            "this is not a session folder: it holds no config.json",
+            seen=str(session.path),
+            valid="a folder that an earlier trial made",
+        )
+    return session
+
+
+def others(parent: str, session_name: str) -> list[Session]:
+    """The sessions of this name in a folder, the last that began first."""
+    found = []
+    for path in Path(parent).expanduser().glob("*/config.json"):
+        session = Session(path.parent.absolute())
+        config = session.config()
+        if config["settings"]["session_name"] == session_name:
+            found.append((config["started"], session))
+    return [session for _, session in sorted(found, key=lambda entry: entry[0], reverse=True)]
+
+
+def folder_name(session_name: str, hparams: Mapping[str, Any], started: float) -> str:
+    """``<session_name>_<hparams>_<time>``, with a hash for hparams that would make it too long."""
+    when = time.strftime("%Y-%m-%d--%H-%M-%S", time.localtime(started))
+    name = re.sub(r"[^A-Za-z0-9.=,+_-]+", "-", session_name)[: LONGEST_NAME // 2]
+    text = "_".join(f"{key}={value}" for key, value in hparams.items())
+    shown = re.sub(r"[^A-Za-z0-9.=,+_-]+", "-", text)
+    if len(shown) > LONGEST_NAME - len(name):
+        shown = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return "_".join(part for part in (name, shown, when) if part)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def explained(error: Exception, session: Session) -> Exception:
+    """`error`, or what it comes to where the disk is full."""
+    full = isinstance(error, OSError) and error.errno in _NO_SPACE
+    if not full and "No space left on device" not in str(error):
+        return error
+    place = getattr(error, "filename", None) or session.path
+    return WorkError(
+        "there is no space left on the disk",
+        seen=str(place),
+        next_step=f"make room, then --restart_interrupted --model_dir {session.path}",
+    )
+
+
+def _unused(parent: Path, name: str) -> Path:
+    parent.mkdir(parents=True, exist_ok=True)
+    for number in range(1, 10_000):
+        path = Path(os.path.abspath(parent / (name if number == 1 else f"{name}-{number}")))
+        try:
+            path.mkdir()
+        except FileExistsError:
+            continue
+        return path
+    raise UserError("no unused name for the session folder", seen=str(parent / name))

@@ -1,0 +1,112 @@
+"""One trial: from a settings file to a trained model, a result, and what is needed to go on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from deeptool.errors import UserError
+from deeptool.settings import Settings
+from deeptool.settings.hparams import plain
+from deeptool.training import data, session
+from deeptool.training.display import Display
+from deeptool.training.request import Request
+from deeptool.training.result import TrialResult
+from deeptool.training.run import Run
+
+
+def train(
+    settings: Settings | str | os.PathLike[str] | None = None,
+    *,
+    hparams: Mapping[str, Any] | None = None,
+    proc_id: int | None = None,
+    kafka: bool | None = None,
+    servers: str | Sequence[str] | None = None,
+    client_properties: Mapping[str, str] | str | os.PathLike[str] | None = None,
+    reader: Literal["librdkafka", "tfio"] = "librdkafka",
+    wait: float = 0.0,
+    session_dir: str | os.PathLike[str] | None = None,
+    restart_from: str | os.PathLike[str] | None = None,
+    verbose: bool = False,
+) -> TrialResult:
+    """Run one trial of an experiment, or go on with one that was interrupted.
+
+    Everything about it is kept in a session folder, ``result.json`` in the end: also when it fails
+    or is interrupted by SIGTERM or SIGINT.
+
+    Parameters
+    ----------
+    settings : path or Settings
+        The settings file, or what `load_settings` made of it (what a program changes about that
+        is not there when the trial is restarted). Not needed to go on with a trial.
+    hparams : mapping, optional
+        Overrides of the file's hparams.
+    proc_id : int, optional
+        Overrides hparams' procID, and names the stored variant to read. Without it that one is
+        read which was made under this trial's data hparams, or all shards.
+    kafka : bool, optional
+        Read the stored dataset, or run the settings' own pipeline; by default as
+        consume_data_from_kafka says.
+    servers : str or sequence of str, optional
+        "host:port" of Kafka brokers, instead of kafka_bootstrap_servers.
+    client_properties : mapping or path, optional
+        librdkafka's settings for a secured broker; see `deeptool.kafka_dataset`.
+    reader : str
+        "librdkafka", or "tfio" for tensorflow-io.
+    wait : float
+        Seconds to wait for a dataset that is not complete yet.
+    session_dir : path, optional
+        The session folder, instead of ``<workingFolder>/<session_name>_<hparams>_<time>``.
+    restart_from : path, optional
+        The session folder of a trial to go on with, under its own copy of the settings, its hparams
+        and its data; `servers`, `client_properties` and `wait` may be given anew. A trial that is
+        complete is not run again.
+    verbose : bool
+        Show each epoch, on standard error.
+
+    Returns
+    -------
+    TrialResult
+        Of a complete trial.
+
+    Raises
+    ------
+    UserError
+        Settings, server, data or session folder are not as they should be; nothing was trained.
+    WorkError
+        It failed while it ran.
+
+    Notes
+    -----
+    The settings' addon_callbacks get the datasets themselves as train_samples and val_samples: of
+    batches, after get_online_pipeline. With steps_per_epoch the one for training has no end.
+
+    Epochs are counted from 1 in ``history.csv`` and results. The learning rate may be a number, a
+    schedule, or a function of the epoch from 0.
+    """
+    display = Display(verbose)
+    addresses = (servers,) if isinstance(servers, str) else tuple(servers or ())
+    source = data.Source(addresses, client_properties, reader, wait)
+    if restart_from is not None:
+        if settings or hparams or proc_id is not None or kafka is not None or session_dir:
+            raise UserError("a trial goes on under the settings and hparams that it began with")
+        earlier = session.reopen(restart_from)
+        done = earlier.result()
+        if done is not None and done.status == "complete":
+            display.say(f"this trial is complete already: {earlier.path}")
+            return done
+        request = Request.from_json(earlier.config()["request"], source)
+        return Run(request, earlier, display, resumed=True).run()
+    if settings is None:
+        raise UserError("there is no settings file to train from")
+    loaded = settings if isinstance(settings, Settings) else None
+    if loaded is not None:
+        if hparams or proc_id is not None:
+            raise UserError("loaded settings have their hparams: give them to load_settings")
+        hparams = loaded.hparams
+    file = Path(os.path.abspath(loaded.path if loaded else str(settings)))
+    request = Request(file, plain(hparams or {}), proc_id, kafka, source)
+    folder = session.create(session_dir) if session_dir is not None else None
+    return Run(request, folder, display, loaded=loaded).run()
