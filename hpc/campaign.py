@@ -1,0 +1,392 @@
+"""A campaign: the whole job in one TOML file, read into frozen values."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+
+from deeptool.errors import UserError
+from hpc.sampling import Range, Value, check_value, combinations, draw
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
+    base = (info.context or {}).get("base", Path())
+    return Path(os.path.abspath(base / path.expanduser()))
+
+
+def _existing_file(path: Path, info: ValidationInfo) -> Path:
+    path = _beside_the_file(path, info)
+    if not path.is_file():
+        raise ValueError(f"a file that exists: there is no {path}")
+    return path
+
+
+BesideFile = Annotated[Path, AfterValidator(_beside_the_file)]
+ExistingFile = Annotated[Path, AfterValidator(_existing_file)]
+
+
+def _not_empty(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not values:
+        raise ValueError("at least one value")
+    return values
+
+
+Scalar = Annotated[Any, AfterValidator(check_value)]
+Values = Annotated[tuple[Scalar, ...], AfterValidator(_not_empty)]
+Hparams = dict[str, Scalar]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Broker(Strict):
+    """The campaign's own broker, or the address of one that is there.
+
+    Attributes
+    ----------
+    mode, memory
+        Of its own broker; memory is the heap, as Java writes it.
+    folder : Path, optional
+        Where its data is; ``<run_dir>/broker`` by default.
+    keep_data : bool
+        Whether the data stays when the launch ends: the next one then uploads nothing again.
+    bootstrap_servers : tuple of str
+        The existing Kafka to use instead.
+    client_properties : Path, optional
+        Its client settings (SASL, TLS), a file that only its owner can read.
+    """
+
+    mode: Literal["zookeeper", "kraft"] = "zookeeper"
+    memory: Annotated[str, Field(pattern=r"^[1-9]\d*[kmgKMG]$")] = "512m"
+    folder: BesideFile | None = None
+    keep_data: bool = True
+    bootstrap_servers: tuple[str, ...] = ()
+    client_properties: ExistingFile | None = None
+
+    @model_validator(mode="after")
+    def _one_or_the_other(self) -> Broker:
+        own = self.model_fields_set & {"mode", "memory", "folder", "keep_data"}
+        if self.bootstrap_servers and own:
+            raise ValueError(
+                f"bootstrap_servers (an existing Kafka), or {', '.join(sorted(own))} (its own)"
+            )
+        if self.client_properties and not self.bootstrap_servers:
+            raise ValueError("client_properties with bootstrap_servers only")
+        return self
+
+
+class Variant(Strict):
+    """A dataset of its own: its procID and the hparams it is made under."""
+
+    procID: Annotated[int, Field(ge=0)]
+    hparams: Hparams = {}
+
+
+class Producers(Strict):
+    """Which processes upload what: `variants`, or `num_procs` shards of one dataset."""
+
+    variants: tuple[Variant, ...] = ()
+    num_procs: Positive | None = None
+    auto_shard: bool = False
+    split: Literal["both", "train", "val"] = "both"
+    epochs: Positive = 1
+    codec: Literal["arrow", "example"] = "arrow"
+    compression: Literal["none", "lz4", "zstd"] = "none"
+    partitions: Positive = 4
+    replace: bool = False
+
+    @model_validator(mode="after")
+    def _variants_or_shards(self) -> Producers:
+        if self.variants and self.num_procs is not None:
+            raise ValueError("variants, or num_procs (shards of one dataset), not both")
+        if self.auto_shard and self.num_procs is None:
+            raise ValueError("auto_shard with num_procs only")
+        ids = [variant.procID for variant in self.variants]
+        if len(set(ids)) < len(ids):
+            raise ValueError(f"variants with a procID each, not {ids}")
+        return self
+
+
+def _kind(seen: Any) -> str:
+    return "<range>" if isinstance(seen, (dict, Range)) else "<values>"
+
+
+class Sample(Strict):
+    """A seeded random sample of hparams."""
+
+    samples: Positive
+    seed: int = 0
+    space: Annotated[
+        dict[
+            str,
+            Annotated[
+                Annotated[Values, Tag("<values>")] | Annotated[Range, Tag("<range>")],
+                Discriminator(_kind),
+            ],
+        ],
+        Field(min_length=1),
+    ]
+
+
+class Trials(Strict):
+    """The search: a `grid`, a `list` or a `random` sample of hparams, and how to run it."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    grid: dict[str, Values] | None = None
+    listed: tuple[Hparams, ...] | None = Field(default=None, alias="list")
+    random: Sample | None = None
+    max_parallel: Positive = 1
+    options: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Trials:
+        kinds = ("grid", "listed", "random")
+        if sum(getattr(self, kind) is not None for kind in kinds) != 1:
+            raise ValueError("exactly one of grid, list and random")
+        rows = self.rows()
+        repeated = [row for position, row in enumerate(rows) if row in rows[:position]]
+        if repeated:
+            raise ValueError(f"each trial once; said again: {repeated}")
+        return self
+
+    def rows(self) -> tuple[dict[str, Value], ...]:
+        """The hparams of each trial, in order."""
+        if self.grid is not None:
+            return combinations(self.grid)
+        if self.random is not None:
+            return draw(self.random.space, self.random.samples, self.random.seed)
+        return self.listed or ()
+
+
+class Campaign(Strict):
+    """The main job: a broker, the uploads of one settings file, the trials that read them.
+
+    Attributes
+    ----------
+    name : str
+        Names the run folder, unless `run_dir` does.
+    settings : Path
+        The settings file, relative to the campaign file.
+    hparams : dict
+        Given to every producer and trial.
+    run_dir : Path, optional
+        Relative to the working directory; ``runs/<name>`` by default.
+    broker, producers, trials
+        The three parts; without `trials` the campaign only uploads.
+    report : bool
+        Whether a report is written at the end.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    settings: ExistingFile
+    hparams: Hparams = {}
+    run_dir: Path | None = None
+    broker: Broker = Broker()
+    producers: Producers = Producers()
+    trials: Trials | None = None
+    report: bool = True
+
+    @property
+    def folder(self) -> Path:
+        """The run folder, absolute."""
+        return Path(os.path.abspath(self.run_dir or Path("runs", self.name)))
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """The variants, one by default; none where the producers are shards."""
+        if self.producers.num_procs is not None:
+            return ()
+        return self.producers.variants or (Variant(procID=0),)
+
+    def settings_sha256(self) -> str:
+        """Of the settings file's bytes: what the catalog keeps with each upload."""
+        return hashlib.sha256(self.settings.read_bytes()).hexdigest()
+
+
+def load(
+    file: str | os.PathLike[str],
+    *,
+    sets: Iterable[str] = (),
+    grids: Iterable[str] = (),
+    run_dir: Path | None = None,
+    max_parallel: int | None = None,
+) -> Campaign:
+    """Read a campaign file and what the command line changes in it.
+
+    Parameters
+    ----------
+    file : path
+        The TOML file.
+    sets : iterable of str
+        ``key=value``, the key dotted (``broker.memory=1g``), the value as TOML or else a string.
+    grids : iterable of str
+        ``hparam=value,value``: trials are a grid with these; the file's other grid keys stay.
+    run_dir, max_parallel
+        Instead of the file's.
+
+    Raises
+    ------
+    UserError
+        Listing everything that is wrong, each with its key, the value seen and what is valid.
+    """
+    path = Path(file)
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError("the campaign file cannot be read", seen=f"{path}: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UserError("the campaign file is not TOML", seen=f"{path}: {error}") from error
+    for text in sets:
+        key, value = _split(text, "--set", "key=value, the key dotted: --set broker.memory=1g")
+        _put(raw, key, _toml(value))
+    chosen = [_split(text, "--grid", "hparam=value,value") for text in grids]
+    if chosen:
+        trials = _table(raw, "trials")
+        trials.pop("list", None)
+        trials.pop("random", None)
+        for key, value in chosen:
+            _table(trials, "grid")[key] = _toml_list(value)
+    if max_parallel is not None:
+        _table(raw, "trials")["max_parallel"] = max_parallel
+    if run_dir is not None:
+        raw["run_dir"] = str(run_dir)
+    return parse(raw, path)
+
+
+def parse(raw: Mapping[str, Any], file: Path) -> Campaign:
+    """`raw` (a TOML document) as a campaign; `file` is where its relative paths start.
+
+    Raises
+    ------
+    UserError
+        As `load`.
+    """
+    # As JSON, where arrays are what tuples are read from, and strings paths, though all is strict.
+    text = json.dumps(raw, default=str)
+    try:
+        return Campaign.model_validate_json(text, context={"base": file.parent})
+    except ValidationError as error:
+        problems = [_problem(each) for each in error.errors(include_url=False)]
+    number = "one thing" if len(problems) == 1 else f"{len(problems)} things"
+    raise UserError(
+        f"{file}: {number} to correct", seen="".join(f"\n    {line}" for line in problems)
+    )
+
+
+def dump(campaign: Campaign) -> dict[str, Any]:
+    """The campaign as JSON, with the settings file's SHA-256, as a run folder keeps it."""
+    values = campaign.model_dump(mode="json", by_alias=True)
+    return values | {"run_dir": str(campaign.folder), "settings_sha256": campaign.settings_sha256()}
+
+
+def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
+    """Dotted key -> "old -> new" for what differs between two `dump`s."""
+    before, after = _flat(earlier), _flat(now)
+    return {
+        key: f"{json.dumps(before.get(key))} -> {json.dumps(after.get(key))}"
+        for key in [*before, *(key for key in after if key not in before)]
+        if before.get(key) != after.get(key)
+    }
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, inner in value.items():
+        if isinstance(inner, Mapping):
+            flat |= _flat(inner, f"{prefix}{key}.")
+        elif inner is not None:
+            flat[prefix + key] = inner
+    return flat
+
+
+def _split(text: str, option: str, valid: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not (key.strip() and equals):
+        raise UserError(f"{option} takes a key and a value", seen=text, valid=valid)
+    return key.strip(), value.strip()
+
+
+def _toml(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _toml_list(text: str) -> list[Any]:
+    try:
+        return list(tomllib.loads(f"value = [{text}]")["value"])
+    except tomllib.TOMLDecodeError:
+        return [_toml(part.strip()) for part in text.split(",")]
+
+
+def _table(raw: dict[str, Any], key: str) -> dict[str, Any]:
+    table = raw.setdefault(key, {})
+    if not isinstance(table, dict):
+        raise UserError(f"{key} is a table in a campaign", seen=table, valid=f"[{key}]")
+    return table
+
+
+def _put(raw: dict[str, Any], dotted: str, value: Any) -> None:
+    *tables, key = dotted.split(".")
+    for table in tables:
+        raw = _table(raw, table)
+    raw[key] = value
+
+
+def _problem(error: Mapping[str, Any]) -> str:
+    """One line for one of pydantic's errors: key, value seen, what is valid."""
+    where = [part for part in error["loc"] if not str(part).startswith("<")]
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where)[1:]
+    if error["type"] == "extra_forbidden":
+        known = _keys(where[:-1])
+        near = difflib.get_close_matches(str(where[-1]), known, 1)
+        meant = f" (did you mean {near[0]}?)" if near else ""
+        return f"{key}: unknown key{meant}; valid: {', '.join(known)}"
+    if error["type"] == "missing":
+        return f"{key}: missing"
+    message = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    seen = f"seen {error['input']!r}, " if not isinstance(error["input"], dict) else ""
+    return f"{key or 'campaign'}: {seen}valid: {message}"
+
+
+def _keys(where: Iterable[str | int]) -> list[str]:
+    """The valid keys of the table at `where`."""
+    model: type[BaseModel] = Campaign
+    for part in where:
+        for name, field in model.model_fields.items():
+            if part in (name, field.alias):
+                model = _model(field.annotation) or model
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _model(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for each in get_args(annotation) if (found := _model(each))), None)

@@ -1,0 +1,132 @@
+"""``deeptool-hpc broker``: a real Kafka on this machine, without root, Docker or Java."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+
+from deeptool.errors import UserError
+from hpc import folder
+from hpc.embedded import Options
+from hpc.kafka import MODES, Mode
+from hpc.supervisor import run, run_detached
+
+directory_option = click.option(
+    "--dir",
+    "directory",
+    required=True,
+    type=click.Path(file_okay=False, resolve_path=True, path_type=Path),
+    help="The broker's folder: settings, data, logs and state.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the state as JSON.")
+
+
+def _progress(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _show(state: dict[str, Any], as_json: bool) -> None:
+    click.echo(json.dumps(state) if as_json else state["bootstrap"])
+
+
+@click.group("broker")
+def command() -> None:
+    """A real Kafka broker on this machine.
+
+    Kafka 3.9 and a Java runtime come from Python's and Maven's registries, once, into a cache:
+    no root, Docker or Java is needed.
+    """
+
+
+@command.command()
+@directory_option
+@click.option(
+    "--mode",
+    type=click.Choice(MODES),
+    help="Where the broker keeps its metadata: zookeeper (default) or kraft.",
+)
+@click.option("--host", help="The address to listen on (127.0.0.1).")
+@click.option("--port", type=click.IntRange(1, 65535), help="The port (a free one, then the same).")
+@click.option("--memory", default="512m", show_default=True, help="The broker's heap.")
+@click.option("--detach", is_flag=True, help="Return when it is ready, and leave it running.")
+@json_option
+def up(
+    directory: Path,
+    mode: Mode | None,
+    host: str | None,
+    port: int | None,
+    memory: str,
+    detach: bool,
+    as_json: bool,
+) -> None:
+    """Start a broker and print its address when it is ready.
+
+    It runs until Ctrl-C, or with --detach until `down`. On a folder that was used before it comes
+    back with the same port and data.
+    """
+    if not re.fullmatch(r"[1-9]\d*[kKmMgG]", memory):
+        raise UserError(
+            "--memory is not a size", seen=memory, valid="a number and k, m or g, such as 512m"
+        )
+    options = Options(directory, mode, host, port, memory)
+    if not detach:
+        run(options, _progress, lambda: _ready(directory, as_json))
+        return
+    arguments = ["broker", "up", "--dir", str(directory), "--memory", memory]
+    for name, value in (("--mode", mode), ("--host", host), ("--port", port)):
+        arguments += [name, str(value)] if value else []
+    _show(run_detached(options, arguments, _progress), as_json)
+
+
+def _ready(directory: Path, as_json: bool) -> None:
+    _show(folder.read_state(directory), as_json)
+    _progress("ready")
+
+
+@command.command()
+@directory_option
+@json_option
+def status(directory: Path, as_json: bool) -> None:
+    """Show where a broker is, how it is doing, and what it has cost."""
+    state = folder.status(directory)
+    if as_json:
+        click.echo(json.dumps(state))
+        return
+    pids = ", ".join(f"{name} {process['pid']}" for name, process in state["processes"].items())
+    rows = {
+        "state": state["state"],
+        "bootstrap": state["bootstrap"],
+        "mode": f"{state['mode']}, Kafka {state['version']}",
+        "processes": pids or "none",
+        "CPU": f"{timedelta(seconds=round(state['cpu_seconds']))} h",
+        "data": f"{state['data_bytes'] / 1e6:.1f} MB",
+        "logs": str(directory / "logs"),
+        "error": state["error"],
+    }
+    for name, value in rows.items():
+        if value:
+            click.echo(f"{name:10} {value}")
+
+
+@command.command()
+@directory_option
+@click.option(
+    "--timeout",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    help="Seconds to wait for a clean end before everything is killed.",
+)
+@json_option
+def down(directory: Path, timeout: float, as_json: bool) -> None:
+    """Stop a broker and leave no process. Its data stays."""
+    state = folder.down(directory, timeout)
+    if as_json:
+        click.echo(json.dumps(state))
+    else:
+        _progress(f"the broker at {state['bootstrap']} is {state['state']}")

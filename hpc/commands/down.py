@@ -1,0 +1,49 @@
+"""``deeptool-hpc down``: stop what a launch started."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import click
+
+from deeptool.errors import WorkError
+from hpc.commands.status import run_argument
+from hpc.folder import wait_gone
+from hpc.plan import GRACE, STOP_ORDER
+from hpc.state import left, open_run, stop_left
+
+# A launch that is asked to end lets each of its groups take its grace, and writes its files.
+_LAUNCH_SECONDS = sum(max(GRACE[role] for role in group) + 5 for group in STOP_ORDER) + 10
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@run_argument
+def command(run_dir: Path | None) -> None:
+    """Stop the launch of RUN_DIR (the newest below runs/) and all it started; nothing else.
+
+    What it has done stays: launched again, the campaign goes on.
+    """
+    run = open_run(run_dir)
+    running = left(run)
+    launch = run.launch()
+    if launch is None and not running:
+        click.echo(f"nothing of {run.folder} is running")
+        return
+    stopped = list(running)
+    if launch is not None:
+        stopped.append("the launch itself")
+        os.kill(int(launch["pid"]), signal.SIGTERM)
+        if not wait_gone([launch], _LAUNCH_SECONDS):
+            os.kill(int(launch["pid"]), signal.SIGKILL)
+            wait_gone([launch], 5)
+    stop_left(run)
+    remaining = left(run)
+    click.echo(f"stopped: {', '.join(name for name in stopped if name not in remaining)}")
+    if remaining:
+        pids = {
+            name: [int(each["pid"]) for each in found.values()] for name, found in remaining.items()
+        }
+        raise WorkError("some processes did not end, even killed", seen=pids)
+    click.echo(f"what was stored and trained stays in {run.folder}")

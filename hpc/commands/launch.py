@@ -1,0 +1,137 @@
+"""``deeptool-hpc launch``: run a campaign on this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from deeptool.errors import WorkError
+from hpc.campaign import load
+from hpc.launch import Outcome, launch
+from hpc.plan import make_plan, render
+from hpc.screen import Screen, clock, trial_table
+from hpc.snapshot import varying
+from hpc.state import Run, left
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("campaign", metavar="CAMPAIGN.toml", type=click.Path(path_type=Path))
+@click.option(
+    "--grid",
+    "grids",
+    multiple=True,
+    metavar="HPARAM=V,V",
+    help="Trials are a grid with these values; may be given again.",
+)
+@click.option(
+    "--set",
+    "sets",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Another value for a key of the campaign: --set broker.memory=1g.",
+)
+@click.option(
+    "--run-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The run folder.  [default: runs/<name>]",
+)
+@click.option("--max-parallel", type=click.IntRange(min=1), metavar="N", help="Trials at a time.")
+@click.option("--dry-run", is_flag=True, help="Print what would run, and run nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
+@click.option(
+    "--fresh",
+    is_flag=True,
+    help="Delete what earlier launches left in the run folder, its stored data included.",
+)
+def command(
+    campaign: Path,
+    grids: tuple[str, ...],
+    sets: tuple[str, ...],
+    run_dir: Path | None,
+    max_parallel: int | None,
+    dry_run: bool,
+    as_json: bool,
+    fresh: bool,
+) -> None:
+    """Run a campaign: broker, producers, trials, report; then stop everything.
+
+    A launch that was interrupted goes on where it was when it is launched again: what is stored is
+    not uploaded again, trials that are complete are not run again, interrupted ones go on.
+    """
+    read = load(campaign, sets=sets, grids=grids, run_dir=run_dir, max_parallel=max_parallel)
+    if dry_run:
+        known = Run(read.folder).state()
+        plan = make_plan(read, known.get("id", "<run id>"))
+        values = dataclasses.asdict(plan)
+        click.echo(json.dumps(values, indent=1, default=str) if as_json else render(plan))
+        return
+    console = Console(stderr=as_json)
+    outcome = launch(read, Screen(console), fresh=fresh)
+    if as_json:
+        click.echo(json.dumps(_values(outcome), indent=1))
+    else:
+        _show(outcome, console)
+    if outcome.failed:
+        trials = len(outcome.snapshot.of("trial"))
+        raise WorkError(
+            f"{len(outcome.failed)} of {trials} trials failed",
+            seen=", ".join(outcome.failed),
+            next_step=f"deeptool-hpc logs {outcome.snapshot.run_dir} trial"
+            f" {outcome.failed[0].removeprefix('trial-')}; the same launch runs them again",
+        )
+
+
+def _values(outcome: Outcome) -> dict[str, Any]:
+    report = outcome.report or {}
+    return {
+        **outcome.snapshot.to_json(),
+        "savings": report.get("savings"),
+        "report": _report_file(outcome),
+    }
+
+
+def _report_file(outcome: Outcome) -> str | None:
+    return None if outcome.report is None else f"{outcome.snapshot.run_dir}/report.html"
+
+
+def _show(outcome: Outcome, console: Console) -> None:
+    snapshot = outcome.snapshot
+    trials = snapshot.of("trial")
+    if trials:
+        if not console.is_terminal:
+            # Lines of a file or a pipe are for grep: whole.
+            console.width = 1000
+        console.print("", trial_table(trials, varying(trials)), "", sep="\n")
+    for line in _savings((outcome.report or {}).get("savings")):
+        console.print(line, highlight=False, soft_wrap=True)
+    if outcome.report is not None:
+        console.print(f"report: {_report_file(outcome)}", highlight=False, soft_wrap=True)
+    running = left(Run(Path(snapshot.run_dir)))
+    end = f"still running: {', '.join(running)}" if running else "everything stopped"
+    console.print(f"{end}, {clock(snapshot.seconds)} in all", highlight=False)
+
+
+def _savings(savings: dict[str, Any] | None) -> list[str]:
+    """What was saved, in words; everything was measured."""
+    if not savings or not savings["trials_counted"]:
+        return []
+    spent = [f"producers {savings['producer_cpu_seconds']:.1f} s"]
+    if savings["broker_cpu_seconds"] is not None:
+        spent.append(f"broker {savings['broker_cpu_seconds']:.1f} s")
+    spent.append(f"reading {savings['input_cpu_seconds']:.1f} s")
+    saved, trials = savings["saved_cpu_seconds"], savings["trials_counted"]
+    verb = "saved" if saved >= 0 else "more"
+    lines = [
+        f"CPU of the input work: {savings['spent_cpu_seconds']:.1f} s ({', '.join(spent)}),"
+        f" against {savings['pipeline_cpu_seconds']:.1f} s had each of the {trials} trials"
+        f" preprocessed for itself: {abs(saved):.1f} s {verb}"
+    ]
+    pays = savings["break_even_trials"]
+    if pays is not None:
+        lines.append(f"It pays from {'the first trial' if pays == 1 else f'{pays} trials'} on")
+    return lines

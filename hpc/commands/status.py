@@ -1,0 +1,46 @@
+"""``deeptool-hpc status``: how a campaign is doing."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.live import Live
+
+from hpc.screen import picture
+from hpc.snapshot import take
+from hpc.state import ENDED, open_run
+
+_WATCH_SECONDS = 1.0
+
+run_argument = click.argument(
+    "run_dir", required=False, type=click.Path(file_okay=False, path_type=Path)
+)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@run_argument
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--watch", is_flag=True, help="Keep showing it until the launch has ended.")
+def command(run_dir: Path | None, as_json: bool, watch: bool) -> None:
+    """Show how the campaign of RUN_DIR is doing (the newest below runs/)."""
+    run = open_run(run_dir)
+    snapshot = take(run)
+    if as_json:
+        click.echo(json.dumps(snapshot.to_json(), indent=1))
+        return
+    console = Console()
+    if not watch:
+        if not console.is_terminal:
+            # Lines of a file or a pipe are for grep: whole.
+            console.width = 1000
+        console.print(picture(snapshot))
+        return
+    with Live(picture(snapshot), console=console, auto_refresh=False) as live:
+        while snapshot.state not in (*ENDED, "killed"):
+            time.sleep(_WATCH_SECONDS)
+            snapshot = take(run)
+            live.update(picture(snapshot), refresh=True)

@@ -1,0 +1,205 @@
+"""What Kafka and ZooKeeper are told: properties and command lines, as text. Nothing runs here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Mode = Literal["zookeeper", "kraft"]
+MODES: tuple[Mode, ...] = ("zookeeper", "kraft")
+VERSION = "3.9.2"
+NODE_ID = 1
+
+# deeptool's largest record, and what Kafka's own framing, keys and headers may add to it.
+MAX_RECORD_BYTES = 64 << 20
+MAX_MESSAGE_BYTES = MAX_RECORD_BYTES + (1 << 20)
+# A broker that was killed can only come back when its session has ended: 18 and 9 s by default.
+SESSION_MS = 6000
+
+BROKER_MAIN = "kafka.Kafka"
+STORAGE_MAIN = "kafka.tools.StorageTool"
+ZOOKEEPER_MAIN = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What a JVM with Kafka on its class path needs.
+
+    Parameters
+    ----------
+    java : Path
+        The ``java`` to run.
+    jars : Path
+        The folder of Kafka's jars.
+    archive : Path, optional
+        The archive of classes to start with.
+    """
+
+    java: Path
+    jars: Path
+    archive: Path | None = None
+
+
+@dataclass(frozen=True)
+class Kafka:
+    """One broker that is a whole cluster.
+
+    Parameters
+    ----------
+    mode : str
+        Whether metadata is kept by a ZooKeeper or by the broker itself (KRaft).
+    host : str
+        The address that the broker listens on and that clients are told.
+    port : int
+        The port for clients.
+    metadata_port : int
+        ZooKeeper's port, or that of the KRaft controller.
+    data : Path
+        The folder for everything that is to survive a restart.
+    """
+
+    mode: Mode
+    host: str
+    port: int
+    metadata_port: int
+    data: Path
+
+    @property
+    def bootstrap(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    @property
+    def log_dir(self) -> Path:
+        return self.data / "kafka"
+
+
+def properties(values: Mapping[str, object]) -> str:
+    """Java's properties format (ASCII keys; backslashes in values escaped)."""
+    return "".join(
+        f"{key}={str(value).replace(chr(92), chr(92) * 2)}\n" for key, value in values.items()
+    )
+
+
+def broker_properties(kafka: Kafka) -> str:
+    """The broker's properties file."""
+    # Addresses of ZooKeeper and the controller are for this broker only: never off this machine
+    # unless the broker itself is.
+    metadata = f"{kafka.host}:{kafka.metadata_port}"
+    client = f"PLAINTEXT://{kafka.bootstrap}"
+    values: dict[str, object] = {}
+    if kafka.mode == "zookeeper":
+        values |= {
+            "broker.id": NODE_ID,
+            "listeners": client,
+            "zookeeper.connect": metadata,
+            "zookeeper.session.timeout.ms": SESSION_MS,
+        }
+    else:
+        values |= {
+            "process.roles": "broker,controller",
+            "node.id": NODE_ID,
+            "controller.quorum.voters": f"{NODE_ID}@{metadata}",
+            "controller.listener.names": "CONTROLLER",
+            "broker.session.timeout.ms": SESSION_MS,
+            "broker.heartbeat.interval.ms": SESSION_MS // 4,
+            "listeners": f"{client},CONTROLLER://{metadata}",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        }
+    values |= {
+        "advertised.listeners": client,
+        "log.dirs": kafka.log_dir,
+        "auto.create.topics.enable": "false",
+        "delete.topic.enable": "true",
+        "num.partitions": 1,
+        # A cluster of one: nothing can be replicated.
+        "default.replication.factor": 1,
+        "offsets.topic.replication.factor": 1,
+        "offsets.topic.num.partitions": 4,
+        "transaction.state.log.replication.factor": 1,
+        "transaction.state.log.num.partitions": 4,
+        "transaction.state.log.min.isr": 1,
+        "group.initial.rebalance.delay.ms": 0,
+        "message.max.bytes": MAX_MESSAGE_BYTES,
+        "replica.fetch.max.bytes": MAX_MESSAGE_BYTES,
+        # Kafka's default would delete a dataset after seven days.
+        "log.retention.ms": -1,
+        "log.retention.bytes": -1,
+        # Deleted records give their space back by whole segments.
+        "log.segment.bytes": 256 << 20,
+        "log.retention.check.interval.ms": 30_000,
+        # The catalog is compacted. It is small, and the default buffer takes 128 MiB of the heap.
+        "log.cleaner.enable": "true",
+        "log.cleaner.dedupe.buffer.size": 16 << 20,
+    }
+    return properties(values)
+
+
+def zookeeper_properties(kafka: Kafka) -> str:
+    """ZooKeeper's properties file."""
+    return properties(
+        {
+            "dataDir": kafka.data / "zookeeper",
+            "clientPort": kafka.metadata_port,
+            "clientPortAddress": kafka.host,
+            "maxClientCnxns": 0,
+            "tickTime": 1000,
+            # Its default port, 8080, is everybody's.
+            "admin.enableServer": "false",
+            "autopurge.snapRetainCount": 3,
+            "autopurge.purgeInterval": 24,
+        }
+    )
+
+
+def log4j_properties() -> str:
+    """Logging to standard output, which whoever starts the process sends to a file."""
+    return properties(
+        {
+            "log4j.rootLogger": "INFO, out",
+            "log4j.appender.out": "org.apache.log4j.ConsoleAppender",
+            "log4j.appender.out.layout": "org.apache.log4j.PatternLayout",
+            "log4j.appender.out.layout.ConversionPattern": "[%d] %p %m (%c)%n",
+        }
+    )
+
+
+def java_argv(
+    runtime: Runtime, main: str, arguments: Sequence[str | Path], *, home: Path, heap: str
+) -> list[str]:
+    """The command line of one JVM.
+
+    Parameters
+    ----------
+    runtime : Runtime
+        Java, jars and archive.
+    main : str
+        The class to run.
+    arguments : sequence
+        Its arguments.
+    home : Path
+        The folder with ``log4j.properties``, ``logs`` and ``tmp``.
+    heap : str
+        The most heap it may take, as Java writes it: ``512m``, ``2g``.
+    """
+    return [
+        str(runtime.java),
+        f"-Xmx{heap}",
+        # Measured, for records of 1 MiB: half the CPU of G1, to which each is a humongous object,
+        # and no slower than with the second compiler, whose work a short life never pays back.
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
+        *([f"-XX:SharedArchiveFile={runtime.archive}"] if runtime.archive else []),
+        "-XX:+ExitOnOutOfMemoryError",
+        "-XX:-UsePerfData",
+        f"-XX:ErrorFile={home / 'logs' / 'hs_err_%p.log'}",
+        "-Djava.awt.headless=true",
+        f"-Djava.io.tmpdir={home / 'tmp'}",
+        "-Dzookeeper.jmx.log4j.disable=true",
+        f"-Dlog4j.configuration=file:{home / 'log4j.properties'}",
+        "-cp",
+        f"{runtime.jars}/*",
+        main,
+        *map(str, arguments),
+    ]
