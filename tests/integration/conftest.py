@@ -1,0 +1,57 @@
+"""Fixtures for tests against a real, embedded Kafka broker."""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from hpc.embedded import EmbeddedBroker, Options
+from hpc.kafka import Mode
+
+OwnBroker = Callable[..., EmbeddedBroker]
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of one broker (ZooKeeper mode) for all tests; do not stop it.
+
+    DEEPTOOL_TEST_BROKER names one that runs already.
+    """
+    if running := os.environ.get("DEEPTOOL_TEST_BROKER"):
+        yield running
+        return
+    with EmbeddedBroker(Options(tmp_path_factory.mktemp("broker"), "zookeeper")) as server:
+        yield server.bootstrap
+
+
+@pytest.fixture
+def session_name(request: pytest.FixtureRequest) -> str:
+    """A session name that no other test has: what is in the broker already is not this test's."""
+    return f"{re.sub(r'[^a-zA-Z0-9]+', '-', request.node.name)[:60]}-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def own_broker(tmp_path: Path) -> Iterator[OwnBroker]:
+    """Make a broker for this test alone, to kill, stop or corrupt.
+
+    ``own_broker(mode="zookeeper", **options) -> EmbeddedBroker`` with ``bootstrap``,
+    ``directory`` (logs of topics are in ``.config.log_dir``), ``pids``, ``kill()``, ``restart()``
+    and ``stop()``; a stopped one can be started again with ``start()``. One that
+    was killed is back when its session has ended, some 7 seconds later.
+    """
+    brokers: list[EmbeddedBroker] = []
+
+    def make(mode: Mode = "zookeeper", **options: object) -> EmbeddedBroker:
+        directory = tmp_path / f"broker{len(brokers)}"
+        brokers.append(EmbeddedBroker(Options(directory, mode, **options)))  # type: ignore[arg-type]
+        brokers[-1].start()
+        return brokers[-1]
+
+    yield make
+    for made in brokers:
+        made.stop()

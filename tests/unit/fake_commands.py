@@ -1,0 +1,144 @@
+"""Stands in for deeptool and deeptool-hpc: the same files and exit codes, no Kafka, no TensorFlow.
+
+What is stored is a folder, FAKE_STORE. Hparams say what a trial does: ``sleep`` (seconds),
+``fail`` (exit code).
+"""
+
+import hashlib
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+ARGUMENTS = sys.argv[1:]
+STORE = Path(os.environ["FAKE_STORE"])
+
+
+def option(name: str, default: str = "") -> str:
+    return ARGUMENTS[ARGUMENTS.index(name) + 1] if name in ARGUMENTS else default
+
+
+def hparams() -> dict[str, object]:
+    pairs = [ARGUMENTS[n + 1] for n, word in enumerate(ARGUMENTS) if word == "--hparam"]
+    values = {}
+    for key, value in (pair.split("=") for pair in pairs):
+        try:
+            values[key] = json.loads(value)
+        except ValueError:
+            values[key] = value
+    return values
+
+
+def write(path: Path, value: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}")
+    temporary.write_text(json.dumps(value))
+    temporary.replace(path)
+
+
+def log(what: str) -> None:
+    with open(STORE / "calls", "a") as file:
+        file.write(json.dumps([what, time.time(), os.getpid(), ARGUMENTS]) + "\n")
+
+
+def end(signum: int, frame: object) -> None:
+    log(f"stopped {ARGUMENTS[0]} {ARGUMENTS[1]}")
+    sys.exit(128 + signum)
+
+
+def broker() -> None:
+    folder = Path(option("--dir"))
+    state = {"state": "starting", "supervisor": {"pid": os.getpid(), "started": 0}, "processes": {}}
+    state |= {"cpu_seconds": 0.0, "bootstrap": "127.0.0.1:1", "mode": option("--mode")}
+    write(folder / "state.json", state)
+    time.sleep(0.1)
+    log("broker ready")
+    write(folder / "state.json", state | {"state": "ready", "cpu_seconds": 1.5})
+    if os.environ.get("FAKE_BROKER_DIES"):
+        while not (STORE / "uploading").exists():
+            time.sleep(0.05)
+        sys.exit("error: the disk is full")
+    signal.pause()
+
+
+def produce() -> None:
+    proc_id = option("--procID")
+    settings = Path(option("--usersettings")).read_bytes()
+    if option("--server") != "127.0.0.1:1":
+        sys.exit("no such server")
+    if "refuse" in hparams():
+        print("error: topic t holds a complete dataset, but another one\n  next: --replace")
+        sys.exit(2)
+    stored = STORE / f"topic-{proc_id}.json"
+    if stored.exists() and "--replace" not in ARGUMENTS:
+        log(f"reused {proc_id}")
+        print(f"s.{proc_id}.train: is there already (100 samples)")
+        return
+    (STORE / "uploading").touch()
+    for samples in (0, 50):
+        progress = {"state": "running", "samples": samples, "total": 100, "mb_per_second": 1.0}
+        write(Path(option("--progress-file")), progress)
+        time.sleep(float(os.environ.get("FAKE_UPLOAD_SECONDS", "0.1")) / 2)
+    row = {
+        "topic": f"s.{proc_id}.train",
+        "session": "s",
+        "split": "train",
+        "proc_id": int(proc_id),
+        "state": "complete",
+        "settings_sha256": hashlib.sha256(settings).hexdigest(),
+        "data_hparams": hparams(),
+        "owner": os.environ["DEEPTOOL_OWNER"],
+    }
+    write(stored, row)
+    write(Path(option("--progress-file")), progress | {"state": "complete", "samples": 100})
+    log(f"stored {proc_id}")
+    print(f"upload s.{proc_id}.train: complete: 100 samples")
+    print(f"s.{proc_id}.train: stored 100 samples, 1 MB")
+
+
+def train() -> None:
+    again = "--restart_interrupted" in ARGUMENTS
+    folder = Path(option("--model_dir") if again else option("--session-dir"))
+    if again:
+        asked = json.loads((folder / "config.json").read_text())
+    else:
+        asked = hparams()
+        if (folder / "config.json").exists():
+            sys.exit("error: this session folder holds another trial")
+        write(folder / "config.json", asked)
+    log(f"trial {folder.name} {'again' if again else 'begins'}")
+    started = time.time()
+    write(folder / "progress.json", {"epoch": 1, "epochs": 2, "metrics": {"val_loss": 0.5}})
+    time.sleep(float(os.environ.get("FAKE_SLEEP", asked.get("sleep", 0))))
+    print("training", flush=True)
+    if asked.get("fail") and not os.environ.get("FAKE_FIXED"):
+        write(folder / "result.json", {"status": "failed"})
+        print("error: the loss is not a number", file=sys.stderr)
+        sys.exit(asked["fail"])
+    result = {"status": "complete", "monitor": "val_loss", "best": {"val_loss": 0.25, "loss": 0.2}}
+    result |= {"epochs_run": 2, "samples_read": 200, "input_cpu_seconds": 0.5}
+    write(folder / "result.json", result | {"started": started, "finished": time.time()})
+    log(f"trial {folder.name} ends")
+
+
+def main() -> None:
+    signal.signal(signal.SIGTERM, end)
+    name = ARGUMENTS.pop(0)
+    if (name, ARGUMENTS[0]) == ("deeptool-hpc", "broker"):
+        broker()
+    elif ARGUMENTS[0] == "produce":
+        produce()
+    elif ARGUMENTS[0] == "train":
+        train()
+    elif ARGUMENTS[0] == "inspect":
+        print(json.dumps([json.loads(file.read_text()) for file in STORE.glob("topic-*.json")]))
+    elif ARGUMENTS[0] == "view":
+        Path(option("--output")).write_bytes(b"PNG")
+    elif ARGUMENTS[0] == "report":
+        Path(ARGUMENTS[1], "report.html").write_text("<html>")
+        print(json.dumps({"savings": None}))
+
+
+main()

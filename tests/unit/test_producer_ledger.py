@@ -1,0 +1,53 @@
+"""Acknowledged offsets -> runs, totals and digests."""
+
+from __future__ import annotations
+
+import pytest
+
+from deeptool.codec.records import Digest, Record
+from deeptool.errors import WorkError
+from deeptool.producer.ledger import Ledger, RecordFacts
+
+
+def facts(first: int, count: int = 10) -> RecordFacts:
+    return RecordFacts(first, count, 1000 + first, 100)
+
+
+def test_runs_break_where_others_wrote() -> None:
+    ledger = Ledger()
+    for offset, first in ((5, 0), (6, 10), (9, 20), (10, 30)):
+        ledger.acknowledge(0, 2, offset, facts(first))
+    ledger.acknowledge(0, 0, 0, facts(40, count=3))
+    (epoch,) = ledger.epochs()
+    assert epoch.runs == {0: ((0, 1),), 2: ((5, 7), (9, 11))}
+    assert (epoch.samples, epoch.records, epoch.bytes) == (43, 5, 500)
+    assert (ledger.samples, ledger.records, ledger.bytes) == (43, 5, 500)
+    digest = Digest()
+    for first in (0, 10, 20, 30):
+        digest.update(first, 10, 1000 + first)
+    assert epoch.digests[2] == digest.hexdigest()
+
+
+def test_epochs_are_kept_apart() -> None:
+    ledger = Ledger()
+    ledger.acknowledge(0, 0, 0, facts(0))
+    ledger.acknowledge(1, 0, 1, facts(0))
+    ledger.acknowledge(1, 0, 2, facts(10))
+    first, second = ledger.epochs()
+    assert (first.runs, second.runs) == ({0: ((0, 1),)}, {0: ((1, 3),)})
+    assert (first.samples, second.samples) == (10, 20)
+    assert first.digests != second.digests
+
+
+@pytest.mark.parametrize("offset", [-1, -1001, 4, 3])
+def test_an_offset_that_nobody_can_rely_on_is_an_error(offset: int) -> None:
+    ledger = Ledger()
+    ledger.acknowledge(0, 0, 4, facts(0))
+    with pytest.raises(WorkError, match="do not say where"):
+        ledger.acknowledge(0, 0, offset, facts(10))
+    assert ledger.records == 1
+
+
+def test_the_size_counts_the_key() -> None:
+    record = Record(b"key", b"value", [], 7, 2, 99)
+    assert RecordFacts.of(record) == RecordFacts(7, 2, 99, 8)

@@ -1,0 +1,77 @@
+"""CPU time is charged to the pipeline, and to nobody else's threads."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from deeptool.producer import meter as meters
+from deeptool.producer.meter import CpuMeter
+
+
+def burn(seconds: float) -> None:
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        sum(range(1000))
+
+
+def in_thread(seconds: float) -> threading.Thread:
+    thread = threading.Thread(target=burn, args=(seconds,))
+    thread.start()
+    return thread
+
+
+def test_threads_that_nobody_knows_are_the_pipelines() -> None:
+    meter = CpuMeter()
+    with meter.measure():
+        in_thread(0.3).join()
+    assert meter.seconds == pytest.approx(0.3, abs=0.06)
+
+
+def test_the_calling_thread_is_not_but_within_pipeline() -> None:
+    meter = CpuMeter()
+    with meter.measure():
+        burn(0.2)
+        with meter.pipeline():
+            burn(0.1)
+    assert meter.seconds == pytest.approx(0.1, abs=0.04)
+
+
+def test_what_is_left_out() -> None:
+    meter = CpuMeter()
+    done, go = threading.Event(), threading.Event()
+
+    def work() -> None:
+        burn(0.3)
+        done.set()
+        go.wait(10)
+
+    with meter.measure():
+        thread = threading.Thread(target=work)
+        thread.start()
+        meter.leave_out(thread)
+        done.wait(10)
+        time.sleep(0.05)
+    go.set()
+    thread.join()
+    assert meter.seconds == pytest.approx(0.0, abs=0.06)
+
+
+def test_only_what_happens_while_it_measures() -> None:
+    meter = CpuMeter()
+    in_thread(0.2).join()
+    with meter.measure():
+        pass
+    in_thread(0.2).join()
+    assert meter.seconds == pytest.approx(0.0, abs=0.04)
+
+
+def test_a_system_without_the_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(meters, "_TASKS", tmp_path / "nowhere")
+    meter = CpuMeter()
+    with meter.measure():
+        pass
+    assert meter.seconds is None
