@@ -7,18 +7,24 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from deeptool.errors import DeeptoolError, UserError, WorkError
+from deeptool.errors import DeeptoolError, WorkError
 from deeptool.files import read_json, write_json, write_text
-from hpc import folder, jars, kafka, ports
-from hpc.probe import round_trip
+from hpc import apptainer, folder, jars, kafka, ports, secrets
+from hpc.apptainer import Images
+from hpc.options import PRIVATE, Metadata, Options, settle
+from hpc.probe import round_trip, write_user
 from hpc.service import Service
 
+__all__ = ["EmbeddedBroker", "Images", "Metadata", "Options", "settle"]
+
 READY_SECONDS = 60.0
+# Nodes are jobs that may have to wait for each other.
+NODES_SECONDS = 600.0
 STOP_SECONDS = 20.0
 _STEP = 0.05
 # With less left a server that died is taken to have died of that: its log may not say so any more.
@@ -26,39 +32,20 @@ _SPARE_BYTES = 4 << 20
 
 Check = Callable[[], None]
 Progress = Callable[[str], None]
+Announce = Callable[[Metadata], None]
 
-
-@dataclass(frozen=True)
-class Options:
-    """What is asked of a broker; None is what its folder says, or else the default.
-
-    Parameters
-    ----------
-    directory : Path
-        Its folder: settings, data, logs and state.
-    mode : str, optional
-        ``zookeeper`` (default) or ``kraft``.
-    host : str, optional
-        The address to listen on, 127.0.0.1 by default.
-    port : int, optional
-        The port for clients, a free one by default.
-    memory : str
-        The broker's heap, as Java writes it.
-    """
-
-    directory: Path
-    mode: kafka.Mode | None = None
-    host: str | None = None
-    port: int | None = None
-    memory: str = "512m"
+_IN_IMAGE = kafka.Runtime(
+    Path("/opt/java/bin/java"), Path("/opt/kafka/libs"), Path("/opt/kafka/classes.jsa")
+)
 
 
 class EmbeddedBroker:
-    """The broker of one folder, and its ZooKeeper, as children of this process.
+    """The broker of one folder, and on node 0 its ZooKeeper, as children of this process.
 
     A context manager: starts and stops. To be started from the main thread. On a folder that was
     used before it comes back with the same ports, ids and data; the lock on the folder keeps a
-    second one away.
+    second one away. Of several nodes node 0 is to be stopped last: without it the others cannot
+    leave the cluster, and are killed.
     """
 
     def __init__(self, options: Options) -> None:
@@ -67,6 +54,8 @@ class EmbeddedBroker:
         self._lock: IO[str] | None = None
         self._kafka: kafka.Kafka | None = None
         self._services: dict[str, Service] = {}
+        self._password: str | None = None
+        self._renew = False
         self._earlier_cpu_seconds = 0.0
         self._started = 0.0
 
@@ -89,12 +78,24 @@ class EmbeddedBroker:
         return self.config.bootstrap
 
     @property
+    def client_properties(self) -> dict[str, str]:
+        """librdkafka's settings for a client; they hold the password where there is one."""
+        secret = self._options.secret
+        login = secrets.client_properties(secret) if secret else {}
+        return {"bootstrap.servers": self.bootstrap} | login
+
+    @property
     def pids(self) -> dict[str, int]:
         """Name (``broker``, ``zookeeper``) -> process id of those that run."""
         return {name: pid for name, service in self._services.items() if (pid := service.pid)}
 
-    def start(self, progress: Progress = lambda line: None, check: Check = lambda: None) -> None:
-        """Start the servers and return when a record has made its round trip.
+    def start(
+        self,
+        progress: Progress = lambda line: None,
+        check: Check = lambda: None,
+        announce: Announce = lambda metadata: None,
+    ) -> None:
+        """Start the servers and return when all nodes are there and a record made its round trip.
 
         Parameters
         ----------
@@ -102,28 +103,34 @@ class EmbeddedBroker:
             Called with a line for each step.
         check : callable
             Called often: what it raises ends the start, and everything started is stopped.
+        announce : callable
+            Called on node 0 as soon as the other nodes can be started, with what they need.
 
         Raises
         ------
         UserError
-            When a broker is up on this folder already, or the options do not fit it.
+            When a broker is up on this folder already, the options do not fit it, or the secret
+            can be read by others.
         WorkError
-            When a server dies, or is not ready in `READY_SECONDS`.
+            When a server dies, or is not ready in `READY_SECONDS` (of several: `NODES_SECONDS`).
         """
-        runtime = jars.runtime(progress)
+        options = self._options
+        self._password = secrets.read(options.secret) if options.secret else None
+        runtime = prepare(options, progress)
         with folder.writing(self.directory):
             self.directory.mkdir(parents=True, exist_ok=True)
             self._lock = folder.lock(self.directory)
         try:
             state = read_json(self.directory / folder.STATE) or {}
             folder.end_processes(state)
-            self._kafka = settle(self._options, state)
+            self._kafka = settle(options, state)
             self._earlier_cpu_seconds = state.get("cpu_seconds", 0.0)
             self._started, self._services = time.time(), {}
             with folder.writing(self.directory):
                 self.save("starting")
                 self._write_files()
             self._start_servers(runtime, progress)
+            self._announce(check, announce)
             self._wait_ready(progress, check)
         except DeeptoolError as error:
             self.stop(error)
@@ -189,6 +196,7 @@ class EmbeddedBroker:
             if error is None:
                 raise
         finally:
+            shutil.rmtree(self.directory / PRIVATE, ignore_errors=True)
             self._lock.close()
             self._lock = None
 
@@ -210,6 +218,10 @@ class EmbeddedBroker:
                 "host": settled.host,
                 "port": settled.port,
                 "metadata_port": settled.metadata_port,
+                "node": settled.node,
+                "nodes": self._options.nodes,
+                "replication": settled.replication,
+                "secured": settled.jaas is not None,
                 "memory": self._options.memory,
                 "version": kafka.VERSION,
                 "supervisor": folder.identity(os.getpid()),
@@ -223,44 +235,128 @@ class EmbeddedBroker:
 
     def _write_files(self) -> None:
         home, settled = self.directory, self.config
-        shutil.rmtree(home / "tmp", ignore_errors=True)
+        private = home / PRIVATE
+        for path in (home / "tmp", private):
+            shutil.rmtree(path, ignore_errors=True)
         for path in (home / "logs", home / "tmp", settled.log_dir):
             path.mkdir(parents=True, exist_ok=True)
+        private.mkdir(mode=0o700)
+        if self._password and settled.jaas:
+            settled.data.chmod(0o700)
+            write_text(settled.jaas, secrets.jaas(self._password), 0o600)
         write_text(home / "log4j.properties", kafka.log4j_properties())
-        write_text(home / "broker.properties", kafka.broker_properties(settled))
-        if settled.mode == "zookeeper":
+        if settled.mode == "zookeeper" and settled.node == 0:
             write_text(home / "zookeeper.properties", kafka.zookeeper_properties(settled))
+
+    def _service(
+        self, runtime: kafka.Runtime, name: str, main: str, heap: str, *arguments: str | Path
+    ) -> Service:
+        home, images = self.directory, self._options.images
+        jaas = self.config.jaas
+        argv = kafka.java_argv(runtime, main, arguments, home=home, heap=heap, jaas=jaas)
+        if images:
+            image = images.zookeeper if name == "zookeeper" else images.kafka
+            argv = [*apptainer.exec_argv(images.program, image, argv, binds=[home], pid=True)]
+        return Service(name, argv, home / "logs" / f"{name}.log")
 
     def _start_servers(self, runtime: kafka.Runtime, progress: Progress) -> None:
         home, settled = self.directory, self.config
-
-        def service(name: str, main: str, heap: str, *arguments: str | Path) -> Service:
-            argv = kafka.java_argv(runtime, main, arguments, home=home, heap=heap)
-            return Service(name, argv, home / "logs" / f"{name}.log")
-
         file = home / "broker.properties"
-        if settled.mode == "zookeeper":
+        if settled.mode == "zookeeper" and settled.node == 0:
             progress(f"starting ZooKeeper on port {settled.metadata_port}")
-            zookeeper = service(
-                "zookeeper", kafka.ZOOKEEPER_MAIN, "128m", home / "zookeeper.properties"
+            zookeeper = self._service(
+                runtime, "zookeeper", kafka.ZOOKEEPER_MAIN, "128m", home / "zookeeper.properties"
             )
             zookeeper.start()
             self._services["zookeeper"] = zookeeper
-        elif not (settled.log_dir / "meta.properties").exists():
+            if self._user_is_missing():
+                self._write_user(runtime, progress)
+        formatted = (settled.log_dir / "meta.properties").exists()
+        # The user of a new data folder is written by its format.
+        self._renew = settled.mode == "kraft" and formatted and self._user_is_missing()
+        write_text(file, kafka.broker_properties(settled, self._renew))
+        if settled.mode == "kraft" and not formatted:
             progress("formatting the data folder")
-            cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-            arguments = ("format", f"--cluster-id={cluster}", "--config", file)
-            tool = service("format", kafka.STORAGE_MAIN, "128m", *arguments)
-            tool.run(READY_SECONDS)
-            self._earlier_cpu_seconds += tool.cpu_seconds()
+            self._format(runtime, file)
         progress(f"starting Kafka {kafka.VERSION} ({settled.mode} mode) on {settled.bootstrap}")
-        broker = service("broker", kafka.BROKER_MAIN, self._options.memory, file)
+        broker = self._service(runtime, "broker", kafka.BROKER_MAIN, self._options.memory, file)
         broker.start()
         self._services["broker"] = broker
         self.save("starting")
 
+    def _format(self, runtime: kafka.Runtime, file: Path) -> None:
+        """Format a KRaft data folder."""
+        metadata = self._options.metadata
+        new = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        cluster_id = metadata.cluster_id if metadata else new
+        arguments = self.directory / PRIVATE / "format.args"
+        text = kafka.format_arguments(self.config, cluster_id, file, self._password)
+        write_text(arguments, text, 0o600)
+        tool = self._service(runtime, "format", kafka.STORAGE_MAIN, "128m", f"@{arguments}")
+        self._run_tool(tool)
+        arguments.unlink()
+        self._note_user()
+
+    def _write_user(self, runtime: kafka.Runtime, progress: Progress) -> None:
+        """Write what SCRAM compares passwords with into ZooKeeper."""
+        progress("writing the user")
+        file = self.directory / PRIVATE / "user.properties"
+        write_text(file, kafka.user_properties(self._password or ""), 0o600)
+        tool = self._service(
+            runtime,
+            "user",
+            kafka.CONFIG_MAIN,
+            "128m",
+            *("--zookeeper", self.config.metadata, "--alter", "--entity-type", "users"),
+            *("--entity-name", secrets.USER, "--add-config-file", file),
+        )
+        self._run_tool(tool)
+        file.unlink()
+        self._note_user()
+
+    def _run_tool(self, tool: Service) -> None:
+        tool.run(READY_SECONDS)
+        self._earlier_cpu_seconds += tool.cpu_seconds()
+
+    @property
+    def _user_file(self) -> Path:
+        """Which password the data opens to."""
+        return self.config.data / "user.sha256"
+
+    def _user_is_missing(self) -> bool:
+        """Whether this node is to write the user: its data knows none, or another password."""
+        if self._password is None or self.config.node > 0:
+            return False
+        try:
+            return self._user_file.read_text(encoding="utf-8") != secrets.digest(self._password)
+        except FileNotFoundError:
+            return True
+
+    def _note_user(self) -> None:
+        if self._password is not None:
+            write_text(self._user_file, secrets.digest(self._password), 0o600)
+
+    def _announce(self, check: Check, announce: Announce) -> None:
+        """Wait for node 0's metadata server, and say where it is."""
+        settled = self.config
+        if settled.node > 0:
+            return
+        deadline = time.monotonic() + READY_SECONDS
+        while not ports.answers(settled.host, settled.metadata_port):
+            check()
+            self.check()
+            if time.monotonic() > deadline:
+                raise WorkError("the cluster's metadata server did not start in time")
+            time.sleep(_STEP)
+        cluster_id = ""
+        if settled.mode == "kraft":
+            lines = (settled.log_dir / "meta.properties").read_text(encoding="utf-8").splitlines()
+            cluster_id = dict(line.split("=", 1) for line in lines if "=" in line)["cluster.id"]
+        announce(Metadata(settled.metadata, cluster_id))
+
     def _wait_ready(self, progress: Progress, check: Check) -> None:
-        broker = self._services["broker"]
+        broker, nodes = self._services["broker"], self._options.nodes
+        seconds = READY_SECONDS if nodes == 1 else NODES_SECONDS
         deadline = time.monotonic() + READY_SECONDS
 
         def waiting() -> None:
@@ -270,7 +366,11 @@ class EmbeddedBroker:
         told = False
         while True:
             try:
-                return round_trip({"bootstrap.servers": self.bootstrap}, waiting, READY_SECONDS)
+                if self._renew and self._password:
+                    write_user(self.client_properties, self._password, waiting, READY_SECONDS)
+                    self._note_user()
+                    self._renew = False
+                return round_trip(self.client_properties, waiting, seconds, nodes, progress)
             except WorkError:
                 session = broker.poll() is not None and "NodeExistsException" in broker.output()
                 if not session or time.monotonic() > deadline:
@@ -282,40 +382,16 @@ class EmbeddedBroker:
             broker.start()
 
 
-def settle(options: Options, state: Mapping[str, Any]) -> kafka.Kafka:
-    """What `options` and a folder's earlier `state` come to.
+def prepare(options: Options, progress: Progress) -> kafka.Runtime:
+    """Where Java and Kafka are: in the images, else in the cache, fetched if need be.
 
     Raises
     ------
-    UserError
-        When they contradict each other, or the port is taken.
+    UserError, WorkError
+        When an image is missing, or as `hpc.jars.runtime`.
     """
-    if "," in str(options.directory):
-        raise UserError(
-            "Kafka takes a comma in its data folder's name for the start of another one",
-            seen=str(options.directory),
-            valid="a folder without commas in its path",
-        )
-    mode = options.mode or state.get("mode", "zookeeper")
-    if mode != state.get("mode", mode):
-        raise UserError(
-            "the broker of this folder was made in another mode, and its data with it",
-            seen=f"--mode {mode} on {options.directory}",
-            valid=f"--mode {state['mode']}, or a new folder",
-        )
-    host = options.host or state.get("host", "127.0.0.1")
-    ports.check_host(host)
-    port = options.port or state.get("port")
-    if port is not None and not ports.is_free(host, port):
-        kept = "" if options.port else ", which the clients of this folder's broker know"
-        raise UserError(
-            f"something else listens on the broker's port{kept}",
-            seen=f"{host}:{port}",
-            next_step="end that, or choose another port: --port P",
-        )
-    metadata_port = state.get("metadata_port")
-    if metadata_port is None or not ports.is_free(host, metadata_port):
-        (metadata_port,) = ports.free_ports(host, 1)
-    if port is None:
-        (port,) = ports.free_ports(host, 1)
-    return kafka.Kafka(mode, host, port, metadata_port, options.directory / "data")
+    if options.images is None:
+        return jars.runtime(progress)
+    for image in (options.images.kafka, options.images.zookeeper):
+        apptainer.check_image(image)
+    return _IN_IMAGE

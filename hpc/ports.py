@@ -76,3 +76,12 @@ def is_free(host: str, port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def answers(host: str, port: int) -> bool:
+    """Whether a server listens on `port` of `host` now."""
+    try:
+        socket.create_connection((host, port), timeout=1).close()
+    except OSError:
+        return False
+    return True

@@ -15,8 +15,16 @@ from typing import IO, Any
 
 from deeptool.errors import Terminated, UserError, WorkError
 from deeptool.files import read_json
-from hpc import folder, jars
-from hpc.embedded import READY_SECONDS, STOP_SECONDS, Check, EmbeddedBroker, Options, Progress
+from hpc import folder
+from hpc.embedded import (
+    READY_SECONDS,
+    STOP_SECONDS,
+    Check,
+    EmbeddedBroker,
+    Options,
+    Progress,
+    prepare,
+)
 
 _STEP = 0.05
 
@@ -67,7 +75,7 @@ def run(options: Options, progress: Progress, ready: Check) -> None:
         As `EmbeddedBroker.start`, and `WorkError` when a server dies.
     """
     # Before signals are only noted: a download is to end at once.
-    jars.runtime(progress)
+    prepare(options, progress)
     signals = Signals()
     broker = EmbeddedBroker(options)
     with signals.caught():
@@ -105,7 +113,7 @@ def run_detached(options: Options, arguments: list[str], progress: Progress) -> 
         What the supervisor raised, or `WorkError` when it is not ready in time.
     """
     # Here, where progress can be seen, and where what is missing is best said.
-    jars.runtime(progress)
+    prepare(options, progress)
     logs = options.directory / "logs"
     with folder.writing(options.directory):
         logs.mkdir(parents=True, exist_ok=True)
