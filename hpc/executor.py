@@ -99,7 +99,7 @@ class LocalRunning:
     def stop(self) -> None:
         # Not submitit's cancel, which leaves a second to end in.
         if not self.done():
-            os.kill(int(self.controller["pid"]), signal.SIGTERM)
+            signal_all([self.controller], signal.SIGTERM)
 
     def kill(self) -> None:
         known = read_record(self.job.record).get("processes", {}).values()
