@@ -24,6 +24,16 @@ from pydantic import (
 )
 
 from deeptool.errors import UserError
+from hpc import site
+from hpc.cluster import (
+    Backend,
+    BesideFile,
+    ImageFiles,
+    Positive,
+    Slurm,
+    Strict,
+    beside_the_file,
+)
 from hpc.sampling import Range, Value, check_value, combinations, draw
 
 if sys.version_info >= (3, 11):
@@ -32,19 +42,13 @@ else:
     import tomli as tomllib
 
 
-def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
-    base = (info.context or {}).get("base", Path())
-    return Path(os.path.abspath(base / path.expanduser()))
-
-
 def _existing_file(path: Path, info: ValidationInfo) -> Path:
-    path = _beside_the_file(path, info)
+    path = beside_the_file(path, info)
     if not path.is_file():
         raise ValueError(f"a file that exists: there is no {path}")
     return path
 
 
-BesideFile = Annotated[Path, AfterValidator(_beside_the_file)]
 ExistingFile = Annotated[Path, AfterValidator(_existing_file)]
 
 
@@ -57,11 +61,6 @@ def _not_empty(values: tuple[Any, ...]) -> tuple[Any, ...]:
 Scalar = Annotated[Any, AfterValidator(check_value)]
 Values = Annotated[tuple[Scalar, ...], AfterValidator(_not_empty)]
 Hparams = dict[str, Scalar]
-Positive = Annotated[int, Field(ge=1)]
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class Broker(Strict):
@@ -72,9 +71,22 @@ class Broker(Strict):
     mode, memory
         Of its own broker; memory is the heap, as Java writes it.
     folder : Path, optional
-        Where its data is; ``<run_dir>/broker`` by default.
+        Where its data is. By default ``<run_dir>/broker``; on Slurm a folder of the job's own in
+        `scratch`, gone with the job.
     keep_data : bool
         Whether the data stays when the launch ends: the next one then uploads nothing again.
+    count, replication : int
+        On Slurm: how many brokers, each on a node of its own, and how many of them keep each
+        record. On this machine there is one.
+    interface : str, optional
+        On Slurm: the network interface (``ib0``) whose address clients are told.
+    scratch : str
+        On Slurm: the nodes' folder for data that goes with the job; may name variables of the
+        job's environment.
+    secrets : bool, optional
+        Whether the broker asks for a password, made anew for each run: on Slurm by default.
+    idle_minutes : int
+        On Slurm: how long it waits for a producer or trial to come to work before it stops.
     bootstrap_servers : tuple of str
         The existing Kafka to use instead.
     client_properties : Path, optional
@@ -85,18 +97,26 @@ class Broker(Strict):
     memory: Annotated[str, Field(pattern=r"^[1-9]\d*[kmgKMG]$")] = "512m"
     folder: BesideFile | None = None
     keep_data: bool = True
+    count: Positive = 1
+    replication: Positive = 1
+    interface: str | None = None
+    scratch: str = "/tmp"
+    secrets: bool | None = None
+    idle_minutes: Positive = 720
     bootstrap_servers: tuple[str, ...] = ()
     client_properties: ExistingFile | None = None
 
     @model_validator(mode="after")
     def _one_or_the_other(self) -> Broker:
-        own = self.model_fields_set & {"mode", "memory", "folder", "keep_data"}
+        own = self.model_fields_set & {"mode", "folder", "keep_data", "count", "replication"}
         if self.bootstrap_servers and own:
             raise ValueError(
                 f"bootstrap_servers (an existing Kafka), or {', '.join(sorted(own))} (its own)"
             )
         if self.client_properties and not self.bootstrap_servers:
             raise ValueError("client_properties with bootstrap_servers only")
+        if self.replication > self.count:
+            raise ValueError(f"a replication of at most count, {self.count}")
         return self
 
 
@@ -104,7 +124,7 @@ class Variant(Strict):
     """A dataset of its own: its procID and the hparams it is made under."""
 
     procID: Annotated[int, Field(ge=0)]
-    hparams: Hparams = {}
+    hparams: Hparams = Field(default_factory=dict)
 
 
 class Producers(Strict):
@@ -154,7 +174,10 @@ class Sample(Strict):
 
 
 class Trials(Strict):
-    """The search: a `grid`, a `list` or a `random` sample of hparams, and how to run it."""
+    """The search: a `grid`, a `list` or a `random` sample of hparams, and how to run it.
+
+    `online` trials begin with the uploads, and read what is there so far.
+    """
 
     model_config = ConfigDict(populate_by_name=True)
 
@@ -162,6 +185,7 @@ class Trials(Strict):
     listed: tuple[Hparams, ...] | None = Field(default=None, alias="list")
     random: Sample | None = None
     max_parallel: Positive = 1
+    online: bool = False
     options: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -199,18 +223,39 @@ class Campaign(Strict):
         Relative to the working directory; ``runs/<name>`` by default.
     broker, producers, trials
         The three parts; without `trials` the campaign only uploads.
+    backend : str
+        Where it runs: ``local``, this machine, or ``slurm``.
+    slurm, images
+        What its jobs ask for on Slurm, and the images that its processes run in.
     report : bool
         Whether a report is written at the end.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     settings: ExistingFile
-    hparams: Hparams = {}
+    hparams: Hparams = Field(default_factory=dict)
     run_dir: Path | None = None
     broker: Broker = Broker()
     producers: Producers = Producers()
     trials: Trials | None = None
     report: bool = True
+    backend: Backend = "local"
+    slurm: Slurm = Slurm()
+    images: ImageFiles = ImageFiles()
+
+    @property
+    def in_images(self) -> bool:
+        """Whether its processes run in images."""
+        on_slurm = self.backend == "slurm"
+        return on_slurm if self.images.use is None else self.images.use
+
+    @property
+    def secured(self) -> bool:
+        """Whether its own broker asks for a password."""
+        if self.broker.bootstrap_servers:
+            return False
+        on_slurm = self.backend == "slurm"
+        return on_slurm if self.broker.secrets is None else self.broker.secrets
 
     @property
     def folder(self) -> Path:
@@ -236,8 +281,10 @@ def load(
     grids: Iterable[str] = (),
     run_dir: Path | None = None,
     max_parallel: int | None = None,
+    backend: Backend | None = None,
+    images: bool | None = None,
 ) -> Campaign:
-    """Read a campaign file and what the command line changes in it.
+    """Read a campaign file over the site's defaults, and what the command line changes in it.
 
     Parameters
     ----------
@@ -247,7 +294,7 @@ def load(
         ``key=value``, the key dotted (``broker.memory=1g``), the value as TOML or else a string.
     grids : iterable of str
         ``hparam=value,value``: trials are a grid with these; the file's other grid keys stay.
-    run_dir, max_parallel
+    run_dir, max_parallel, backend, images
         Instead of the file's.
 
     Raises
@@ -262,6 +309,7 @@ def load(
         raise UserError("the campaign file cannot be read", seen=f"{path}: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise UserError("the campaign file is not TOML", seen=f"{path}: {error}") from error
+    raw = site.under(raw, site.load())
     for text in sets:
         key, value = _split(text, "--set", "key=value, the key dotted: --set broker.memory=1g")
         _put(raw, key, _toml(value))
@@ -276,6 +324,10 @@ def load(
         _table(raw, "trials")["max_parallel"] = max_parallel
     if run_dir is not None:
         raw["run_dir"] = str(run_dir)
+    if backend is not None:
+        raw["backend"] = backend
+    if images is not None:
+        _table(raw, "images")["use"] = images
     return parse(raw, path)
 
 

@@ -1,0 +1,150 @@
+"""What a campaign asks of a cluster: the resources of its jobs, and the images they run in."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
+
+from deeptool.errors import UserError
+
+Backend = Literal["local", "slurm"]
+ROLES = ("broker", "producers", "train")
+Positive = Annotated[int, Field(ge=1)]
+
+_TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<rest>\d+(?::\d+){0,2})")
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+def beside_the_file(path: Path, info: ValidationInfo) -> Path:
+    """`path`, absolute: relative ones start at the campaign file."""
+    base = (info.context or {}).get("base", Path())
+    return Path(os.path.abspath(base / path.expanduser()))
+
+
+def _here(path: Path) -> Path:
+    return Path(os.path.abspath(path.expanduser()))
+
+
+BesideFile = Annotated[Path, AfterValidator(beside_the_file)]
+FromHere = Annotated[Path, AfterValidator(_here)]
+
+
+def minutes(text: str) -> int:
+    """Slurm's way to write a time (``90``, ``1:30:00``, ``2-12``, ``2-12:30``) in minutes.
+
+    Raises
+    ------
+    ValueError
+        When it is not one, or no time at all.
+    """
+    found = _TIME.fullmatch(text.strip())
+    if found is None:
+        raise ValueError("a time as Slurm writes it: minutes, H:M:S, D-H, D-H:M or D-H:M:S")
+    parts = [int(part) for part in found["rest"].split(":")]
+    if found["days"] is not None:
+        hours, mins, secs = (parts + [0, 0])[:3]
+    elif len(parts) == 3:
+        hours, mins, secs = parts
+    else:
+        hours, mins, secs = 0, parts[0], parts[1] if len(parts) > 1 else 0
+    total = int(found["days"] or 0) * 1440 + hours * 60 + mins + (secs + 59) // 60
+    if total < 1:
+        raise ValueError("a time of a minute or more")
+    return total
+
+
+def _time(text: str) -> str:
+    minutes(text)
+    return text
+
+
+class Resources(Strict):
+    """What one job asks for.
+
+    Attributes
+    ----------
+    partition, account : str, optional
+    time : str, optional
+        The walltime, as Slurm writes it.
+    cpus, gpus : int, optional
+        Of each node of the job.
+    memory : str, optional
+        Of each node, as Slurm writes it.
+    setup : tuple of str
+        Shell lines that come before the work, such as ``module load apptainer``.
+    extra : dict
+        Further parameters of sbatch, without their dashes: ``{qos = "long", gres = "gpu:a100:1"}``.
+    """
+
+    partition: str | None = None
+    account: str | None = None
+    time: Annotated[str, AfterValidator(_time)] | None = None
+    cpus: Positive | None = None
+    gpus: Annotated[int, Field(ge=0)] | None = None
+    memory: Annotated[str, Field(pattern=r"^[1-9]\d*[KMGT]?$")] | None = None
+    setup: tuple[str, ...] = ()
+    extra: dict[str, bool | int | float | str] = {}
+
+
+_DEFAULTS = {
+    "broker": Resources(cpus=2),
+    "producers": Resources(cpus=2),
+    "train": Resources(cpus=2, gpus=1),
+}
+
+
+class Slurm(Resources):
+    """The resources of all jobs, and what is different for those of a role."""
+
+    broker: Resources = Resources()
+    producers: Resources = Resources()
+    train: Resources = Resources()
+
+    def role(self, name: str) -> Resources:
+        """What the jobs of a role ask for: its own, else those of all, else the defaults."""
+        merged: dict[str, Any] = {"setup": (), "extra": {}}
+        for layer in (_DEFAULTS[name], self, getattr(self, name)):
+            values = {key: getattr(layer, key) for key in Resources.model_fields}
+            extra = {**merged["extra"], **values.pop("extra")}
+            merged |= {key: value for key, value in values.items() if value not in (None, ())}
+            merged["extra"] = extra
+        return Resources(**merged)
+
+    def check_times(self) -> None:
+        """Raise `UserError` unless every role has a walltime."""
+        without = [name for name in ROLES if self.role(name).time is None]
+        if without:
+            raise UserError(
+                "jobs on Slurm need a walltime",
+                seen=f"none for {', '.join(without)}",
+                valid='[slurm] time = "1:00:00" for all, or in [slurm.broker], [slurm.producers],'
+                " [slurm.train]",
+                next_step="say it in the campaign or the site file, or --set slurm.time=1:00:00",
+            )
+
+
+class ImageFiles(Strict):
+    """The images (SIF files) that processes run in, as ``make build-sif`` makes them.
+
+    Attributes
+    ----------
+    use : bool, optional
+        Whether they are used: on Slurm by default, on this machine not.
+    tensorflow, kafka, zookeeper : Path
+        Relative to the working directory.
+    binds : tuple of Path
+        Folders that the experiment needs to see besides those of the campaign: its raw data.
+    """
+
+    use: bool | None = None
+    tensorflow: FromHere = Field(default=Path("build/tensorflow.sif"), validate_default=True)
+    kafka: FromHere = Field(default=Path("build/kafka.sif"), validate_default=True)
+    zookeeper: FromHere = Field(default=Path("build/zookeeper.sif"), validate_default=True)
+    binds: tuple[FromHere, ...] = ()
