@@ -61,6 +61,7 @@ def exec_argv(
     binds: Sequence[Path] = (),
     nv: bool = False,
     pid: bool = False,
+    pwd: Path | None = None,
     env: Mapping[str, str] | None = None,
 ) -> tuple[str, ...]:
     """The command line that runs `argv` in `image`.
@@ -82,6 +83,8 @@ def exec_argv(
         Whether it gets the GPUs and their libraries.
     pid : bool
         Whether its processes live in a namespace of their own, and so end together.
+    pwd : Path, optional
+        Its working directory, one of `binds` or below.
     env : mapping, optional
         Its environment. It can be read by every user of the machine: no secrets.
 
@@ -93,6 +96,7 @@ def exec_argv(
     options = ["--cleanenv", "--no-home", "--no-mount", "cwd"]
     options += ["--nv"] if nv else []
     options += ["--pid"] if pid else []
+    options += ["--pwd", str(pwd)] if pwd else []
     for folder in dict.fromkeys(map(str, binds)):
         if set(folder) & set(",:"):
             raise UserError(

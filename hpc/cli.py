@@ -11,6 +11,7 @@ from deeptool.errors import run_command
 
 COMMANDS = {
     "broker": "A real Kafka broker on this machine: up, down, status.",
+    "render": "Print everything that a launch would run.",
     "launch": "Run a campaign: broker, producers and trials.",
     "status": "Show how a campaign is doing.",
     "logs": "Show the logs of a campaign's processes.",

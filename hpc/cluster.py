@@ -101,8 +101,15 @@ _DEFAULTS = {
 
 
 class Slurm(Resources):
-    """The resources of all jobs, and what is different for those of a role."""
+    """The resources of all jobs, and what is different for those of a role.
 
+    Attributes
+    ----------
+    poll_seconds : int
+        How often the queue is asked for while a launch is watched.
+    """
+
+    poll_seconds: Positive = 30
     broker: Resources = Resources()
     producers: Resources = Resources()
     train: Resources = Resources()

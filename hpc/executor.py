@@ -1,19 +1,23 @@
-"""Jobs on this machine, through submitit's local executor."""
+"""Jobs on this machine and on Slurm, through submitit: nothing else here knows it."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import submitit
+from submitit.slurm.slurm import _make_sbatch_string
 
-from deeptool.errors import WorkError
+from deeptool.errors import UserError, WorkError
+from hpc import apptainer, slurm
+from hpc.container import Container
 from hpc.folder import identity
 from hpc.job import Job, read_record, run_job, signal_all
 
@@ -57,10 +61,14 @@ class LocalExecutor:
         For submitit's own files; emptied.
     programs : callable
         What stands for the first word of a job's argv.
+    container : Container, optional
+        What ``deeptool`` runs in.
     """
 
-    def __init__(self, folder: Path, programs: Programs) -> None:
-        self._programs = programs
+    def __init__(
+        self, folder: Path, programs: Programs, container: Container | None = None
+    ) -> None:
+        self._programs, self._container = programs, container
         shutil.rmtree(folder, ignore_errors=True)
         self._executor = submitit.LocalExecutor(folder)
         # Its default is two minutes.
@@ -75,7 +83,12 @@ class LocalExecutor:
             # A log is there to be followed.
             "PYTHONUNBUFFERED": "1",
         }
-        argv = (*self._programs(job.argv[0]), *job.argv[1:])
+        if self._container and job.argv[0] == "deeptool":
+            program = apptainer.find()
+            argv = self._container.argv(job.argv, program, nv=True)
+            env |= self._container.environment({**_set(env), **_set(job.env)}, program)
+        else:
+            argv = (*self._programs(job.argv[0]), *job.argv[1:])
         job = replace(job, argv=argv, env={**env, **job.env})
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _TERMINAL)
         try:
@@ -106,11 +119,68 @@ class LocalRunning:
         signal_all([self.controller, *known], signal.SIGKILL)
 
 
-def program(name: str) -> tuple[str, ...]:
-    """One of this project's commands: the one beside this Python, or else as PATH has it."""
-    found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
-    if found is None:
-        raise WorkError(
-            f"the command {name} is not installed", next_step=f"{sys.executable} -m pip install ."
-        )
-    return (found,)
+def _set(env: Mapping[str, str | None]) -> dict[str, str]:
+    return {key: value for key, value in env.items() if value is not None}
+
+
+class SlurmExecutor:
+    """Submits batches to Slurm: each by one call of sbatch.
+
+    Parameters
+    ----------
+    folder : Path
+        For submitit's own files, on the file system that the nodes share.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        # Jobs whose log folder is missing fail without a word.
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def submit(
+        self, works: Sequence[Callable[[], None]], parameters: Mapping[str, Any]
+    ) -> list[str]:
+        """Submit an array, or a job where there is one piece of work; returns the job ids.
+
+        Parameters
+        ----------
+        works : sequence of callable
+            What each array task calls; they are pickled.
+        parameters : mapping
+            As `hpc.batch.parameters` has them.
+
+        Raises
+        ------
+        UserError
+            When Slurm refuses the job.
+        """
+        executor = submitit.SlurmExecutor(self._folder)
+        try:
+            with slurm.outside_jobs():
+                executor.update_parameters(**parameters)
+                if len(works) == 1:
+                    return [executor.submit(works[0]).job_id]
+                with executor.batch():
+                    jobs = [executor.submit(work) for work in works]
+        except submitit.core.utils.FailedJobError as error:
+            raise UserError(
+                "Slurm refuses a job of this campaign",
+                seen=_refusal(error),
+                valid=f"partitions: {', '.join(slurm.partitions())}",
+                next_step="correct [slurm] in the campaign or the site file",
+            ) from error
+        return [job.job_id for job in jobs]
+
+
+def sbatch_text(parameters: Mapping[str, Any], count: int, folder: Path) -> str:
+    """The script that `SlurmExecutor.submit` hands to sbatch for `count` array tasks."""
+    python = shlex.quote(sys.executable)
+    command = f"{python} -u -m submitit.core._submit {shlex.quote(str(folder))}"
+    many = {} if count == 1 else {"map_count": count}
+    return str(_make_sbatch_string(command=command, folder=folder, **parameters, **many))
+
+
+def _refusal(error: Exception) -> str:
+    """Of submitit's account of a failed sbatch, what Slurm said."""
+    lines = [line for line in str(error).splitlines() if "sbatch: " in line]
+    return "; ".join(line.split("sbatch: ")[-1] for line in lines) or str(error)

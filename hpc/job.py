@@ -66,7 +66,7 @@ def run_job(job: Job) -> int:
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, lambda signum, frame: None)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    _set_environment(job.env)
+    set_environment(job.env)
     service = Service(job.name, job.argv, job.log)
     record: dict[str, Any] = {"name": job.name, "start": time.time()}
     processes = {"job": identity(os.getpid())}
@@ -78,7 +78,7 @@ def run_job(job: Job) -> int:
     pid = service.pid or 0
     _write(job, record, processes={**processes, "process": identity(pid)})
     code = _wait(service, asked, job.grace)
-    _end_group(pid)
+    end_group(pid)
     tail = service.output().splitlines()[-40:]
     _write(job, record, processes={}, exit_code=code, cpu_seconds=service.cpu_seconds(), tail=tail)
     return code
@@ -111,7 +111,8 @@ def _wait(service: Service, asked: _Asked, grace: float) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _end_group(group: int) -> None:
+def end_group(group: int) -> None:
+    """Kill what is left of a process group."""
     try:
         os.killpg(group, signal.SIGKILL)
     except ProcessLookupError:
@@ -125,7 +126,8 @@ def _write(job: Job, record: dict[str, Any], **facts: Any) -> None:
     write_json(job.record, record)
 
 
-def _set_environment(changes: Mapping[str, str | None]) -> None:
+def set_environment(changes: Mapping[str, str | None]) -> None:
+    """Change this process's environment; None takes a name out, and submitit's names go too."""
     for name in [name for name in os.environ if name.startswith("SUBMITIT_")]:
         del os.environ[name]
     for name, value in changes.items():

@@ -12,14 +12,26 @@ from typing import Any
 
 from deeptool.errors import UserError, WorkError
 from deeptool.files import read_json, write_json
+from hpc import secrets
 from hpc.campaign import Campaign, differences, dump
-from hpc.executor import LocalExecutor, Programs, program
-from hpc.plan import Plan, Task, at, broker_folder, make_plan, trial_key, view_tasks
-from hpc.runner import Interrupts, Runner, new_entry, shown_result
+from hpc.container import container, installed
+from hpc.executor import LocalExecutor, Programs
+from hpc.plan import (
+    Plan,
+    Task,
+    at,
+    broker_folder,
+    make_plan,
+    secrets_folder,
+    trial_key,
+    view_tasks,
+)
+from hpc.outcome import shown_result
+from hpc.runner import Interrupts, Runner, new_entry
 from hpc.screen import Screen
 from hpc.snapshot import Snapshot, take
 from hpc.state import Run, new_id, own_identity, stop_left, write_state
-from hpc.summary import close_account, open_account, summary
+from hpc.summary import broker_facts, close_account, open_account, summary
 
 _ASK_SECONDS = 180.0
 # What may change between two launches although trials are there: a trial's own hparams, its data's
@@ -53,9 +65,14 @@ class Outcome:
 
 
 def launch(
-    campaign: Campaign, screen: Screen, *, fresh: bool = False, programs: Programs = program
+    campaign: Campaign,
+    screen: Screen,
+    *,
+    fresh: bool = False,
+    detach: bool = False,
+    programs: Programs = installed,
 ) -> Outcome:
-    """Run a campaign on this machine, or what an interrupted launch of it has left to do.
+    """Run a campaign, or what an interrupted launch of it has left to do.
 
     Parameters
     ----------
@@ -66,6 +83,8 @@ def launch(
     fresh : bool
         Delete first what earlier launches left in the run folder, stored data of its own broker
         included.
+    detach : bool
+        Return once everything is submitted, on Slurm.
     programs : callable
         What runs this project's commands.
 
@@ -77,17 +96,25 @@ def launch(
         When another launch is at work there, the campaign does not fit what is there, or a producer
         or the broker fails.
     """
+    from hpc.slurm_launch import SlurmLaunch
+
     signals = Interrupts()
     run = Run(campaign.folder)
     with run.locked(), signals.caught():
-        one = _Launch(campaign, run, screen, signals, programs)
+        one: Launch
+        if campaign.backend == "slurm":
+            one = SlurmLaunch(campaign, run, screen, signals, programs, detach)
+        else:
+            one = Launch(campaign, run, screen, signals, programs)
         one.take_over(fresh)
         with screen:
             one.work()
         return one.finish()
 
 
-class _Launch:
+class Launch:
+    """The steps of a launch, here by processes of this machine."""
+
     def __init__(
         self,
         campaign: Campaign,
@@ -103,11 +130,15 @@ class _Launch:
 
     def take_over(self, fresh: bool) -> None:
         """End what an earlier launch left running, and see what it left done."""
-        stopped = stop_left(self.run)
-        if stopped:
-            names = ", ".join(stopped)
-            self.screen.event(f"stopped what a killed launch had left running: {names}", "yellow")
         earlier = self.run.state()
+        backend = earlier.get("backend", self.campaign.backend)
+        if backend != self.campaign.backend and not fresh:
+            raise UserError(
+                "this run folder is that of a launch on another backend",
+                seen=f"{self.run.folder}: {backend}",
+                next_step="another folder: --run-dir DIR, or --fresh to delete what is there",
+            )
+        self.end_earlier(earlier, fresh)
         # Once more the owner of its uploads, even where nothing else of it is left.
         run_id = earlier.get("id") or new_id()
         if fresh:
@@ -122,12 +153,22 @@ class _Launch:
         }
         self.plan = make_plan(self.campaign, run_id, indices)
         self.run.prepare(self.plan.tasks)
+        if self.campaign.secured:
+            secrets.write_client_properties(secrets.create(secrets_folder(self.campaign)))
         self.state = self._state(earlier, run_id)
         write_json(self.run.campaign_file, dump(self.campaign))
         plan = {**asdict(self.plan), "run_dir": str(self.run.folder)}
         plan["client_properties"] = str(self.plan.client_properties or "") or None
         write_json(self.run.plan_file, plan)
         write_state(self.run, self.state)
+
+    def end_earlier(self, earlier: Mapping[str, Any], fresh: bool) -> None:
+        """End what a killed launch has left running."""
+        if stopped := stop_left(self.run):
+            names = ", ".join(stopped)
+            self.screen.event(f"stopped what a killed launch had left running: {names}", "yellow")
+        if self.campaign.broker.count > 1:
+            self.screen.event("on this machine one broker does the work of all", "dim")
 
     def work(self) -> None:
         """Run what is left to run, and end it whatever happens."""
@@ -139,7 +180,9 @@ class _Launch:
         for task in tasks:
             again = self.state["tasks"][task.name]["state"] == "complete"
             self.state["tasks"][task.name] = new_entry(task) | {"again": again}
-        executor = LocalExecutor(self.run.folder / "logs" / "submitit", self.programs)
+        executor = LocalExecutor(
+            self.run.folder / "logs" / "submitit", self.programs, container(self.campaign)
+        )
         runner = Runner(
             *(self.plan, tasks, self.run, self.state, executor, self.screen, self.signals),
             uploaded=lambda server: self._uploaded(server, runner.tick),
@@ -203,6 +246,7 @@ class _Launch:
             account = open_account(broker_folder(self.campaign), earlier.get("broker") or {})
         return {
             "name": self.campaign.name,
+            "backend": self.campaign.backend,
             "id": run_id,
             "launch": own_identity(),
             "state": "running",
@@ -216,21 +260,8 @@ class _Launch:
 
     def _uploaded(self, server: str, tick: Callable[[], None]) -> Sequence[Task]:
         rows = self._ask("inspect", *at(self.plan.connection, server), "--json", check=tick)
-        self.state["uploads"] = [row for row in rows if self._is_mine(row)]
+        self.state["uploads"] = own_uploads(self.campaign, self.plan, rows)
         return view_tasks(self.plan, self.state["uploads"]) if self.campaign.report else ()
-
-    def _is_mine(self, row: Mapping[str, Any]) -> bool:
-        """Whether a stored dataset is one of the campaign's."""
-        made_under = {variant.procID: variant.hparams for variant in self.campaign.variants}
-        producers = {task.index for task in self.plan.of("producer")}
-        if row["state"] != "complete" or row["proc_id"] not in producers:
-            return False
-        # The hparams that the data depends on: the others may be those of another campaign.
-        data = row["data_hparams"]
-        wanted = {**self.campaign.hparams, **made_under.get(row["proc_id"], {})}
-        return row["settings_sha256"] == self.campaign.settings_sha256() and all(
-            data.get(key, value) == value for key, value in wanted.items()
-        )
 
     def _ask(self, *words: str, check: Callable[[], None]) -> Any:
         return ask((*self.programs("deeptool"), *words), check)
@@ -246,7 +277,29 @@ class _Launch:
             states = {self.state["tasks"][task.name]["state"] for task in self.plan.of("trial")}
             self.state["state"] = "failed" if "failed" in states else "complete"
         write_state(self.run, self.state)
-        write_json(self.run.summary_file, summary(self.plan, self.state))
+        broker = broker_facts(self.plan, self.state["broker"])
+        write_json(self.run.summary_file, summary(self.plan, self.state, broker))
+
+
+def own_uploads(
+    campaign: Campaign, plan: Plan, rows: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Of what is stored (rows of ``deeptool inspect --json``), the campaign's datasets."""
+    made_under = {variant.procID: variant.hparams for variant in campaign.variants}
+    producers = {task.index for task in plan.of("producer")}
+    digest = campaign.settings_sha256()
+
+    def own(row: Mapping[str, Any]) -> bool:
+        if row["state"] != "complete" or row["proc_id"] not in producers:
+            return False
+        # The hparams that the data depends on: the others may be those of another campaign.
+        data = row["data_hparams"]
+        wanted = {**campaign.hparams, **made_under.get(row["proc_id"], {})}
+        return row["settings_sha256"] == digest and all(
+            data.get(key, value) == value for key, value in wanted.items()
+        )
+
+    return [row for row in rows if own(row)]
 
 
 def _result(run: Run, task: Task) -> dict[str, Any]:

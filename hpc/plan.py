@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from deeptool.errors import UserError
-from hpc.campaign import Campaign, Variant
+from hpc.campaign import Campaign, Trials, Variant
 from hpc.sampling import Value
+from hpc.secrets import CLIENT_PROPERTIES, NAME
 
 Role = Literal["broker", "producer", "view", "trial"]
 
@@ -20,6 +21,8 @@ SERVER = "{broker}"
 # The order in which a launch's processes are stopped: who reads, who writes, what they talk to.
 STOP_ORDER: tuple[tuple[Role, ...], ...] = (("trial", "view"), ("producer",), ("broker",))
 # Seconds that a process has to end by itself once it was asked to; the broker ends two servers.
+# How long an online trial waits for the uploads that begin when it does.
+_ONLINE_SECONDS = 600
 GRACE: Mapping[Role, float] = {"broker": 45.0, "producer": 15.0, "view": 2.0, "trial": 15.0}
 
 
@@ -139,11 +142,14 @@ def make_plan(campaign: Campaign, run_id: str, indices: Mapping[str, int] | None
         Listing all trials that no dataset, or more than one, is made for.
     """
     own = not campaign.broker.bootstrap_servers
+    properties = campaign.broker.client_properties
+    if campaign.secured:
+        properties = secrets_folder(campaign) / CLIENT_PROPERTIES
     plan = Plan(
         name=campaign.name,
         run_dir=campaign.folder,
         server=None if own else ",".join(campaign.broker.bootstrap_servers),
-        client_properties=campaign.broker.client_properties,
+        client_properties=properties,
         tasks=(_broker(campaign),) if own else (),
         max_parallel=campaign.trials.max_parallel if campaign.trials else 1,
     )
@@ -160,6 +166,11 @@ def trial_key(hparams: Mapping[str, Value], proc_id: int | None) -> str:
 def broker_folder(campaign: Campaign) -> Path:
     """Where the campaign's own broker keeps its files."""
     return campaign.broker.folder or campaign.folder / "broker"
+
+
+def secrets_folder(campaign: Campaign) -> Path:
+    """Where the password of the campaign's own broker is, and what is made from it."""
+    return campaign.folder / "secrets"
 
 
 def view_tasks(plan: Plan, uploads: Sequence[Mapping[str, Any]]) -> tuple[Task, ...]:
@@ -212,7 +223,13 @@ def _hparams(hparams: Mapping[str, Value]) -> list[str]:
 def _broker(campaign: Campaign) -> Task:
     broker = campaign.broker
     argv = ("deeptool-hpc", "broker", "up", "--dir", str(broker_folder(campaign)))
-    return Task("broker", "broker", 0, (*argv, "--mode", broker.mode, "--memory", broker.memory))
+    options = ["--mode", broker.mode, "--memory", broker.memory]
+    if campaign.secured:
+        options += ["--secret", str(secrets_folder(campaign) / NAME)]
+    if campaign.in_images:
+        images = campaign.images
+        options += ["--kafka-image", str(images.kafka), "--zookeeper-image", str(images.zookeeper)]
+    return Task("broker", "broker", 0, (*argv, *options))
 
 
 def _producers(campaign: Campaign, plan: Plan, run_id: str) -> list[Task]:
@@ -256,8 +273,10 @@ def _trials(
     campaign: Campaign, plan: Plan, indices: dict[str, int], producers: Sequence[Task]
 ) -> list[Task]:
     trials = campaign.trials
+    if trials is None:
+        return []
     tasks, problems = [], []
-    for row in trials.rows() if trials else ():
+    for row in trials.rows():
         if campaign.variants:
             fitting = [each for each in campaign.variants if _fits(row, each)]
             if len(fitting) != 1:
@@ -273,7 +292,9 @@ def _trials(
         key = trial_key(hparams, proc_id)
         index = indices.setdefault(key, max(indices.values(), default=-1) + 1)
         after = [task.name for task in producers if proc_id in (None, task.index)]
-        tasks.append(_trial(campaign, plan, index, hparams, proc_id, tuple(after)))
+        if trials.online:
+            after = [task.name for task in plan.tasks]
+        tasks.append(_trial(campaign, trials, plan, index, hparams, proc_id, tuple(after)))
     if problems:
         raise UserError(
             "each trial reads the one variant whose hparams are its own",
@@ -291,6 +312,7 @@ def _fits(row: Mapping[str, Value], variant: Variant) -> bool:
 
 def _trial(
     campaign: Campaign,
+    trials: Trials,
     plan: Plan,
     index: int,
     hparams: Mapping[str, Value],
@@ -307,7 +329,8 @@ def _trial(
             *(() if proc_id is None else ("--procID", str(proc_id))),
             *_hparams(hparams),
             *("--kafka", *plan.connection, "--session-dir", folder),
-            *(campaign.trials.options if campaign.trials else ()),
+            *(("--online", "--wait", str(_ONLINE_SECONDS)) if trials.online else ()),
+            *trials.options,
         ),
         after=after,
         # Under the settings, the hparams and the options that it began with.

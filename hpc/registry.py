@@ -40,8 +40,8 @@ class Descriptor:
         What the other nodes need to join (node 0).
     secret : str or None
         The path of the file with the clients' settings; never its contents.
-    heartbeat, expires_at : float
-        Unix times: when it last said something, and when its job's walltime ends.
+    started, heartbeat, expires_at : float
+        Unix times: of this start, when it last said something, and when its job's walltime ends.
     resumes : bool
         Whether another one on the same data will follow when it ends before the campaign does.
     cpu_seconds : float
@@ -60,6 +60,7 @@ class Descriptor:
     metadata: str = ""
     cluster_id: str = ""
     secret: str | None = None
+    started: float = 0.0
     heartbeat: float = 0.0
     expires_at: float = 0.0
     resumes: bool = False

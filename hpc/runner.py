@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,10 +9,11 @@ from types import FrameType
 from typing import Any
 
 from deeptool.errors import UserError, WorkError
-from deeptool.files import read_json, write_json
+from deeptool.files import read_json
 from hpc.executor import Executor, Running
 from hpc.folder import STATE as BROKER_STATE
 from hpc.job import Job, read_record
+from hpc.outcome import failure, shown_result, upload_note
 from hpc.plan import STOP_ORDER, Plan, Task
 from hpc.screen import Screen, trial_text, upload_text
 from hpc.snapshot import take
@@ -24,11 +24,6 @@ _STEP = 0.05
 _SHOW_SECONDS = 0.25
 # Besides its own grace: the time in which a job that has just been submitted hears of it.
 _HEAR_SECONDS = 3.0
-# Of a trial's result, what the tables show.
-_RESULT = (
-    *("status", "monitor", "best", "best_epoch", "epochs_run", "samples_read"),
-    *("wall_seconds", "cpu_seconds", "input_cpu_seconds"),
-)
 
 
 def startable(tasks: Iterable[Task], states: Mapping[str, str], max_parallel: int) -> list[Task]:
@@ -168,7 +163,7 @@ class Runner:
     def _begin(self, task: Task) -> None:
         again = self._state["tasks"][task.name].get("again", False)
         if task.role == "trial":
-            again = self._prepare_trial(task)
+            again = self._run.prepare_trial(task)
         if task.role == "producer":
             self._run.progress_file("producer", task.index).unlink(missing_ok=True)
         job = Job(
@@ -188,18 +183,6 @@ class Runner:
             hparams = ", ".join(f"{key}={value}" for key, value in task.hparams.items())
             verb = "goes on" if again and task.role == "trial" else "started"
             self._say(f"{task.name} {verb}" + (f": {hparams}" if hparams else ""), "dim")
-
-    def _prepare_trial(self, task: Task) -> bool:
-        """Make a trial's folder; whether an interrupted run of it can go on."""
-        folder = self._run.trial(task.index)
-        result = read_json(folder / "result.json") or {}
-        resume = (folder / "config.json").exists() and result.get("status") != "failed"
-        if not resume and folder.exists():
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        facts = {"index": task.index, "hparams": dict(task.hparams), "proc_id": task.proc_id}
-        write_json(folder / "trial.json", facts)
-        return resume
 
     def _watch_broker(self) -> None:
         running = self._running.get("broker")
@@ -280,25 +263,6 @@ def new_entry(task: Task) -> dict[str, Any]:
         "proc_id": task.proc_id,
         "hparams": dict(task.hparams),
     }
-
-
-def shown_result(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a trial's result file, what the state file keeps for the tables."""
-    return {key: result.get(key) for key in _RESULT}
-
-
-def upload_note(tail: Sequence[str]) -> str:
-    """What a producer said at its end: a line for each topic."""
-    lines = [line for line in tail if ": stored " in line or ": is there already" in line]
-    return "; ".join(lines)
-
-
-def failure(tail: Sequence[str], lines: int) -> str:
-    """What the end of a log says of a failure: its error message, or else its last lines."""
-    at = next((n for n in reversed(range(len(tail))) if tail[n].startswith("error: ")), None)
-    if at is not None:
-        return "\n".join([tail[at].removeprefix("error: "), *tail[at + 1 :]])
-    return "".join(f"\n    {line}" for line in tail[-lines:]) or "it said nothing"
 
 
 def _facts(running: Running) -> dict[str, Any]:

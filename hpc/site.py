@@ -38,7 +38,7 @@ def load() -> dict[str, Any]:
     """
     file = path()
     try:
-        raw = tomllib.loads(file.read_text(encoding="utf-8"))
+        raw: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         if os.environ.get(ENV):
             raise UserError("there is no such site file", seen=f"{ENV}={file}") from error
@@ -60,6 +60,7 @@ def under(campaign: Mapping[str, Any], site: Mapping[str, Any]) -> dict[str, Any
     merged: dict[str, Any] = dict(site)
     for key, value in campaign.items():
         below = merged.get(key)
-        both = isinstance(value, Mapping) and isinstance(below, Mapping)
-        merged[key] = under(value, below) if both else value
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            value = under(value, below)
+        merged[key] = value
     return merged

@@ -70,6 +70,14 @@ def max_array_size() -> int:
     return int(found[1]) if found else _MAX_ARRAY
 
 
+def partitions() -> list[str]:
+    """The names of the partitions, empty where Slurm does not say."""
+    try:
+        return sorted(set(_run(["sinfo", "--noheader", "--format=%R"]).split()))
+    except WorkError:
+        return []
+
+
 def queue() -> dict[str, Queued]:
     """The user's jobs and array tasks by id; those that ended a few minutes ago are there too.
 
@@ -113,7 +121,8 @@ def parse_history(text: str) -> dict[str, Queued]:
 
 def cancel(ids: Iterable[str]) -> None:
     """Cancel jobs; those that have ended do not matter."""
-    chosen = list(ids)
+    # Arrays as a whole.
+    chosen = sorted({each.split("_")[0] for each in ids})
     if chosen:
         _run(["scancel", "--quiet", *chosen])
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from deeptool.files import read_json
+from hpc.observe import ask_slurm, observe
 from hpc.state import ENDED, Run
 
 
@@ -25,6 +26,8 @@ class Row:
         Of its progress file, while it runs and after.
     result : mapping
         Of a trial that is complete: its result file, without lists and texts.
+    job, node, device : str
+        On Slurm: its job's id, where that ran, and which GPUs it had there.
     """
 
     name: str
@@ -37,6 +40,9 @@ class Row:
     hparams: Mapping[str, Any]
     progress: Mapping[str, Any]
     result: Mapping[str, Any]
+    job: str = ""
+    node: str = ""
+    device: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,8 +74,10 @@ def take(run: Run, state: Mapping[str, Any] | None = None) -> Snapshot:
     """A snapshot of a run, from its state file unless `state` is what that is about to say."""
     if state is None:
         state = run.state()
-        killed = state["state"] not in ENDED and run.launch() is None
-        state = {**state, "state": "killed" if killed else state["state"]}
+        if state.get("backend") == "slurm":
+            state = observe(run, state, ask_slurm(state))
+        elif state["state"] not in ENDED and run.launch() is None:
+            state = {**state, "state": "killed"}
     end = state.get("finished") or time.time()
     return Snapshot(
         name=state["name"],
@@ -96,7 +104,10 @@ def _row(run: Run, name: str, task: Mapping[str, Any], now: float) -> Row:
         note=task.get("note", ""),
         hparams=task.get("hparams", {}),
         progress=progress or {},
-        result=task.get("result", {}),
+        result=task.get("result") or {},
+        job=task.get("job", ""),
+        node=task.get("node", ""),
+        device=task.get("devices", ""),
     )
 
 

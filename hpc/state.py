@@ -23,21 +23,26 @@ from hpc.plan import GRACE, STOP_ORDER, Task
 RUNS = Path("runs")
 # States of a launch in which nothing of it runs any more.
 ENDED = ("complete", "failed", "interrupted")
-_OWN = ("trials", "producers", "jobs", "logs", "report", "campaign.json", "plan.json", "state.json")
+_OWN = ("trials", "producers", "jobs", "logs", "report", "services", "secrets")
+_FILES = ("campaign.json", "plan.json", "state.json", "summary.json", "done.json")
+_REPORT = ("report.html", "report.csv", "report.json")
 
 
 class Run:
     """The files of one run folder.
 
     ``campaign.json``, ``plan.json``, ``state.json`` (what the launch knows of each task),
-    ``summary.json`` and the report; ``jobs/<task>.json`` (what each process says of itself),
-    ``logs/<task>.log``, ``producers/<procID>/progress.json``, ``trials/<index>/``.
+    ``summary.json``, ``done.json`` (on Slurm: how it ended) and the report; ``services/`` (what its
+    brokers say of themselves), ``secrets/`` (their password); ``jobs/<task>.json`` (what each
+    process says of itself), ``logs/<task>.log``, ``producers/<procID>/progress.json``,
+    ``trials/<index>/``.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.campaign_file, self.plan_file = folder / "campaign.json", folder / "plan.json"
         self.state_file, self.summary_file = folder / "state.json", folder / "summary.json"
+        self.done_file, self.services = folder / "done.json", folder / "services"
 
     def log(self, name: str) -> Path:
         return self.folder / "logs" / f"{name}.log"
@@ -66,9 +71,21 @@ class Run:
                 file = self.progress_file(task.role, task.index)
                 file.parent.mkdir(parents=True, exist_ok=True)
 
+    def prepare_trial(self, task: Task) -> bool:
+        """Make a trial's folder; whether an interrupted run of it can go on."""
+        folder = self.trial(task.index)
+        result = read_json(folder / "result.json") or {}
+        resume = (folder / "config.json").exists() and result.get("status") != "failed"
+        if not resume and folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        facts = {"index": task.index, "hparams": dict(task.hparams), "proc_id": task.proc_id}
+        write_json(folder / "trial.json", facts)
+        return resume
+
     def clear(self, *folders: Path) -> None:
         """Delete what launches left here, and `folders`; nothing else."""
-        for name in (*_OWN, "summary.json", "report.html", "report.csv", "report.json"):
+        for name in (*_OWN, *_FILES, *_REPORT):
             path = self.folder / name
             if path.is_dir():
                 shutil.rmtree(path)

@@ -49,7 +49,16 @@ def close_account(account: Mapping[str, Any]) -> dict[str, Any]:
     return {**account, "spent": round(spent, 3), "since": None}
 
 
-def summary(plan: Plan, state: Mapping[str, Any]) -> dict[str, Any]:
+def broker_facts(plan: Plan, account: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What the report says of the broker: an own one's closed account, or None for another's."""
+    if account is None:
+        return {"cpu_seconds": None, "mode": "existing", "bootstrap": plan.server}
+    seen = broker_state(account["folder"])
+    known = {key: seen.get(key) for key in ("mode", "bootstrap", "version")}
+    return {"cpu_seconds": account["spent"], **known}
+
+
+def summary(plan: Plan, state: Mapping[str, Any], broker: Mapping[str, Any]) -> dict[str, Any]:
     """The run folder's ``summary.json``.
 
     Parameters
@@ -57,15 +66,10 @@ def summary(plan: Plan, state: Mapping[str, Any]) -> dict[str, Any]:
     plan : Plan
         The campaign's.
     state : mapping
-        The state file's values, its broker's account closed.
+        The state file's values.
+    broker : mapping
+        What it cost (``cpu_seconds``), ``mode``, ``bootstrap``, ``version``.
     """
-    account = state["broker"]
-    if account is None:
-        broker = {"cpu_seconds": None, "mode": "existing", "bootstrap": plan.server}
-    else:
-        seen = broker_state(account["folder"])
-        known = {key: seen.get(key) for key in ("mode", "bootstrap", "version")}
-        broker = {"cpu_seconds": account["spent"], **known}
     return {
         "name": plan.name,
         "state": state["state"],
@@ -75,14 +79,16 @@ def summary(plan: Plan, state: Mapping[str, Any]) -> dict[str, Any]:
         "uploads": state.get("uploads", []),
         "trials": len(plan.of("trial")),
         "timeline": [
-            {
-                "role": task["role"],
-                "name": name,
-                "start": task["start"],
-                "end": task.get("end"),
-                "state": task["state"],
-            }
+            {"role": task["role"], "name": name, "state": task["state"], **part}
             for name, task in state["tasks"].items()
-            if "start" in task
+            for part in _parts(task)
         ],
     }
+
+
+def _parts(task: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """When a task ran: more than once where Slurm started its job again."""
+    earlier = [{"start": run["start"], "end": run["end"]} for run in task.get("runs", ())]
+    if "start" not in task:
+        return earlier
+    return [*earlier, {"start": task["start"], "end": task.get("end")}]

@@ -11,9 +11,11 @@ import click
 from rich.console import Console
 
 from deeptool.errors import WorkError
-from hpc.campaign import load
+from hpc.campaign import Campaign, load
+from hpc.cluster import Backend
 from hpc.launch import Outcome, launch
 from hpc.plan import make_plan, render
+from hpc.render import render_slurm
 from hpc.screen import Screen, clock, trial_table
 from hpc.snapshot import varying
 from hpc.state import Run, left
@@ -40,6 +42,17 @@ from hpc.state import Run, left
     type=click.Path(file_okay=False, path_type=Path),
     help="The run folder.  [default: runs/<name>]",
 )
+@click.option(
+    "--backend",
+    type=click.Choice(["local", "slurm"]),
+    help="Where it runs.  [default: as the campaign says, else local]",
+)
+@click.option(
+    "--images/--no-images",
+    default=None,
+    help="Run in the images of make build-sif.  [default: on Slurm only]",
+)
+@click.option("--detach", is_flag=True, help="On Slurm: return when all jobs are submitted.")
 @click.option("--max-parallel", type=click.IntRange(min=1), metavar="N", help="Trials at a time.")
 @click.option("--dry-run", is_flag=True, help="Print what would run, and run nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
@@ -54,24 +67,37 @@ def command(
     sets: tuple[str, ...],
     run_dir: Path | None,
     max_parallel: int | None,
+    backend: Backend | None,
+    images: bool | None,
+    detach: bool,
     dry_run: bool,
     as_json: bool,
     fresh: bool,
 ) -> None:
     """Run a campaign: broker, producers, trials, report; then stop everything.
 
+    On this machine Ctrl-C stops all that it started. On Slurm the jobs go on without it: Ctrl-C
+    ends the watching only, `down` the jobs.
+
     A launch that was interrupted goes on where it was when it is launched again: what is stored is
     not uploaded again, trials that are complete are not run again, interrupted ones go on.
     """
-    read = load(campaign, sets=sets, grids=grids, run_dir=run_dir, max_parallel=max_parallel)
+    read = load(
+        campaign,
+        sets=sets,
+        grids=grids,
+        run_dir=run_dir,
+        max_parallel=max_parallel,
+        backend=backend,
+        images=images,
+    )
+    if detach and read.backend != "slurm":
+        raise click.UsageError("--detach goes with --backend slurm")
     if dry_run:
-        known = Run(read.folder).state()
-        plan = make_plan(read, known.get("id", "<run id>"))
-        values = dataclasses.asdict(plan)
-        click.echo(json.dumps(values, indent=1, default=str) if as_json else render(plan))
+        show_plan(read, as_json)
         return
     console = Console(stderr=as_json)
-    outcome = launch(read, Screen(console), fresh=fresh)
+    outcome = launch(read, Screen(console), fresh=fresh, detach=detach)
     if as_json:
         click.echo(json.dumps(_values(outcome), indent=1))
     else:
@@ -84,6 +110,17 @@ def command(
             next_step=f"deeptool-hpc logs {outcome.snapshot.run_dir} trial"
             f" {outcome.failed[0].removeprefix('trial-')}; the same launch runs them again",
         )
+
+
+def show_plan(campaign: Campaign, as_json: bool) -> None:
+    """Print what a launch of `campaign` would run."""
+    plan = make_plan(campaign, Run(campaign.folder).state().get("id", "<run id>"))
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(plan), indent=1, default=str))
+    elif campaign.backend == "slurm":
+        click.echo(render_slurm(campaign, plan))
+    else:
+        click.echo(render(plan))
 
 
 def _values(outcome: Outcome) -> dict[str, Any]:
@@ -111,6 +148,9 @@ def _show(outcome: Outcome, console: Console) -> None:
         console.print(line, highlight=False, soft_wrap=True)
     if outcome.report is not None:
         console.print(f"report: {_report_file(outcome)}", highlight=False, soft_wrap=True)
+    if snapshot.state == "running":
+        console.print(f"the jobs go on: deeptool-hpc status {snapshot.run_dir}", soft_wrap=True)
+        return
     running = left(Run(Path(snapshot.run_dir)))
     end = f"still running: {', '.join(running)}" if running else "everything stopped"
     console.print(f"{end}, {clock(snapshot.seconds)} in all", highlight=False)

@@ -12,7 +12,7 @@ from hpc import launch as launching
 from hpc.commands import launch
 from hpc.executor import Programs
 from hpc.folder import identity
-from hpc.job import Job, run_job
+from hpc.job import Job, run_job, signal_all
 
 FAKE = str(Path(__file__).with_name("fake_commands.py"))
 
@@ -32,16 +32,16 @@ class ForkedRunning:
         return self._ended
 
     def stop(self) -> None:
-        os.kill(self._pid, signal.SIGTERM)
+        signal_all([self.controller], signal.SIGTERM)
 
     def kill(self) -> None:
-        os.kill(self._pid, signal.SIGKILL)
+        signal_all([self.controller], signal.SIGKILL)
 
 
 class ForkingExecutor:
     """Jobs without submitit, whose processes take their time to start: most tests are not on it."""
 
-    def __init__(self, folder: Path, programs: Programs) -> None:
+    def __init__(self, folder: Path, programs: Programs, container: None) -> None:
         self._programs = programs
 
     def submit(self, job: Job) -> ForkedRunning:

@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from deeptool.errors import WorkError
-from hpc.executor import LocalExecutor, Running, program
+from hpc.container import installed
+from hpc.executor import LocalExecutor, Running
 from hpc.folder import alive, identity
 from hpc.job import Job, read_record
 
@@ -219,6 +220,6 @@ print(t.record(running)["exit_code"])
 
 
 def test_programs_are_those_beside_this_python(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert program("deeptool") == (str(Path(sys.executable).parent / "deeptool"),)
+    assert installed("deeptool") == (str(Path(sys.executable).parent / "deeptool"),)
     with pytest.raises(WorkError, match="deeptool-nowhere is not installed"):
-        program("deeptool-nowhere")
+        installed("deeptool-nowhere")
