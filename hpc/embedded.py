@@ -35,10 +35,6 @@ Check = Callable[[], None]
 Progress = Callable[[str], None]
 Announce = Callable[[Metadata], None]
 
-_IN_IMAGE = kafka.Runtime(
-    Path("/opt/java/bin/java"), Path("/opt/kafka/libs"), Path("/opt/kafka/classes.jsa")
-)
-
 
 class EmbeddedBroker:
     """The broker of one folder, and on node 0 its ZooKeeper, as children of this process.
@@ -404,4 +400,4 @@ def prepare(options: Options, progress: Progress) -> kafka.Runtime:
         return jars.runtime(progress)
     for image in (options.images.kafka, options.images.zookeeper):
         apptainer.check_image(image)
-    return _IN_IMAGE
+    return kafka.IN_IMAGE

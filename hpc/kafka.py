@@ -44,6 +44,12 @@ class Runtime:
     archive: Path | None = None
 
 
+# Where the images of recipes/ have it.
+IN_IMAGE = Runtime(
+    Path("/opt/java/bin/java"), Path("/opt/kafka/libs"), Path("/opt/kafka/classes.jsa")
+)
+
+
 @dataclass(frozen=True)
 class Kafka:
     """One node of a cluster of brokers.

@@ -16,6 +16,7 @@ from hpc import secrets
 from hpc.campaign import Campaign, differences, dump
 from hpc.container import container, installed
 from hpc.executor import LocalExecutor, Programs
+from hpc.outcome import shown_result
 from hpc.plan import (
     Plan,
     Task,
@@ -26,7 +27,6 @@ from hpc.plan import (
     trial_key,
     view_tasks,
 )
-from hpc.outcome import shown_result
 from hpc.runner import Interrupts, Runner, new_entry
 from hpc.screen import Screen
 from hpc.snapshot import Snapshot, take

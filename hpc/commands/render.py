@@ -14,9 +14,7 @@ from hpc.commands.launch import show_plan
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("campaign", metavar="CAMPAIGN.toml", type=click.Path(path_type=Path))
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="As for launch.")
-@click.option(
-    "--run-dir", type=click.Path(file_okay=False, path_type=Path), help="As for launch."
-)
+@click.option("--run-dir", type=click.Path(file_okay=False, path_type=Path), help="As for launch.")
 @click.option("--backend", type=click.Choice(["local", "slurm"]), help="As for launch.")
 @click.option("--images/--no-images", default=None, help="As for launch.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
