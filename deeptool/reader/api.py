@@ -83,7 +83,8 @@ def kafka_dataset(
         Read part `index` of `num_shards` of each pass: disjoint, together all of it, and of the
         same size but for one sample.
     reader : str
-        "librdkafka", or "tfio" for tensorflow-io, which fetches in TensorFlow's graph.
+        "librdkafka", or "tfio" for tensorflow-io, which fetches in TensorFlow's graph; its order
+        without `shuffle` is a fixed one, but not the pipeline's.
     padding_value : scalar or mapping, optional
         What fills up dense tensors whose dimensions are not known, so that they can be batched
         anew; by path ("0/tokens") where they differ.

@@ -45,6 +45,23 @@ def test_commands_run_elsewhere_are_really_run_there() -> None:
         assert entry["reason"]
 
 
+def links(page: Path) -> list[str]:
+    """What the page's links and pictures name in this repository, without the part after #."""
+    found = re.findall(r"\]\(([^)#\s]+)", page.read_text())
+    return [name for name in found if "://" not in name]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_links_to_is_there(page: Path) -> None:
+    missing = [name for name in links(page) if not (page.parent / name).exists()]
+    assert missing == []
+
+
+def test_the_readme_shows_the_flow_and_the_report() -> None:
+    pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", (ROOT / "README.md").read_text())
+    assert pictures == ["docs/flow.svg", "docs/report.png"]
+
+
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A folder like a fresh clone after `make setup`, whose outputs go with the test."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import keras
@@ -203,3 +206,68 @@ def test_a_dataset_replaced_while_it_is_read_is_an_error(broker: str, stored: st
     with pytest.raises(WorkError, match="deleted or replaced"), meter.raising():
         numbers(old)
     assert numbers(deeptool.kafka_dataset(broker, stored)) == list(range(10))
+
+
+def test_following_reads_an_upload_as_it_arrives(broker: str, session_name: str) -> None:
+    more = threading.Event()
+
+    def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for start in range(0, 200, 20):
+            if start == 100:
+                more.wait(60)
+            y = np.arange(start, start + 20, dtype=np.int64)
+            yield y.astype(np.float32)[:, None], y
+
+    spec = (tf.TensorSpec((None, 1), tf.float32), tf.TensorSpec((None,), tf.int64))
+    source = tf.data.Dataset.from_generator(batches, output_signature=spec)
+    with ThreadPoolExecutor(1) as pool:
+        upload = pool.submit(
+            deeptool.upload, source, broker, session_name, limit=200, record_bytes=64
+        )
+        try:
+            dataset = deeptool.kafka_dataset(
+                broker, session_name, batch_size=10, follow=True, wait=60, repeat=1
+            )
+            assert dataset.cardinality() == tf.data.UNKNOWN_CARDINALITY
+            found: list[int] = []
+            for _, y in dataset.as_numpy_iterator():
+                # The first arrives while the producer still waits.
+                if not found:
+                    assert not upload.done()
+                    more.set()
+                found += y.tolist()
+        finally:
+            more.set()
+        upload.result(60)
+    assert sorted(found) == list(range(200))
+
+
+def test_following_an_upload_that_fails_is_an_error(broker: str, session_name: str) -> None:
+    read = threading.Event()
+
+    def batches() -> Iterator[np.ndarray]:
+        yield np.arange(20, dtype=np.int64)
+        read.wait(60)
+        raise RuntimeError("the disk is gone")
+
+    source = tf.data.Dataset.from_generator(
+        batches, output_signature=tf.TensorSpec((None,), tf.int64)
+    )
+    with ThreadPoolExecutor(1) as pool:
+        upload = pool.submit(
+            deeptool.upload, source, broker, session_name, limit=200, record_bytes=64
+        )
+        try:
+            meter = ReadMeter()
+            dataset = deeptool.kafka_dataset(
+                broker, session_name, batch_size=5, follow=True, wait=60, meter=meter
+            )
+            elements = dataset.as_numpy_iterator()
+            next(elements)
+            read.set()
+            with pytest.raises(WorkError, match="failed"), meter.raising():
+                list(elements)
+        finally:
+            read.set()
+        with pytest.raises(WorkError, match="disk is gone"):
+            upload.result(60)

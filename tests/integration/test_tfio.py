@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import textwrap
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import OwnBroker
 
 import deeptool
 
@@ -33,4 +38,29 @@ def test_every_sample_once(broker: str, session_name: str, codec: str, shuffle: 
         np.testing.assert_array_equal(x[:, -1], y.astype(np.float32))
         found += y.tolist()
     assert sorted(found[:ROWS]) == sorted(found[ROWS:]) == list(range(ROWS))
-    assert (found[:ROWS] == list(range(ROWS))) is not shuffle
+    # Unshuffled, the partitions' blocks in turn: not the pipeline's order, but always the same.
+    assert (found[:ROWS] == found[ROWS:]) is not shuffle
+
+
+def test_a_broker_that_goes_away_after_the_read_crashes_nobody(
+    own_broker: OwnBroker, session_name: str
+) -> None:
+    server = own_broker()
+    deeptool.upload(numbered(), server.bootstrap, session_name, record_bytes=4096)
+    program = """
+        import sys, deeptool
+        dataset = deeptool.kafka_dataset(sys.argv[1], sys.argv[2], reader="tfio")
+        print(sum(len(y) for _, y in dataset.as_numpy_iterator()), flush=True)
+        sys.stdin.readline()
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program), server.bootstrap, session_name],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as reader:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == f"{ROWS}\n"
+        server.stop()
+        reader.communicate("\n", timeout=60)
+    assert reader.returncode == 0
