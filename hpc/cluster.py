@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
 from deeptool.errors import UserError
 
@@ -60,9 +60,14 @@ def minutes(text: str) -> int:
     return total
 
 
-def _time(text: str) -> str:
-    minutes(text)
-    return text
+def _time(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise ValueError("a time as Slurm writes it, such as 90 (minutes) or 1:30:00")
+    minutes(str(value))
+    return str(value)
+
+
+Time = Annotated[str, BeforeValidator(_time)]
 
 
 class Resources(Strict):
@@ -85,7 +90,7 @@ class Resources(Strict):
 
     partition: str | None = None
     account: str | None = None
-    time: Annotated[str, AfterValidator(_time)] | None = None
+    time: Time | None = None
     cpus: Positive | None = None
     gpus: Annotated[int, Field(ge=0)] | None = None
     memory: Annotated[str, Field(pattern=r"^[1-9]\d*[KMGT]?$")] | None = None

@@ -37,7 +37,7 @@ _ASK_SECONDS = 180.0
 # What may change between two launches although trials are there: a trial's own hparams, its data's
 # included, say which one it is; and the rest here does not matter to what it comes to.
 _FREE = (
-    *("name", "run_dir", "report", "hparams.", "broker."),
+    *("name", "run_dir", "report", "hparams.", "broker.", "slurm.", "images."),
     *("producers.variants", "producers.replace", "producers.partitions", "producers.compression"),
     *("trials.grid.", "trials.list", "trials.random.", "trials.max_parallel"),
 )
