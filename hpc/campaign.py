@@ -241,7 +241,7 @@ class Campaign(Strict):
     report: bool = True
     backend: Backend = "local"
     slurm: Slurm = Slurm()
-    images: ImageFiles = ImageFiles()
+    images: ImageFiles = Field(default_factory=ImageFiles)
 
     @property
     def in_images(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -156,7 +157,7 @@ class ImageFiles(Strict):
     """
 
     use: bool | None = None
-    tensorflow: FromHere = Field(default=Path("build/tensorflow.sif"), validate_default=True)
-    kafka: FromHere = Field(default=Path("build/kafka.sif"), validate_default=True)
-    zookeeper: FromHere = Field(default=Path("build/zookeeper.sif"), validate_default=True)
+    tensorflow: FromHere = Field(default_factory=partial(_here, Path("build/tensorflow.sif")))
+    kafka: FromHere = Field(default_factory=partial(_here, Path("build/kafka.sif")))
+    zookeeper: FromHere = Field(default_factory=partial(_here, Path("build/zookeeper.sif")))
     binds: tuple[FromHere, ...] = ()
