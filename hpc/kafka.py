@@ -219,7 +219,7 @@ def format_arguments(kafka: Kafka, cluster_id: str, file: Path, password: str | 
 
 def user_properties(password: str) -> str:
     """The properties file from which Kafka's configuration tool learns the user's password."""
-    return properties({MECHANISM: f"[password={password}]"})
+    return properties({MECHANISM: f"password={password}"})
 
 
 def log4j_properties() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from deeptool.errors import WorkError
@@ -15,7 +16,17 @@ from hpc.registry import Descriptor, Registry
 from hpc.slurm import Queued
 from hpc.state import Run
 
-Jobs = Mapping[str, Queued]
+
+@dataclass(frozen=True)
+class Jobs:
+    """What Slurm knew of a campaign's jobs when it was asked (Unix time)."""
+
+    asked: float
+    known: Mapping[str, Queued]
+
+    def seen(self, job: str | None, since: float = 0.0) -> Queued | None:
+        """A job, unless it has said something of itself after Slurm was asked."""
+        return None if job is None or since > self.asked else self.known.get(job)
 
 _LIVE = ("running", "ready")
 _BROKER_STATES = {"starting": "running", "draining": "running", "stopped": "complete"}
@@ -52,17 +63,19 @@ def read_done(run: Run, state: Mapping[str, Any]) -> dict[str, Any] | None:
     return done if done and done["launched"] == state["launched"] else None
 
 
-def ask_slurm(state: Mapping[str, Any]) -> dict[str, Queued] | None:
+def ask_slurm(state: Mapping[str, Any]) -> Jobs | None:
     """What Slurm knows of a campaign's jobs: the queue, then the accounting; None: no answer."""
     ids = {task["job"] for task in state["tasks"].values() if task.get("job")}
     ids |= {job for jobs in state.get("jobs", {}).values() for job in jobs}
+    asked = time.time()
     try:
         queue = slurm.queue()
     except WorkError:
         return None
     found = {job: queue[job] for job in ids if job in queue}
     gone = sorted({job.split("_")[0] for job in ids - found.keys()})
-    return {**{job: seen for job, seen in slurm.history(gone).items() if job in ids}, **found}
+    ended = {job: seen for job, seen in slurm.history(gone).items() if job in ids}
+    return Jobs(asked, {**ended, **found})
 
 
 def _task(run: Run, name: str, task: Mapping[str, Any], jobs: Jobs | None) -> dict[str, Any]:
@@ -71,7 +84,7 @@ def _task(run: Run, name: str, task: Mapping[str, Any], jobs: Jobs | None) -> di
     if job is None or record.get("job") not in (None, job):
         # Complete already, or of an earlier launch.
         record = record if task["state"] == "complete" else {}
-    seen = jobs.get(job) if jobs is not None and job else None
+    seen = jobs.seen(job, record.get("end") or record.get("start", 0.0)) if jobs else None
     facts = _facts(run, task, record)
     if "exit_code" in record and not (seen and seen.live and seen.state != "COMPLETING"):
         return facts | {"state": _ended(task, record, facts), "note": _note(record, facts)}
@@ -79,7 +92,7 @@ def _task(run: Run, name: str, task: Mapping[str, Any], jobs: Jobs | None) -> di
         again = " again" if record else ""
         known = {"runs": facts["runs"]} if "runs" in facts else {}
         return {**known, "state": "waiting", "note": f"queued{again} ({seen.reason})"}
-    if seen is not None and not seen.live and jobs is not None:
+    if seen is not None and not seen.live:
         how = seen.state.lower().replace("_", " ")
         where = f" on {seen.nodes}" if seen.nodes else ""
         return facts | {"state": "failed", "note": f"Slurm: {how}{where}"}
@@ -87,7 +100,7 @@ def _task(run: Run, name: str, task: Mapping[str, Any], jobs: Jobs | None) -> di
         waiting = record.get("waiting")
         node = f"on {record['node']}"
         return facts | {"state": "running", "note": f"{node}, waiting {waiting}" if waiting else ""}
-    if jobs is not None and job and seen is None:
+    if jobs is not None and job and job not in jobs.known:
         return {"state": "failed", "note": "its job has gone, and left no record"}
     return {}
 
@@ -122,7 +135,8 @@ def _note(record: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
 
 def _broker(task: Mapping[str, Any], first: Descriptor | None, jobs: Jobs | None) -> dict[str, Any]:
     job = task.get("job")
-    seen = jobs.get(job) if jobs is not None and job else None
+    said = first.heartbeat if first is not None and first.job == job else 0.0
+    seen = jobs.seen(job, said) if jobs else None
     if first is None or first.job != job:
         if seen is not None and seen.state in slurm.WAITING:
             return {"state": "waiting", "note": f"queued ({seen.reason})"}

@@ -82,7 +82,7 @@ class SlurmLaunch(Launch):
 
     def finish(self) -> Outcome:
         """How it all ended; where it has not, how it is doing."""
-        snapshot = take(self.run, observe(self.run, self.run.state(), None))
+        snapshot = take(self.run)
         return Outcome(snapshot, None if self._detach else read_report(self.run))
 
     def take_over(self, fresh: bool) -> None:
@@ -159,7 +159,7 @@ class SlurmLaunch(Launch):
             When the jobs have gone without an end.
         """
         shown: dict[str, str] = {}
-        asked, jobs = 0.0, None
+        asked, jobs = 0.0, ask_slurm(self.state)
         poll = self.campaign.slurm.poll_seconds
         try:
             while True:
@@ -172,7 +172,7 @@ class SlurmLaunch(Launch):
                 self.screen.show(partial(take, self.run, seen))
                 if read_done(self.run, self.state):
                     break
-                if jobs is not None and not live_jobs(self.state["id"], jobs):
+                if jobs is not None and not live_jobs(self.state["id"], jobs.known):
                     self._gone(snapshot)
                 time.sleep(_STEP)
         except Terminated:
