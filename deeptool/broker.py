@@ -16,6 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
+    ClusterMetadata,
     ConfigEntry,
     ConfigResource,
     NewTopic,
@@ -241,26 +242,38 @@ def _result(what: str, future: Future[T]) -> T:
         raise explain(what, error) from error
 
 
-def _partitions(connection: Connection, *, led: bool = False) -> dict[str, tuple[int, ...]]:
+def _metadata(admin: AdminClient) -> ClusterMetadata:
     # All topics and never one by name: asking for one would make it where the broker allows that.
     try:
-        found = _admin(connection).list_topics(timeout=REQUEST_SECONDS).topics
+        return admin.list_topics(timeout=REQUEST_SECONDS)
     except KafkaException as error:
         raise explain("the broker did not list its topics", error) from error
-    return {
-        name: tuple(sorted(n for n, p in about.partitions.items() if not led or p.leader >= 0))
-        for name, about in found.items()
-    }
+
+
+def _partitions(connection: Connection) -> dict[str, tuple[int, ...]]:
+    found = _metadata(_admin(connection)).topics
+    return {name: tuple(sorted(about.partitions)) for name, about in found.items()}
 
 
 def _await_leaders(connection: Connection, topic: str) -> None:
+    """Wait until every broker of the cluster knows a new topic: any may be asked about it next."""
     deadline = time.monotonic() + REQUEST_SECONDS
-    while time.monotonic() < deadline:
-        existing = _partitions(connection).get(topic)
-        if existing and _partitions(connection, led=True).get(topic) == existing:
-            return
+    waiting = [
+        f"{each.host}:{each.port}" for each in _metadata(_admin(connection)).brokers.values()
+    ]
+    while waiting:
+        # A client that has just been made knows, and asks, this broker only.
+        client = AdminClient(Connection((waiting[0],), connection.properties).config())
+        about = _metadata(client).topics.get(topic)
+        if about and about.partitions and all(p.leader >= 0 for p in about.partitions.values()):
+            waiting.pop(0)
+            continue
+        if time.monotonic() > deadline:
+            raise WorkError(
+                f"topic {topic} was made, but has no leader after {REQUEST_SECONDS:.0f} s",
+                seen=f"by {waiting[0]}",
+            )
         time.sleep(0.1)
-    raise WorkError(f"topic {topic} was made, but has no leader after {REQUEST_SECONDS:.0f} s")
 
 
 def _check_config(connection: Connection, topic: str, wanted: Mapping[str, str]) -> None:
