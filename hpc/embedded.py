@@ -16,7 +16,6 @@ from deeptool.errors import DeeptoolError, WorkError
 from deeptool.files import read_json, write_json, write_text
 from hpc import apptainer, folder, jars, kafka, ports, secrets
 from hpc.apptainer import Images
-from hpc.job import end_group
 from hpc.options import PRIVATE, Metadata, Options, settle
 from hpc.probe import round_trip, write_user
 from hpc.service import Service
@@ -200,10 +199,7 @@ class EmbeddedBroker:
     def abandon(self) -> None:
         """End everything at once: for data that goes too."""
         for service in self._services.values():
-            if pid := service.pid:
-                # With what an image's own first process has started.
-                end_group(pid)
-            service.kill()
+            service.abandon()
         self.stop()
 
     def cpu_seconds(self) -> float:

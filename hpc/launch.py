@@ -29,7 +29,7 @@ from hpc.plan import (
 )
 from hpc.runner import Interrupts, Runner, new_entry
 from hpc.screen import Screen
-from hpc.snapshot import Snapshot, take
+from hpc.snapshot import Row, Snapshot, take
 from hpc.state import Run, new_id, own_identity, stop_left, write_state
 from hpc.summary import broker_facts, close_account, open_account, summary
 
@@ -59,9 +59,10 @@ class Outcome:
     report: Mapping[str, Any] | None
 
     @property
-    def failed(self) -> list[str]:
-        """The names of the trials that failed."""
-        return [row.name for row in self.snapshot.of("trial") if row.state == "failed"]
+    def failed(self) -> list[Row]:
+        """The producers and trials that failed."""
+        rows = (*self.snapshot.of("producer"), *self.snapshot.of("trial"))
+        return [row for row in rows if row.state == "failed"]
 
 
 def launch(
@@ -242,11 +243,13 @@ class Launch:
             complete = known.get("state") == "complete" and task.role != "broker"
             tasks[name] = known if complete else new_entry(task) | _result(self.run, task)
         account = None
-        if self.plan.server is None:
+        on_slurm = self.campaign.backend == "slurm"
+        if self.plan.server is None and not on_slurm:
             account = open_account(broker_folder(self.campaign), earlier.get("broker") or {})
         return {
             "name": self.campaign.name,
             "backend": self.campaign.backend,
+            **({"poll_seconds": self.campaign.slurm.poll_seconds} if on_slurm else {}),
             "id": run_id,
             "launch": own_identity(),
             "state": "running",

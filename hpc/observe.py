@@ -28,6 +28,7 @@ class Jobs:
         """A job, unless it has said something of itself after Slurm was asked."""
         return None if job is None or since > self.asked else self.known.get(job)
 
+
 _LIVE = ("running", "ready")
 _BROKER_STATES = {"starting": "running", "draining": "running", "stopped": "complete"}
 

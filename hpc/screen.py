@@ -73,12 +73,12 @@ def picture(snapshot: Snapshot) -> RenderableType:
 
 
 def _header(snapshot: Snapshot) -> Text:
-    brokers = [row.state for row in snapshot.of("broker")]
+    brokers = [f"{row.state} {row.note}".strip() for row in snapshot.of("broker")]
     text = Text(f"{snapshot.name} ", "bold")
     text.append(snapshot.state, _STYLES.get(snapshot.state, ""))
     text.append(f"  {clock(snapshot.seconds)}  broker ", "default")
     state = brokers[0] if brokers else "existing"
-    text.append(state, _STYLES.get(state, ""))
+    text.append(state, _STYLES.get(state.split()[0], ""))
     text.append(f" {snapshot.server}", "default")
     return text
 
@@ -155,8 +155,11 @@ def trial_table(rows: Sequence[Row], names: Sequence[str]) -> Table:
     for name in names:
         table.add_column(name, overflow="fold")
     table.add_column("state", no_wrap=True)
+    placed = any(row.node for row in rows)
     for title in ("epoch", *measured, "seconds", "samples", "input\nCPU s"):
         table.add_column(title, justify="right", no_wrap=True)
+    if placed:
+        table.add_column("node:GPU")
     for row in rows:
         values = metrics(row)
         table.add_row(
@@ -168,6 +171,7 @@ def trial_table(rows: Sequence[Row], names: Sequence[str]) -> Table:
             "" if row.seconds is None else f"{row.seconds:.1f}",
             _count_text(row.result, "samples_read"),
             _seconds_text(row.result, "input_cpu_seconds"),
+            *([f"{row.node}:{row.device}" if row.node else row.note] if placed else []),
         )
     return table
 

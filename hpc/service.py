@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -17,6 +18,7 @@ from deeptool.errors import WorkError
 # Settings for other programs' JVMs; and librdkafka, Kafka's scripts and Slurm have none of these.
 _NOT_FOR_CHILDREN = ("CLASSPATH", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS")
 _PR_SET_PDEATHSIG = 1
+_LEAVE_SECONDS = 5.0
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -125,15 +127,27 @@ class Service:
         self._signal(signal.SIGKILL)
         self._wait(10)
 
+    def abandon(self) -> None:
+        """End a server that has nothing to save, without killing what it runs in.
+
+        Apptainer, killed, would leave the process that serves its image's file system behind.
+        """
+        pid = self.pid
+        if pid is not None:
+            for child in psutil.Process(pid).children(recursive=True):
+                if child.name() == "java":
+                    child.kill()
+            self.stop(_LEAVE_SECONDS)
+
     def cpu_seconds(self) -> float:
         """CPU seconds (user and system) of this process and of those it was before a restart."""
         pid = self.pid
         if pid is not None:
-            try:
-                times = psutil.Process(pid).cpu_times()
-            except psutil.NoSuchProcess:
-                return self._ended_cpu_seconds
-            return self._ended_cpu_seconds + float(times.user + times.system)
+            # A container's processes are children of the one that was started.
+            with suppress(psutil.NoSuchProcess):
+                process = psutil.Process(pid)
+                family = [process, *process.children(recursive=True)]
+                return self._ended_cpu_seconds + sum(map(_cpu_seconds, family))
         return self._ended_cpu_seconds
 
     def output(self) -> str:
@@ -157,6 +171,14 @@ class Service:
         deadline = time.monotonic() + timeout
         while self.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    try:
+        times = process.cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
+    return float(times.user + times.system)
 
 
 def _environment(environment: Mapping[str, str]) -> dict[str, str]:

@@ -187,6 +187,8 @@ class SlurmLaunch(Launch):
     def _gone(self, snapshot: Snapshot) -> None:
         if live_jobs(self.state["id"]) or read_done(self.run, self.state):
             return
+        if self.run.state()["state"] == "interrupted":
+            raise WorkError("the campaign was stopped: deeptool-hpc down")
         failed = [f"{row.name}: {row.note}" for row in snapshot.rows if row.state == "failed"]
         write_state(self.run, self.state | {"state": "failed", "finished": time.time()})
         raise WorkError(

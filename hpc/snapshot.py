@@ -70,12 +70,15 @@ class Snapshot:
         return asdict(self)
 
 
-def take(run: Run, state: Mapping[str, Any] | None = None) -> Snapshot:
-    """A snapshot of a run, from its state file unless `state` is what that is about to say."""
+def take(run: Run, state: Mapping[str, Any] | None = None, *, ask: bool = True) -> Snapshot:
+    """A snapshot of a run, from its state file unless `state` is what that is about to say.
+
+    On Slurm the queue is asked too, unless not to `ask`.
+    """
     if state is None:
         state = run.state()
         if state.get("backend") == "slurm":
-            state = observe(run, state, ask_slurm(state))
+            state = observe(run, state, ask_slurm(state) if ask else None)
         elif state["state"] not in ENDED and run.launch() is None:
             state = {**state, "state": "killed"}
     end = state.get("finished") or time.time()

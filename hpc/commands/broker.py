@@ -11,9 +11,11 @@ from typing import Any
 import click
 
 from deeptool.errors import UserError
-from hpc import folder
-from hpc.embedded import Options
+from hpc import apptainer, folder
+from hpc.apptainer import Images
 from hpc.kafka import MODES, Mode
+from hpc.options import Options
+from hpc.secrets import NAME, create, write_client_properties
 from hpc.supervisor import run, run_detached
 
 directory_option = click.option(
@@ -53,6 +55,22 @@ def command() -> None:
 @click.option("--host", help="The address to listen on (127.0.0.1).")
 @click.option("--port", type=click.IntRange(1, 65535), help="The port (a free one, then the same).")
 @click.option("--memory", default="512m", show_default=True, help="The broker's heap.")
+@click.option(
+    "--secret",
+    type=click.Path(dir_okay=False, resolve_path=True, path_type=Path),
+    help="Ask for the password in this file (mode 0600, in a folder of mode 0700); made where there"
+    " is none, with client.properties beside it for --client-properties.",
+)
+@click.option(
+    "--kafka-image",
+    type=click.Path(dir_okay=False, resolve_path=True, path_type=Path),
+    help="Run Kafka in this image.",
+)
+@click.option(
+    "--zookeeper-image",
+    type=click.Path(dir_okay=False, resolve_path=True, path_type=Path),
+    help="Run ZooKeeper in this image.  [default: Kafka's, which has it too]",
+)
 @click.option("--detach", is_flag=True, help="Return when it is ready, and leave it running.")
 @json_option
 def up(
@@ -61,6 +79,9 @@ def up(
     host: str | None,
     port: int | None,
     memory: str,
+    secret: Path | None,
+    kafka_image: Path | None,
+    zookeeper_image: Path | None,
     detach: bool,
     as_json: bool,
 ) -> None:
@@ -69,17 +90,32 @@ def up(
     It runs until Ctrl-C, or with --detach until `down`. On a folder that was used before it comes
     back with the same port and data.
     """
+    images = None
+    if kafka_image is not None:
+        images = Images(kafka_image, zookeeper_image or kafka_image, apptainer.find())
+    elif zookeeper_image is not None:
+        raise click.UsageError("--zookeeper-image goes with --kafka-image")
+    if secret is not None:
+        if secret.name != NAME:
+            raise UserError(
+                "a password's file has a name of its own",
+                seen=str(secret),
+                valid=f"{secret.with_name(NAME)}",
+            )
+        write_client_properties(create(secret.parent))
     if not re.fullmatch(r"[1-9]\d*[kKmMgG]", memory):
         raise UserError(
             "--memory is not a size", seen=memory, valid="a number and k, m or g, such as 512m"
         )
-    options = Options(directory, mode, host, port, memory)
+    options = Options(directory, mode, host, port, memory, secret=secret, images=images)
     if not detach:
         run(options, _progress, lambda: _ready(directory, as_json))
         return
     arguments = ["broker", "up", "--dir", str(directory), "--memory", memory]
-    for name, value in (("--mode", mode), ("--host", host), ("--port", port)):
-        arguments += [name, str(value)] if value else []
+    given = {"mode": mode, "host": host, "port": port, "secret": secret}
+    given |= {"kafka-image": kafka_image, "zookeeper-image": zookeeper_image}
+    for name, value in given.items():
+        arguments += [f"--{name}", str(value)] if value else []
     _show(run_detached(options, arguments, _progress), as_json)
 
 

@@ -12,7 +12,8 @@ from deeptool.errors import WorkError
 from hpc.commands.status import run_argument
 from hpc.folder import wait_gone
 from hpc.plan import GRACE, STOP_ORDER
-from hpc.state import left, open_run, stop_left
+from hpc.slurm_down import slurm_down
+from hpc.state import Run, left, open_run, stop_left
 
 # A launch that is asked to end lets each of its groups take its grace, and writes its files.
 _LAUNCH_SECONDS = sum(max(GRACE[role] for role in group) + 5 for group in STOP_ORDER) + 10
@@ -26,6 +27,9 @@ def command(run_dir: Path | None) -> None:
     What it has done stays: launched again, the campaign goes on.
     """
     run = open_run(run_dir)
+    if run.state().get("backend") == "slurm":
+        _slurm(run)
+        return
     running = left(run)
     launch = run.launch()
     if launch is None and not running:
@@ -47,3 +51,15 @@ def command(run_dir: Path | None) -> None:
         }
         raise WorkError("some processes did not end, even killed", seen=pids)
     click.echo(f"what was stored and trained stays in {run.folder}")
+
+
+def _slurm(run: Run) -> None:
+    outcome = slurm_down(run)
+    if not (outcome.jobs or outcome.left):
+        click.echo(f"no job of {run.folder} is in the queue")
+        return
+    if outcome.jobs:
+        click.echo(f"stopped: {', '.join(outcome.jobs)}")
+    if outcome.left:
+        raise WorkError("some jobs did not leave the queue", seen=", ".join(outcome.left))
+    click.echo(f"what was trained stays in {run.folder}")

@@ -103,12 +103,13 @@ def command(
     else:
         _show(outcome, console)
     if outcome.failed:
-        trials = len(outcome.snapshot.of("trial"))
+        first = outcome.failed[0]
+        alike = [row for row in outcome.failed if row.role == first.role]
         raise WorkError(
-            f"{len(outcome.failed)} of {trials} trials failed",
-            seen=", ".join(outcome.failed),
-            next_step=f"deeptool-hpc logs {outcome.snapshot.run_dir} trial"
-            f" {outcome.failed[0].removeprefix('trial-')}; the same launch runs them again",
+            f"{len(alike)} of {len(outcome.snapshot.of(first.role))} {first.role}s failed",
+            seen=", ".join(row.name for row in alike),
+            next_step=f"deeptool-hpc logs {outcome.snapshot.run_dir} {first.role} {first.index};"
+            " the same launch runs them again",
         )
 
 

@@ -14,6 +14,7 @@ from hpc.state import Run, open_run
 
 _ROLES = ("broker", "producer", "trial", "view")
 _STEP = 0.2
+_SLURM_STEP = 1.0
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -54,18 +55,24 @@ def _choose(rows: tuple[Row, ...], role: str, index: int | None) -> Row:
 
 def _read(run: Run, row: Row, follow: bool) -> Iterator[str]:
     path = Path(row.log)
+    on_slurm = run.state().get("backend") == "slurm"
     offset = 0
     while True:
         # Asked before the file is read: what is written until then is not lost.
-        rows = {each.name: each.state for each in take(run).rows}
-        ended = rows.get(row.name) not in ("waiting", "running", "ready") or run.launch() is None
+        rows = {each.name: each.state for each in take(run, ask=False).rows}
+        over = not on_slurm and run.launch() is None
+        ended = rows.get(row.name) not in ("waiting", "running", "ready") or over
         if path.exists():
             with open(path, errors="replace") as file:
                 file.seek(offset)
                 yield file.read()
                 offset = file.tell()
         elif not follow:
-            raise UserError(f"{row.name} has no log yet: it is {row.state}", seen=str(path))
+            raise UserError(
+                f"{row.name} has no log yet: it is {row.state}",
+                seen=f"{path}" + (f"; {row.note}" if row.note else ""),
+                next_step=f"see {run.folder / 'logs' / 'submitit'} for what its job said",
+            )
         if ended or not follow:
             return
-        time.sleep(_STEP)
+        time.sleep(_SLURM_STEP if on_slurm else _STEP)

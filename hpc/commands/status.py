@@ -39,8 +39,9 @@ def command(run_dir: Path | None, as_json: bool, watch: bool) -> None:
             console.width = 1000
         console.print(picture(snapshot))
         return
+    poll = run.state().get("poll_seconds", _WATCH_SECONDS)
     with Live(picture(snapshot), console=console, auto_refresh=False) as live:
         while snapshot.state not in (*ENDED, "killed"):
-            time.sleep(_WATCH_SECONDS)
+            time.sleep(poll)
             snapshot = take(run)
             live.update(picture(snapshot), refresh=True)

@@ -154,9 +154,9 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     password, astray = ports.free_ports("127.0.0.1", 2)
     plain_properties = kafka.broker_properties
 
-    def broker_properties(settled: kafka.Kafka) -> str:
+    def broker_properties(settled: kafka.Kafka, renew: bool) -> str:
         client = f"PLAINTEXT://{settled.bootstrap},SASL_PLAINTEXT://127.0.0.1:{password}"
-        return plain_properties(settled) + kafka.properties(
+        return plain_properties(settled, renew) + kafka.properties(
             {
                 "listeners": f"{client},ASTRAY://127.0.0.1:{astray}",
                 "advertised.listeners": f"{client},ASTRAY://127.0.0.1:1",
