@@ -75,10 +75,9 @@ def run_job(job: Job) -> int:
     except WorkError as error:
         _write(job, record, processes={}, exit_code=127, tail=[str(error)])
         return 127
-    pid = service.pid or 0
-    _write(job, record, processes={**processes, "process": identity(pid)})
+    _write(job, record, processes={**processes, "process": identity(service.group)})
     code = _wait(service, asked, job.grace)
-    end_group(pid)
+    end_group(service.group)
     tail = service.output().splitlines()[-40:]
     _write(job, record, processes={}, exit_code=code, cpu_seconds=service.cpu_seconds(), tail=tail)
     return code

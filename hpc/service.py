@@ -79,6 +79,19 @@ class Service:
         """The id of the running process, None where there is none."""
         return self._process.pid if self._process and self.poll() is None else None
 
+    @property
+    def group(self) -> int:
+        """The id of the process group that it leads, or has led.
+
+        Raises
+        ------
+        WorkError
+            When it was not started.
+        """
+        if self._process is None:
+            raise WorkError(f"{self.name} was not started")
+        return self._process.pid
+
     def poll(self) -> int | None:
         """The exit code (negative: a signal's number) once it has ended, else None."""
         process = self._process

@@ -188,13 +188,12 @@ class _Worker:
         os.environ.update(env)
         service = Service(self.task.name, argv, self.log)
         service.start()
-        pid = service.pid or 0
         while (code := service.poll()) is None:
             self._touch()
             if self.asked.end:
                 service.stop(self.task.grace)
             time.sleep(_STEP)
-        end_group(pid)
+        end_group(service.group)
         self.cpu_seconds += service.cpu_seconds()
         self.tail = service.output().splitlines()[-40:]
         return code if code >= 0 else 128 - code
