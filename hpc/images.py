@@ -328,7 +328,7 @@ def _run(name: str, argv: Sequence[str], log: Path, progress: Progress) -> None:
             for line in process.stdout or ():
                 file.write(line)
                 file.flush()
-                if line.startswith("INFO:"):
+                if line.startswith("INFO:") and "mksquashfs" not in line:
                     seconds = time.monotonic() - started
                     progress(f"{name}: {line.removeprefix('INFO:').strip()} ({seconds:.0f} s)")
             code = process.wait()
