@@ -1,4 +1,4 @@
-"""Images and addresses for the tests that need Apptainer or Slurm.
+"""Images for the tests that need Apptainer or Slurm.
 
 They run only where they are asked for, as an ordinary user: ``pytest -m cluster tests/cluster``.
 """
@@ -6,17 +6,10 @@ They run only where they are asked for, as an ordinary user: ``pytest -m cluster
 from __future__ import annotations
 
 import os
-import re
-import subprocess
-import sys
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-BUILD_SECONDS = 1500
+from image_builds import ROOT, Images, build_image
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -27,56 +20,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="runs with -m cluster, as an ordinary user"))
 
 
-@dataclass(frozen=True)
-class Images:
-    """The images, as files."""
-
-    kafka: Path
-    zookeeper: Path
-    tensorflow: Path
-
-
-def apt_mirror() -> str:
-    """The address of Debian's packages in this machine's own apt sources."""
-    if said := os.environ.get("DEEPTOOL_TEST_MIRROR"):
-        return said
-    sources = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
-    for text in (source.read_text() for source in sources if source.is_file()):
-        if found := re.search(r"^[^#\n]*?(https?://\S+/debian/?)(\s|$)", text, re.MULTILINE):
-            return found[1]
-    raise LookupError("no Debian mirror in the apt sources: set DEEPTOOL_TEST_MIRROR")
-
-
-def build_arguments(name: str) -> list[str]:
-    """How the tests build an image: between them, each bootstrap that needs no registry."""
-    if name == "zookeeper":
-        return [name, "--bootstrap", "localimage", "--from", str(ROOT / "build" / "kafka.sif")]
-    return [name, "--bootstrap", "debootstrap", "--mirror", apt_mirror(), "--tensorflow", "cpu"]
-
-
-def build_image(name: str) -> str:
-    """Build an image into ``build/`` where it has changed; returns what the command printed."""
-    if os.getuid() == 0:
-        pytest.fail("images are built as an ordinary user, and this is root", pytrace=False)
-    result = subprocess.run(
-        [sys.executable, str(ROOT / "recipes" / "build.py"), *build_arguments(name)],
-        env={**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin"},
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=BUILD_SECONDS,
-    )
-    assert result.returncode == 0, result.stdout
-    return result.stdout
-
-
-def _folder(names: Iterable[str]) -> Path:
-    if ready := os.environ.get("DEEPTOOL_TEST_IMAGES"):
-        return Path(ready)
-    for name in names:
-        build_image(name)
-    return ROOT / "build"
-
-
 @pytest.fixture(scope="session")
 def images() -> Images:
     """The three images, built once for all tests.
@@ -84,7 +27,10 @@ def images() -> Images:
     DEEPTOOL_TEST_IMAGES names a folder with ready ones; else they go to ``build/``.
     """
     names = ("kafka", "zookeeper", "tensorflow")
-    folder = _folder(names)
+    folder = Path(os.environ.get("DEEPTOOL_TEST_IMAGES", ROOT / "build"))
+    if "DEEPTOOL_TEST_IMAGES" not in os.environ:
+        for name in names:
+            build_image(name)
     made = Images(*(folder / f"{name}.sif" for name in names))
     for image in (made.kafka, made.zookeeper, made.tensorflow):
         assert image.is_file(), f"{image} is missing"

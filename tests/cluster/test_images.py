@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Images, build_image
+from image_builds import ROOT, Images, build_image
 from kafka import KafkaConsumer, KafkaProducer
 
 from hpc import ports
