@@ -116,9 +116,7 @@ def test_what_has_not_changed_is_not_built_again(images: Images, name: str) -> N
 def test_a_record_makes_its_way_through_the_servers_of_the_images(address: str) -> None:
     # 2 MiB: the file that the runscript was given is the one that the broker reads.
     record = os.urandom(2 << 20)
-    producer = KafkaProducer(
-        bootstrap_servers=address, max_request_size=4 << 20, buffer_memory=16 << 20
-    )
+    producer = KafkaProducer(bootstrap_servers=address, max_request_size=4 << 20)
     assert producer.send("round-trip", record).get(30).offset == 0
     producer.close()
     consumer = KafkaConsumer(
