@@ -333,9 +333,7 @@ def _run(name: str, argv: Sequence[str], log: Path, progress: Progress) -> None:
                     progress(f"{name}: {line.removeprefix('INFO:').strip()} ({seconds:.0f} s)")
             code = process.wait()
         except BaseException:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
-            process.wait()
+            _interrupt(process)
             raise
     if code:
         last = log.read_text(encoding="utf-8").splitlines()[-10:]
@@ -344,6 +342,17 @@ def _run(name: str, argv: Sequence[str], log: Path, progress: Progress) -> None:
             seen="\n    ".join(["", *last]),
             next_step=f"see {log}; APPTAINER_TMPDIR names the folder where builds unpack",
         )
+
+
+def _interrupt(process: subprocess.Popen[str]) -> None:
+    # As Ctrl-C in a terminal does: of SIGTERM, or alone, apptainer leaves what it has unpacked.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGINT)
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _check_space(kind: str) -> None:

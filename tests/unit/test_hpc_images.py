@@ -257,6 +257,25 @@ def test_a_failed_build_keeps_the_image_that_was_there(checkout: Path) -> None:
     assert not (checkout / "build" / ".tensorflow.sif").exists()
 
 
+def test_an_interrupted_build_is_told_so_as_by_a_terminal(checkout: Path) -> None:
+    program = checkout.parent / "bin" / "apptainer"
+    program.write_text(
+        '#!/bin/sh\ntrap \'touch "$(dirname "$0")/cleaned"; exit 255\' INT\n'
+        "echo 'INFO:    Starting build...'\nsleep 30 & wait\n"
+    )
+
+    def progress(line: str) -> None:
+        if "Starting" in line:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        images.build(
+            ["tensorflow"], Options(), folder=checkout / "build", root=checkout, progress=progress
+        )
+    assert (checkout.parent / "bin" / "cleaned").exists()
+    assert not (checkout / "build" / "tensorflow.sif").exists()
+
+
 def test_what_is_missing_is_one_clear_error(
     checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
