@@ -10,7 +10,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tfio demo test test-tfio lint clean check-python
+.PHONY: help setup setup-tfio demo build-sif test test-tfio lint clean check-python
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1#/p' $(MAKEFILE_LIST) | while IFS='#' read -r name text; do printf '%-20s%s\n' "$$name" "$$text"; done
@@ -38,6 +38,12 @@ $(VENV_TFIO)/.complete: pyproject.toml constraints/tfio.txt | check-python
 
 demo: setup ## Run the main job on an embedded, real Kafka: one upload a variant, many trials, one report
 	@$(VENV)/bin/deeptool-hpc launch --fresh $(CAMPAIGN)
+
+# The images have another default than .venv, which building them does not change.
+IMAGE_TENSORFLOW := $(if $(filter file,$(origin TENSORFLOW)),cuda,$(TENSORFLOW))
+build-sif: override TENSORFLOW := cpu
+build-sif: setup ## Build the images that have changed into build/ (IMAGES=, BOOTSTRAP=, FROM=, MIRROR=, TENSORFLOW=, ENVIRONMENT=: docs/images.md)
+	@$(VENV)/bin/python recipes/build.py $(IMAGES) --bootstrap "$(or $(BOOTSTRAP),docker)" --from "$(FROM)" --mirror "$(MIRROR)" --tensorflow "$(IMAGE_TENSORFLOW)" --environment "$(or $(ENVIRONMENT),latest)" $(if $(FORCE),--force)
 
 test: setup ## Run all tests on the newest TensorFlow, with coverage
 	@rm -f .coverage .coverage.*

@@ -1,0 +1,37 @@
+"""Images for the tests that need Apptainer or Slurm.
+
+They run only where they are asked for, as an ordinary user: ``pytest -m cluster tests/cluster``.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from image_builds import ROOT, Images, build_image
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if "cluster" in (config.option.markexpr or ""):
+        return
+    for item in items:
+        if item.get_closest_marker("cluster"):
+            item.add_marker(pytest.mark.skip(reason="runs with -m cluster, as an ordinary user"))
+
+
+@pytest.fixture(scope="session")
+def images() -> Images:
+    """The three images, built once for all tests.
+
+    DEEPTOOL_TEST_IMAGES names a folder with ready ones; else they go to ``build/``.
+    """
+    names = ("kafka", "zookeeper", "tensorflow")
+    folder = Path(os.environ.get("DEEPTOOL_TEST_IMAGES", ROOT / "build"))
+    if "DEEPTOOL_TEST_IMAGES" not in os.environ:
+        for name in names:
+            build_image(name)
+    made = Images(*(folder / f"{name}.sif" for name in names))
+    for image in (made.kafka, made.zookeeper, made.tensorflow):
+        assert image.is_file(), f"{image} is missing"
+    return made
