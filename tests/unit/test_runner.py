@@ -15,8 +15,8 @@ from deeptool.errors import Terminated, UserError, WorkError
 from deeptool.files import read_json, write_json
 from hpc.folder import identity
 from hpc.job import Job
-from hpc.plan import Plan, Task
 from hpc.outcome import failure
+from hpc.plan import Plan, Task
 from hpc.runner import Interrupts, Runner, new_entry, startable
 from hpc.screen import Screen
 from hpc.state import Run
