@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import shutil
+import signal
 import time
 import uuid
 from collections.abc import Callable
@@ -199,7 +200,7 @@ class EmbeddedBroker:
     def abandon(self) -> None:
         """End everything at once: for data that goes too."""
         for service in self._services.values():
-            service.abandon()
+            service.kill()
         self.stop()
 
     def cpu_seconds(self) -> float:
@@ -259,7 +260,14 @@ class EmbeddedBroker:
         if images:
             image = images.zookeeper if name == "zookeeper" else images.kafka
             argv = [*apptainer.exec_argv(images.program, image, argv, binds=[home], pid=True)]
-        return Service(name, argv, home / "logs" / f"{name}.log")
+        return Service(
+            name,
+            argv,
+            home / "logs" / f"{name}.log",
+            guard=images is not None,
+            # Not to be asked: a broker whose ZooKeeper has left before it may try to end for ever.
+            orphaned=signal.SIGKILL,
+        )
 
     def _start_servers(self, runtime: kafka.Runtime, progress: Progress) -> None:
         home, settled = self.directory, self.config

@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -103,7 +103,12 @@ def end_processes(state: Mapping[str, Any], timeout: float = 10.0) -> None:
     servers = state.get("processes", {}).values()
     if not wait_gone(servers, timeout):
         for server in filter(alive, servers):
-            os.kill(int(server["pid"]), signal.SIGKILL)
+            with suppress(psutil.NoSuchProcess):
+                process = psutil.Process(int(server["pid"]))
+                for child in process.children(recursive=True):
+                    with suppress(psutil.NoSuchProcess):
+                        child.kill()
+                process.kill()
         wait_gone(servers, timeout)
 
 

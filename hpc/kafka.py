@@ -132,6 +132,8 @@ def broker_properties(kafka: Kafka, renew: bool = False) -> str:
             "listeners": client,
             "zookeeper.connect": kafka.metadata,
             "zookeeper.session.timeout.ms": SESSION_MS,
+            # The last of a cluster asks three times to be relieved by those that left before it.
+            "controlled.shutdown.retry.backoff.ms": 1000,
         }
     else:
         controls = kafka.node == 0

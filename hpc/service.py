@@ -18,14 +18,20 @@ from deeptool.errors import WorkError
 # Settings for other programs' JVMs; and librdkafka, Kafka's scripts and Slurm have none of these.
 _NOT_FOR_CHILDREN = ("CLASSPATH", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS")
 _PR_SET_PDEATHSIG = 1
-_LEAVE_SECONDS = 5.0
+# Runs its arguments, hands SIGTERM on, kills them on SIGUSR1, and ends as they do. A program
+# in an image is killed with its starter's other child, which serves the image's file system.
+_GUARD = (
+    """trap '[ "$!" ] || exit 143; kill -TERM $!' TERM; """
+    """trap '[ "$!" ] && kill -KILL $! $(cat /proc/$!/task/*/children); exit 137' USR1; """
+    """"$@" & while :; do wait $!; code=$?; kill -0 $! 2>/dev/null || exit $code; done"""
+)
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class Service:
     """A foreground server process, in a session of its own so that no terminal signals it.
 
-    It gets SIGTERM when the thread that started it ends, however that ends: start it from the main
+    It is signalled when the thread that started it ends, however that ends: start it from the main
     thread.
 
     Parameters
@@ -36,10 +42,25 @@ class Service:
         Its command line.
     log : Path
         The file its output is appended to.
+    guard : bool
+        Whether a shell keeps watch over the program: for one that the kernel would not signal,
+        as Apptainer, which changes its credentials.
+    orphaned : int
+        The signal that tells it that the thread which started it has ended: SIGTERM or SIGKILL.
     """
 
-    def __init__(self, name: str, argv: Sequence[str], log: Path) -> None:
-        self.name, self.argv, self.log = name, tuple(argv), log
+    def __init__(
+        self,
+        name: str,
+        argv: Sequence[str],
+        log: Path,
+        *,
+        guard: bool = False,
+        orphaned: int = signal.SIGTERM,
+    ) -> None:
+        self.name, self.log = name, log
+        self.argv = ("/bin/sh", "-c", _GUARD, "sh", *argv) if guard else tuple(argv)
+        self._orphaned = signal.SIGUSR1 if guard and orphaned == signal.SIGKILL else orphaned
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
         self._ended_cpu_seconds = 0.0
@@ -52,10 +73,10 @@ class Service:
         WorkError
             When there is no such program, or it cannot be run.
         """
-        parent = os.getpid()
+        parent, orphaned = os.getpid(), self._orphaned
 
         def in_child() -> None:
-            _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            _LIBC.prctl(_PR_SET_PDEATHSIG, orphaned)
             if os.getppid() != parent:
                 os._exit(1)
 
@@ -136,32 +157,16 @@ class Service:
         self.kill()
 
     def kill(self) -> None:
-        """End the process at once."""
-        self._signal(signal.SIGKILL)
+        """End the process at once, and its children."""
+        # All: Apptainer, killed alone, would leave the process that serves its image's file system.
+        for process in self._family():
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         self._wait(10)
-
-    def abandon(self) -> None:
-        """End a server that has nothing to save, without killing what it runs in.
-
-        Apptainer, killed, would leave the process that serves its image's file system behind.
-        """
-        pid = self.pid
-        if pid is not None:
-            for child in psutil.Process(pid).children(recursive=True):
-                if child.name() == "java":
-                    child.kill()
-            self.stop(_LEAVE_SECONDS)
 
     def cpu_seconds(self) -> float:
         """CPU seconds (user and system) of this process and of those it was before a restart."""
-        pid = self.pid
-        if pid is not None:
-            # A container's processes are children of the one that was started.
-            with suppress(psutil.NoSuchProcess):
-                process = psutil.Process(pid)
-                family = [process, *process.children(recursive=True)]
-                return self._ended_cpu_seconds + sum(map(_cpu_seconds, family))
-        return self._ended_cpu_seconds
+        return self._ended_cpu_seconds + sum(map(_cpu_seconds, self._family()))
 
     def output(self) -> str:
         """What this run of the process has written to its log (its last megabyte)."""
@@ -179,6 +184,15 @@ class Service:
     def _signal(self, signum: int) -> None:
         if self._process is not None and self.poll() is None:
             os.kill(self._process.pid, signum)
+
+    def _family(self) -> list[psutil.Process]:
+        """The process, while it runs, and its descendants: a container's processes are those."""
+        pid = self.pid
+        if pid is not None:
+            with suppress(psutil.NoSuchProcess):
+                process = psutil.Process(pid)
+                return [process, *process.children(recursive=True)]
+        return []
 
     def _wait(self, timeout: float) -> None:
         deadline = time.monotonic() + timeout
