@@ -10,6 +10,7 @@ import click
 from deeptool.errors import run_command
 
 COMMANDS = {
+    "images": "Build the Singularity/Apptainer images.",
     "broker": "A real Kafka broker on this machine: up, down, status.",
     "render": "Print everything that a launch would run.",
     "launch": "Run a campaign: broker, producers and trials.",

@@ -1,6 +1,6 @@
 """Images for the tests that need Apptainer or Slurm.
 
-They run only where they are asked for, as an ordinary user: ``pytest -m cluster tests/cluster``.
+They run only where they are asked for, as an ordinary user: ``make test-cluster``.
 """
 
 from __future__ import annotations
@@ -10,14 +10,6 @@ from pathlib import Path
 
 import pytest
 from image_builds import ROOT, Images, build_image
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if "cluster" in (config.option.markexpr or ""):
-        return
-    for item in items:
-        if item.get_closest_marker("cluster"):
-            item.add_marker(pytest.mark.skip(reason="runs with -m cluster, as an ordinary user"))
 
 
 @pytest.fixture(scope="session")

@@ -308,9 +308,14 @@ def test_one_launch_at_a_time_and_down(bench: Bench) -> None:
     assert f"process {process.pid}" in str(second.exception)
     assert "deeptool-hpc down" in str(second.exception)
 
-    shown = CliRunner().invoke(status.command, [str(bench.run.folder)])
+    deadline = time.monotonic() + SECONDS
+    while (shown := CliRunner().invoke(status.command, [str(bench.run.folder)])) and (
+        "0 of 4 trials, 2 running" not in shown.output
+    ):
+        # A trial may speak before its launch has noted that it began.
+        assert time.monotonic() < deadline, shown.output
+        time.sleep(0.1)
     assert "search running" in shown.output
-    assert "0 of 4 trials, 2 running" in shown.output
 
     bystander = subprocess.Popen(["sleep", "60"])
     stopped = CliRunner().invoke(down.command, [])
