@@ -243,7 +243,8 @@ def test_an_interrupted_launch_goes_on_and_down_ends_it(make: Make) -> None:
     try:
         down = bench.command("down", bench.run)
         assert down.returncode == 0, down.stdout
-        assert "stopped: " in down.stdout and "broker" in down.stdout
+        assert "stopped: " in down.stdout
+        assert "broker" in down.stdout
         assert not bench.live()
         assert slurm.queue()[bystander].live
         third.communicate(timeout=60)
@@ -311,7 +312,8 @@ def test_a_run_folder_and_a_secret_that_will_not_do(make: Make, tmp_path: Path) 
     password.chmod(0o644)
     done = bench.launch()
     assert done.returncode == 2, done.stdout
-    assert "mode 0644" in done.stdout and "chmod 600" in done.stdout
+    assert "mode 0644" in done.stdout
+    assert "chmod 600" in done.stdout
 
 
 def test_a_broker_that_never_starts(make: Make) -> None:
