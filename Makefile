@@ -10,7 +10,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tfio demo build-sif test test-tfio lint clean check-python
+.PHONY: help setup setup-tfio demo build-sif test test-cluster test-tfio lint clean check-python
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1#/p' $(MAKEFILE_LIST) | while IFS='#' read -r name text; do printf '%-20s%s\n' "$$name" "$$text"; done
@@ -50,6 +50,9 @@ test: setup ## Run all tests on the newest TensorFlow, with coverage
 	@$(VENV)/bin/coverage run -m pytest $(ARGS)
 	@$(VENV)/bin/coverage combine --quiet
 	@$(VENV)/bin/coverage report
+
+test-cluster: setup ## Run the tests that need Slurm and Apptainer, as an ordinary user
+	@$(VENV)/bin/python -m pytest -m cluster tests/cluster $(ARGS)
 
 test-tfio: setup-tfio ## Run the tests of the tensorflow-io reader and of the core on TensorFlow 2.16
 	@$(VENV_TFIO)/bin/python -m pytest tests/unit tests/integration/test_tfio.py $(ARGS)
