@@ -205,8 +205,6 @@ def zookeeper_properties(kafka: Kafka) -> str:
             "authProvider.1": "org.apache.zookeeper.server.auth.SASLAuthenticationProvider",
             "enforce.auth.enabled": "true",
             "enforce.auth.schemes": "sasl",
-            # Commands that ask for no password.
-            "4lw.commands.whitelist": "",
         }
     return properties(values)
 

@@ -6,11 +6,12 @@ After a wanted change: UPDATE_GOLDEN=1 pytest tests/unit/test_hpc_kafka.py, and 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from hpc import kafka
+from hpc import kafka, secrets
 
 GOLDEN = Path(__file__).with_name("golden")
 RUNTIME = kafka.Runtime(Path("/jre/bin/java"), Path("/cache/kafka"))
@@ -36,6 +37,50 @@ def test_zookeeper_properties() -> None:
     check("zookeeper.properties", kafka.zookeeper_properties(make("zookeeper")))
 
 
+def joined(mode: kafka.Mode) -> kafka.Kafka:
+    """The second node of a cluster that asks for a password."""
+    return replace(
+        make(mode),
+        host="10.0.0.2",
+        node=1,
+        replication=2,
+        metadata_host="10.0.0.1",
+        jaas=Path("/run/b/private/jaas.conf"),
+    )
+
+
+@pytest.mark.parametrize("mode", kafka.MODES)
+def test_the_second_broker_of_a_secured_cluster(mode: kafka.Mode) -> None:
+    check(f"broker-{mode}-joined.properties", kafka.broker_properties(joined(mode)))
+
+
+def test_the_first_broker_of_a_secured_kraft_cluster() -> None:
+    first = replace(joined("kraft"), node=0, host="10.0.0.1", metadata_host=None)
+    check("broker-kraft-secured.properties", kafka.broker_properties(first))
+    renewing = kafka.broker_properties(first, renew=True)
+    assert set(renewing.splitlines()) - set(kafka.broker_properties(first).splitlines()) == {
+        "sasl.enabled.mechanisms=SCRAM-SHA-512,PLAIN"
+    }
+
+
+def test_a_secured_zookeeper() -> None:
+    secured = replace(make("zookeeper"), jaas=Path("/run/b/private/jaas.conf"))
+    check("zookeeper-secured.properties", kafka.zookeeper_properties(secured))
+
+
+def test_jaas() -> None:
+    check("jaas.conf", secrets.jaas("correct-horse-battery"))
+
+
+def test_format_arguments_have_the_user_only_where_the_metadata_is() -> None:
+    file = Path("/run/b/broker.properties")
+    plain = kafka.format_arguments(make("kraft"), "id", file, None)
+    assert plain == "format\n--cluster-id=id\n--config=/run/b/broker.properties\n"
+    user = "--add-scram=SCRAM-SHA-512=[name=deeptool,password=secret]\n"
+    assert kafka.format_arguments(make("kraft"), "id", file, "secret") == plain + user
+    assert kafka.format_arguments(joined("kraft"), "id", file, "secret") == plain
+
+
 def test_log4j_properties() -> None:
     check("log4j.properties", kafka.log4j_properties())
 
@@ -58,9 +103,23 @@ def test_java_argv_names_the_class_archive_where_there_is_one() -> None:
     assert set(quick) - set(plain) == {"-XX:SharedArchiveFile=/cache/kafka/classes.jsa"}
 
 
+def test_java_argv_names_the_jaas_file() -> None:
+    jaas = Path("/h/private/jaas.conf")
+    argv = kafka.java_argv(RUNTIME, "Main", [], home=Path("/h"), heap="1g", jaas=jaas)
+    assert f"-Djava.security.auth.login.config={jaas}" in argv
+
+
 def test_both_modes_promise_clients_the_same() -> None:
     """All that a client can see of a broker is the same, whoever keeps its metadata."""
-    own = ("zookeeper.", "broker.", "node.id", "process.roles", "controller.", "listener")
+    own = (
+        "zookeeper.",
+        "controlled.",
+        "broker.",
+        "node.id",
+        "process.roles",
+        "controller.",
+        "listener",
+    )
 
     def promises(mode: kafka.Mode) -> list[str]:
         lines = kafka.broker_properties(make(mode)).splitlines()

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -19,7 +20,7 @@ import pytest
 from deeptool.errors import Terminated, UserError, WorkError
 from deeptool.files import read_json, write_json
 from hpc import folder
-from hpc.embedded import EmbeddedBroker, Options, settle
+from hpc.embedded import EmbeddedBroker, Metadata, Options, settle
 from hpc.ports import free_ports
 from hpc.service import Service
 from hpc.supervisor import Signals
@@ -113,25 +114,72 @@ def test_settings_for_other_jvms_do_not_reach_a_server(
     assert service.output() == "[][kept]\n"
 
 
-def test_a_server_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+# A program that, like Apptainer, has the kernel forget whom it is to end with, and has children.
+FORGETFUL = """
+import ctypes, os, subprocess, sys, time
+ctypes.CDLL(None).prctl(1, 0)
+children = [subprocess.Popen(["sleep", "60"]) for _ in range(2)]
+print(os.getpid(), *[child.pid for child in children], flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("orphaned", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("guard", [False, True])
+def test_a_server_ends_with_the_process_that_started_it(
+    tmp_path: Path, guard: bool, orphaned: signal.Signals
+) -> None:
+    program = [sys.executable, "-c", FORGETFUL] if guard else ["sleep", "60"]
     script = f"""
 import time
 from pathlib import Path
 from hpc.service import Service
-service = Service("server", ["sleep", "60"], Path({str(tmp_path / "log")!r}))
+service = Service(
+    "server", {program!r}, Path({str(tmp_path / "log")!r}), guard={guard}, orphaned={int(orphaned)}
+)
 service.start()
-print(service.pid, flush=True)
+while {guard} and not service.output().endswith("\\n"):
+    time.sleep(0.01)
+print(service.pid, service.output().strip(), flush=True)
 time.sleep(60)
 """
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
-    child = {"pid": int(parent.stdout.readline())}
-    child |= folder.identity(int(child["pid"]))
-    assert folder.alive(child)
+    family = [folder.identity(int(pid)) for pid in parent.stdout.readline().split()]
+    assert all(map(folder.alive, family))
+    assert len(family) == (4 if guard else 1)
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    assert folder.wait_gone([child], 10)
+    # What a program that was asked to end does with its children is its own matter.
+    assert folder.wait_gone(family if orphaned == signal.SIGKILL else family[:2], 10)
+    for left in filter(folder.alive, family):
+        os.kill(int(left["pid"]), signal.SIGKILL)
+
+
+def test_a_guarded_server_ends_as_its_program_does(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    Service("server", ["true"], log, guard=True).run(10)
+    with pytest.raises(WorkError, match="exit code 7"):
+        Service("server", ["sh", "-c", "exit 7"], log, guard=True).run(10)
+    script = "trap 'echo asked; exit 3' TERM; echo up; while :; do sleep 0.1; done"
+    service = Service("server", ["sh", "-c", script], log, guard=True)
+    service.start()
+    wait_for(service, "up")
+    service.stop(10)
+    assert service.poll() == 3
+    assert service.output() == "up\nasked\n"
+
+
+def test_a_server_is_killed_with_its_children(tmp_path: Path) -> None:
+    service = Service("server", [sys.executable, "-c", FORGETFUL], tmp_path / "log", guard=True)
+    service.start()
+    wait_for(service, "\n")
+    family = [folder.identity(int(pid)) for pid in service.output().split()]
+    assert len(family) == 3
+    service.kill()
+    assert folder.wait_gone(family, 5)
+    assert service.poll() == -signal.SIGKILL
 
 
 @pytest.mark.parametrize(("free", "full"), [(1 << 10, True), (1 << 30, False)])
@@ -282,6 +330,44 @@ def test_settle_refuses_a_port_that_is_taken(tmp_path: Path, asked: bool) -> Non
         assert f"127.0.0.1:{port}" in str(caught.value)
         # Clients know nothing of ZooKeeper's port: that one may change.
         assert settle(Options(tmp_path), {"metadata_port": port}).metadata_port != port
+
+
+def test_settle_takes_another_port_where_none_was_insisted_on(tmp_path: Path) -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = server.getsockname()[1]
+        settled = settle(Options(tmp_path, port_fixed=False), {"port": port})
+        assert settled.port != port
+    assert settle(Options(tmp_path, port_fixed=False), {"port": port}).port == port
+
+
+def test_settle_joins_a_cluster(tmp_path: Path) -> None:
+    joining = Options(tmp_path, node=1, nodes=2, metadata=Metadata("10.0.0.1:2181"))
+    settled = settle(joining, {})
+    assert (settled.node_id, settled.metadata) == (2, "10.0.0.1:2181")
+    assert settle(Options(tmp_path, nodes=2, replication=2), {}).metadata.startswith("127.0.0.1:")
+
+
+@pytest.mark.parametrize(
+    ("options", "state", "seen"),
+    [
+        ({"node": 2, "nodes": 2}, {}, "node 2 of 2"),
+        ({"replication": 2}, {}, "replication 2, 1 brokers"),
+        ({"replication": 0}, {}, "replication 0"),
+        ({"node": 1, "nodes": 2}, {}, "metadata None"),
+        ({"metadata": Metadata("h:1")}, {}, "node 0, metadata"),
+        ({"node": 1, "nodes": 2, "metadata": Metadata("h:1")}, {"node": 0}, "node 1 on"),
+        ({"node": 1, "nodes": 2, "metadata": Metadata("h:1", "id")}, {}, "cluster id 'id'"),
+        ({"node": 1, "nodes": 2, "metadata": Metadata("h:1"), "mode": "kraft"}, {}, "id ''"),
+    ],
+)
+def test_settle_refuses_what_is_no_node_of_a_cluster(
+    tmp_path: Path, options: dict[str, Any], state: dict[str, Any], seen: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        settle(Options(tmp_path, **options), state)
+    assert seen in str(caught.value.seen)
 
 
 def test_signals_are_noted_and_raised_where_it_is_safe() -> None:
