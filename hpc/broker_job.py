@@ -98,6 +98,7 @@ class _BrokerJob:
                 restarts=asked.restarts(),
                 node=node,
                 nodes=work.broker.count,
+                resumes=self.kept,
                 secret=str(work.secret.with_name(CLIENT_PROPERTIES)) if work.secret else None,
                 started=self.started,
                 expires_at=asked.walltime_ends(self.started, work.minutes),

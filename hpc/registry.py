@@ -43,7 +43,7 @@ class Descriptor:
     started, heartbeat, expires_at : float
         Unix times: of this start, when it last said something, and when its job's walltime ends.
     resumes : bool
-        Whether another one on the same data will follow when it ends before the campaign does.
+        Whether another one on the same data follows should it end before the campaign does.
     cpu_seconds : float
         What it has cost, its predecessors of this run included.
     mode, version, host, log, note : str
@@ -80,6 +80,10 @@ class Descriptor:
     def dead(self, now: float) -> bool:
         """Whether it has not been heard of for too long."""
         return self.state not in _ENDED and now - self.heartbeat > DEAD_SECONDS
+
+    def lost(self, now: float) -> bool:
+        """Whether it has gone, and nobody who has its data will follow."""
+        return not self.resumes and (self.state in _ENDED or self.dead(now))
 
 
 class Registry:
@@ -121,6 +125,12 @@ class Registry:
         others = (self.read(node) for node in range(1, first.nodes))
         return (first, *(each for each in others if each and each.generation == first.generation))
 
+    def reopen(self) -> None:
+        """Before a new broker job: what earlier ones left is no news to those who wait for it."""
+        for old in self.all():
+            fresh = Descriptor(self.run, "", 0, old.node, old.nodes, resumes=True)
+            self.write(replace(fresh, cpu_seconds=old.cpu_seconds))
+
     def servers(self) -> str:
         """The addresses of the brokers that are ready, comma separated."""
         return ",".join(each.bootstrap for each in self.all() if each.state == "ready")
@@ -158,13 +168,8 @@ class Registry:
             fresh = seen is not None and seen.generation != after
             if seen is not None and fresh and seen.state == "ready" and not seen.dead(time.time()):
                 return seen
-            if seen is not None and seen.state in _ENDED and not seen.resumes:
-                raise WorkError(
-                    f"the campaign's broker has {seen.state}",
-                    seen=seen.note or f"job {seen.job} on {seen.host}",
-                    next_step=f"see {seen.log or log}; launch again: what is stored and complete"
-                    " is kept where the broker's data is",
-                )
+            if seen is not None and seen.lost(time.time()):
+                raise loss(seen, log)
             if time.monotonic() > deadline:
                 state = "it never said anything" if seen is None else _describe(seen)
                 raise WorkError(
@@ -176,6 +181,17 @@ class Registry:
 
     def _file(self, node: int) -> Path:
         return self.folder / f"broker-{node}.json"
+
+
+def loss(seen: Descriptor, log: str = "") -> WorkError:
+    """The error for a broker that is `lost`."""
+    died = seen.state not in _ENDED
+    return WorkError(
+        f"the campaign's broker has {'died' if died else seen.state}",
+        seen=seen.note or _describe(seen),
+        next_step=f"see {seen.log or log}, then launch again; data that is to outlive a broker's job"
+        " needs broker.folder",
+    )
 
 
 def _describe(seen: Descriptor) -> str:

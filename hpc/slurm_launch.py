@@ -118,6 +118,7 @@ class SlurmLaunch(Launch):
             self.state["tasks"][task.name] = new_entry(task)
             self.run.record(task.name).unlink(missing_ok=True)
         (self.run.services / STOP_FILE).unlink(missing_ok=True)
+        Registry(self.run.services, self.state["id"]).reopen()
         self.state |= {"submitted": False, "jobs": {}}
         write_state(self.run, self.state)
         batches = make_batches(self.campaign, self.plan, tasks, slurm.max_array_size())

@@ -15,7 +15,7 @@ from hpc import apptainer, asked, slurm
 from hpc.container import Container, installed
 from hpc.job import end_group, read_record, set_environment
 from hpc.plan import Task
-from hpc.registry import Descriptor, Registry
+from hpc.registry import Descriptor, Registry, loss
 from hpc.service import Service
 from hpc.state import Run
 
@@ -27,6 +27,7 @@ TOUCH_SECONDS = 20.0
 _ENDING_SECONDS = 150.0
 # How long a trial's broker may take to come back, and how often it may go.
 _COME_BACK = 3
+_LOOK_SECONDS = 5.0
 _NOTICE_SECONDS = 45.0
 
 
@@ -81,6 +82,7 @@ class _Worker:
         self.log = self.run_folder.log(self.task.name)
         self.path = self.run_folder.record(self.task.name)
         self.started = self.touched = time.time()
+        self.looked = time.monotonic()
         self.cpu_seconds = 0.0
         self.tail: list[str] = []
         self.record = self._begin()
@@ -192,11 +194,25 @@ class _Worker:
             self._touch()
             if self.asked.end:
                 service.stop(self.task.grace)
+            if broker is not None and self._lost():
+                service.stop(self.task.grace)
             time.sleep(_STEP)
         end_group(service.group)
+        if broker is not None and code and not self.asked.end:
+            seen = self.registry.read()
+            if seen is not None and seen.lost(time.time()):
+                raise loss(seen)
         self.cpu_seconds += service.cpu_seconds()
         self.tail = service.output().splitlines()[-40:]
         return code if code >= 0 else 128 - code
+
+    def _lost(self) -> bool:
+        """Whether the broker has gone for good: a GPU is not to wait for the reader to give up."""
+        if time.monotonic() - self.looked < _LOOK_SECONDS:
+            return False
+        self.looked = time.monotonic()
+        seen = self.registry.read()
+        return seen is not None and seen.lost(time.time())
 
     def _check(self) -> None:
         self._touch()
