@@ -189,7 +189,7 @@ def loss(seen: Descriptor, log: str = "") -> WorkError:
     return WorkError(
         f"the campaign's broker has {'died' if died else seen.state}",
         seen=seen.note or _describe(seen),
-        next_step=f"see {seen.log or log}, then launch again; data that is to outlive a broker's job"
+        next_step=f"see {seen.log or log}, then launch again; data that is to outlive its job"
         " needs broker.folder",
     )
 

@@ -19,6 +19,7 @@ from hpc.finish import FinishWork, read_report
 from hpc.launch import Launch, Outcome
 from hpc.observe import ask_slurm, observe, read_done
 from hpc.plan import Plan, secrets_folder
+from hpc.registry import Registry
 from hpc.runner import Interrupts, new_entry
 from hpc.screen import Screen, trial_text, upload_text
 from hpc.secrets import NAME
