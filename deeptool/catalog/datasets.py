@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from deeptool.catalog.fold import Catalog, TopicState, Upload
 from deeptool.catalog.log import CatalogLog
@@ -16,6 +16,8 @@ from deeptool.catalog.stored import Shard as Shard
 from deeptool.catalog.stored import Stored as Stored
 from deeptool.errors import UserError
 from deeptool.naming import SPLITS, topic_name
+
+T = TypeVar("T")
 
 _INSPECT = "deeptool inspect lists what is stored"
 
@@ -53,12 +55,12 @@ def find(
     if split not in SPLITS:
         raise UserError("unknown split", seen=split, valid="train or val")
     entries = _entries(catalog, session, split, follow)
-    chosen = _choose(entries, session, split, proc_ids)
+    chosen = _choose(entries, session, split, proc_ids, follow)
     missing = [entry for entry in chosen if entry.readable is None]
     if missing:
         kind = NotComplete if any(entry.state.pending for entry in missing) else NotStored
         raise kind(
-            f"dataset {session}, split {split}, is not complete",
+            f"dataset {session}, split {split}, {_lacking('complete', follow)}",
             seen="; ".join(map(str, missing)),
             next_step=_INSPECT,
         )
@@ -89,7 +91,7 @@ def find_topic(catalog: Catalog, topic: str, follow: bool = False) -> Stored:
 
 
 def find_variant(
-    catalog: Catalog, session: str, split: str, hparams: Mapping[str, Any]
+    catalog: Catalog, session: str, split: str, hparams: Mapping[str, Any], follow: bool = False
 ) -> int | None:
     """The procID of the variant that was made under these hparams.
 
@@ -98,6 +100,8 @@ def find_variant(
     hparams : mapping
         A trial's; those that tell producers apart (procID, num_procs) do not count, but
         decide between variants that are alike.
+    follow : bool
+        Take one that is still being uploaded, too; one that fits may yet begin.
 
     Returns
     -------
@@ -107,18 +111,18 @@ def find_variant(
     Raises
     ------
     NotStored
-        There is no such dataset.
+        There is no such dataset; with `follow`, none that fits.
     NotComplete
         The only one that fits, as far as is known, is still being uploaded.
     UserError
         None fits; all are listed with what differs. Or several do.
     """
-    entries = _entries(catalog, session, split, follow=False)
+    entries = _entries(catalog, session, split, follow)
     alive = [e for e in entries.values() if e.readable or e.state.pending]
     if not alive:
-        _choose(entries, session, split, None)
+        _choose(entries, session, split, None, follow)
         raise NotStored(
-            f"dataset {session}, split {split}, is not stored",
+            f"dataset {session}, split {split}, {_lacking('stored', follow)}",
             seen="; ".join(map(str, entries.values())),
             next_step=_INSPECT,
         )
@@ -139,7 +143,8 @@ def find_variant(
             f"the variant of {session}, split {split}, that fits is not complete",
             seen="; ".join(map(str, fitting)),
         )
-    raise UserError(
+    kind = NotStored if follow else UserError
+    raise kind(
         f"no variant of {session}, split {split}, was made under this trial's hparams",
         seen="; ".join(_difference(entry, hparams) for entry in alive),
         next_step="upload one that fits under a procID of its own, or change the trial's hparams",
@@ -148,11 +153,11 @@ def find_variant(
 
 def wait_for(
     log: CatalogLog,
-    finder: Callable[[Catalog], Stored],
+    finder: Callable[[Catalog], T],
     timeout: float,
     on_wait: Callable[[str], None] | None = None,
-) -> Stored:
-    """Ask `finder` until it finds its dataset.
+) -> T:
+    """Ask `finder` until it finds what it looks for, a dataset mostly.
 
     Parameters
     ----------
@@ -220,10 +225,11 @@ def _choose(
     session: str,
     split: str,
     proc_ids: int | Sequence[int] | None,
+    follow: bool,
 ) -> list[Entry]:
-    name = f"dataset {session}, split {split}"
+    name, lacking = f"dataset {session}, split {split}", _lacking("stored", follow)
     if not entries:
-        raise NotStored(f"{name}, is not stored", seen="nothing of it", next_step=_INSPECT)
+        raise NotStored(f"{name}, {lacking}", seen="nothing of it", next_step=_INSPECT)
     alive = [e for e in entries.values() if e.readable or e.state.pending]
     if proc_ids is None:
         chosen = alive or list(entries.values())
@@ -240,13 +246,17 @@ def _choose(
         absent = [proc_id for proc_id in wanted if proc_id not in entries]
         if absent:
             raise NotStored(
-                f"{name}, is not stored under procID {', '.join(map(str, absent))}",
+                f"{name}, {lacking} under procID {', '.join(map(str, absent))}",
                 seen="; ".join(map(str, entries.values())),
                 next_step=_INSPECT,
             )
         chosen = [entries[proc_id] for proc_id in wanted]
     _check_shards(chosen, name, "; ".join(map(str, entries.values())))
     return chosen
+
+
+def _lacking(what: str, follow: bool) -> str:
+    return f"is not {what}, and no upload of it has begun" if follow else f"is not {what}"
 
 
 def _check_shards(chosen: Sequence[Entry], name: str, seen: str) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -150,11 +152,14 @@ def pack(
     epoch: int = 0,
     target_bytes: int = TARGET_BYTES,
     max_bytes: int = MAX_BYTES,
+    linger_seconds: float = math.inf,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Record]:
     """Cut batches into records of at most about `target_bytes`, in the order of samples.
 
     Larger batches are split, smaller ones are joined; a sample that is larger alone makes a larger
-    record. Where the inner shape of a dense leaf with open dimensions changes, a record ends.
+    record. Where the inner shape of a dense leaf with open dimensions changes, a record ends; also
+    where a batch comes `linger_seconds` after the record's first one.
 
     Parameters
     ----------
@@ -165,6 +170,8 @@ def pack(
         For the headers, as is `epoch`.
     target_bytes, max_bytes : int
         Of a record's key and value, before compression.
+    linger_seconds : float
+        By `clock`.
 
     Raises
     ------
@@ -174,6 +181,7 @@ def pack(
     target_bytes = min(target_bytes, max_bytes) - _FRAMING * (1 + len(codec.spec.leaves))
     waiting: list[Leaves] = []
     waiting_bytes = first = 0
+    since = 0.0
 
     def flush() -> Iterator[Record]:
         nonlocal waiting_bytes, first
@@ -200,11 +208,14 @@ def pack(
             if codec.samples_per_record is not None:
                 stop = min(stop, start + codec.samples_per_record)
             _check_size(int(ends[stop - 1]) - before, max_bytes, first)
+            since = since if waiting else clock()
             waiting.append(slice_rows(batch, start, stop))
             waiting_bytes += int(ends[stop - 1]) - before
             if codec.samples_per_record is not None or stop < len(ends):
                 yield from flush()
             start = stop
+        if waiting and clock() - since >= linger_seconds:
+            yield from flush()
     yield from flush()
 
 

@@ -46,7 +46,7 @@ _AT_LEAST_1 = click.IntRange(min=1)
 @click.option(
     "--split",
     type=click.Choice([*SPLITS, "both"]),
-    help="Which set to upload.  [default: train]",
+    help="Which set to upload; both: the validation set first.  [default: train]",
 )
 @click.option(
     "-q", "--overridequeue", "topic", metavar="TOPIC", help="Instead of the session's own topic."
@@ -130,7 +130,8 @@ def _splits(split: str | None, isvalidationdata: bool) -> tuple[str, ...]:
     if isvalidationdata and split not in (None, "val"):
         raise UserError("--isvalidationdata and --split disagree", seen=f"--split {split}")
     if split == "both":
-        return SPLITS
+        # A trial may read the training set while it is uploaded, but validates on a whole set.
+        return ("val", "train")
     return ("val" if isvalidationdata else split or "train",)
 
 

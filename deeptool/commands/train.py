@@ -52,6 +52,12 @@ from deeptool.options import (
     help="Wait so long for a dataset that is not complete yet.",
 )
 @click.option(
+    "--online",
+    is_flag=True,
+    help="Begin while the training set is still being uploaded: the first epoch reads it as it"
+    " arrives. --wait is for the upload to begin, and for the validation set.",
+)
+@click.option(
     "--session-dir",
     metavar="DIR",
     help="The session folder.  [default: <workingFolder>/<session_name>_<hparams>_<time>]",
@@ -74,6 +80,7 @@ def command(
     client_properties: str | None,
     reader: Literal["librdkafka", "tfio"],
     wait: float,
+    online: bool,
     session_dir: str | None,
     restart: bool,
     model_dir: str | None,
@@ -102,7 +109,7 @@ def command(
     elif usersettings is None:
         raise click.UsageError("--usersettings FILE is missing")
     if not restart:
-        how |= {"session_dir": session_dir, "reader": reader}
+        how |= {"session_dir": session_dir, "reader": reader, "online": online}
         how |= {"hparams": hparams, "proc_id": proc_id, "kafka": kafka}
     elif hparams or proc_id is not None or session_dir is not None:
         raise UserError(

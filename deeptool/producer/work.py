@@ -16,6 +16,9 @@ from deeptool.producer.topic import FRAMING_BYTES
 from deeptool.progress import Listener, Progress
 
 _REPORT_SECONDS = 0.1
+# Whoever reads along waits no longer than this for the samples of a slow pipeline; records that
+# come no more often than this cost a later reader nothing to speak of.
+LINGER_SECONDS = 2.0
 
 
 @dataclass
@@ -70,6 +73,7 @@ class Work:
                 epoch=epoch,
                 target_bytes=min(self.record_bytes, room),
                 max_bytes=max_bytes,
+                linger_seconds=LINGER_SECONDS,
             )
             for record in records:
                 sender.send(epoch, record)

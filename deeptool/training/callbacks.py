@@ -129,6 +129,8 @@ class Pace(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self._check_steps()
+        if self._data.arrival is not None:
+            self._data.arrival.check()
         self._total = self._steps
         self._metrics = finite(_numbers(logs))
         if epoch + 1 == self._epochs or self.model.stop_training:

@@ -34,6 +34,14 @@ class Meter(Protocol):
         ...
 
 
+class Arriving(Protocol):
+    """A training set that is still being uploaded: `deeptool.training.arrival.Arrival`."""
+
+    complete: bool
+
+    def check(self) -> None: ...
+
+
 @dataclass
 class Clock:
     """The epoch that training is in, from 0: asked whenever an iterator begins."""
@@ -58,6 +66,8 @@ class Source:
         "librdkafka" or "tfio".
     wait : float
         Seconds to wait for a dataset that is not complete.
+    online : bool
+        The training set may be one that is still being uploaded.
     """
 
     servers: tuple[str, ...] = ()
@@ -66,6 +76,28 @@ class Source:
     )
     reader: Literal["librdkafka", "tfio"] = "librdkafka"
     wait: float = 0.0
+    online: bool = False
+
+    def check(self, kafka: bool) -> None:
+        """Whether data that are still being uploaded can be read.
+
+        Raises
+        ------
+        UserError
+            They are asked for, but by tensorflow-io or without Kafka.
+        """
+        if self.online and not kafka:
+            raise UserError(
+                "online, a trial reads from Kafka what is still being uploaded",
+                seen="the settings' own pipeline was asked for",
+                next_step="--kafka, or leave out --online",
+            )
+        if self.online and self.reader == "tfio":
+            raise UserError(
+                "tensorflow-io does not read what is still being uploaded",
+                seen="--online --reader tfio",
+                valid="--reader librdkafka",
+            )
 
 
 @dataclass(frozen=True)
@@ -91,6 +123,8 @@ class TrialData:
         The variant; None for shards and for a pipeline without procID.
     facts : dict
         For ``config.json``.
+    arrival : Arriving or None
+        To be checked after each epoch, where training began before the upload had ended.
     """
 
     train: Any
@@ -101,6 +135,7 @@ class TrialData:
     meter: Meter
     proc_id: int | None
     facts: dict[str, Any]
+    arrival: Arriving | None = None
 
 
 def from_pipeline(settings: Settings, first_epoch: int) -> TrialData:

@@ -57,6 +57,7 @@ class Request:
             if isinstance(properties, (str, os.PathLike))
             else None,
             "reader": self.source.reader,
+            "online": self.source.online,
         }
 
     @classmethod
@@ -72,6 +73,8 @@ class Request:
                 servers=source.servers or tuple(values["servers"]),
                 client_properties=source.client_properties or values["client_properties"],
                 reader=values["reader"],
+                # Sessions of earlier releases do not say it.
+                online=values.get("online", False),
             ),
         )
 

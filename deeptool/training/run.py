@@ -74,6 +74,7 @@ class Run:
         self._show("starting")
         settings = self._prepare()
         kafka = self._request.from_kafka(settings)
+        self._request.source.check(kafka)
         place = devices.prepare(settings.used_gpu_IDs, settings.enable_mixed_precision)
         for note in place.notes:
             self._say(note)
@@ -116,6 +117,7 @@ class Run:
             )
             if first < settings.nbEpoch and not (self._kept and self._kept.state["stopped"]):
                 fit()
+                self._check_arrival(self._data)
             self._show("exporting")
             if self._keeper.best_values is not None:
                 checkpoint.assign(network.variables, self._keeper.best_values)
@@ -143,6 +145,13 @@ class Run:
             before = self._session.config()["data"].get("uploads")
             if before is not None and before != trial_data.facts.get("uploads"):
                 self._say("the dataset was uploaded anew since this trial began")
+
+    def _check_arrival(self, trial_data: data.TrialData) -> None:
+        if trial_data.arrival is not None and not trial_data.arrival.complete:
+            self._say(
+                "the training set was still being uploaded when the trial ended: it was held"
+                " against those data hparams that are known so far"
+            )
 
     def _restore(self, settings: Settings, network: Any) -> None:
         """The variables of the checkpoint, or of the session's last trial where that is asked."""

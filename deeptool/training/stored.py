@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from deeptool.broker import connect
 from deeptool.catalog import datasets
+from deeptool.catalog.fold import Catalog
 from deeptool.catalog.log import CatalogLog
-from deeptool.naming import Split
+from deeptool.catalog.stored import Stored
 from deeptool.reader import ReadMeter, kafka_dataset
 from deeptool.settings import Settings, compare
+from deeptool.training.arrival import Arrival
 from deeptool.training.data import (
     Clock,
     Say,
@@ -33,6 +34,9 @@ def from_kafka(
 ) -> TrialData:
     """The stored dataset that fits the settings, shuffled anew each epoch by random_seed.
 
+    With ``source.online``, the training set may be one that is still being uploaded: its first pass
+    is read in the order of its arrival.
+
     Parameters
     ----------
     proc_id : int or None
@@ -46,34 +50,36 @@ def from_kafka(
     Raises
     ------
     UserError
-        No broker answers, no such dataset is complete, none was made under this trial's data
-        hparams, or it cannot be read as the settings ask.
+        No broker answers, no such dataset is complete (or, online, begun), none was made under this
+        trial's data hparams, or it cannot be read as the settings ask.
     """
     servers = source.servers or tuple(settings.kafka_bootstrap_servers)
     session = settings.session_name
 
-    def find(split: Split, only: int | None) -> Callable[[Any], Any]:
-        def finder(catalog: Any) -> Any:
-            variant = only
-            if variant is None:
-                variant = datasets.find_variant(catalog, session, split, settings.hparams)
-            return datasets.find(catalog, session, split, variant)
+    def find(catalog: Catalog) -> tuple[Stored, Stored]:
+        # Both of one moment: while one is waited for, an upload of the other may fail.
+        train = _find(catalog, settings, "train", proc_id, source.online)
+        variant = train.begun.proc_id if len(train.shards) == 1 else proc_id
+        return train, _find(catalog, settings, "val", variant, False)
 
-        return finder
-
-    with CatalogLog(connect(servers, source.client_properties)) as log:
-        train = datasets.wait_for(log, find("train", proc_id), source.wait, on_wait)
-        if len(train.shards) == 1:
-            proc_id = train.begun.proc_id
-        val = datasets.wait_for(log, find("val", proc_id), source.wait, on_wait)
+    connection = connect(servers, source.client_properties)
+    with CatalogLog(connection) as log:
+        train, val = datasets.wait_for(log, find, source.wait, on_wait)
+    if len(train.shards) == 1:
+        proc_id = train.begun.proc_id
     for stored in (train, val):
         for warning in compare(settings, stored.begun, stored.data_hparams):
             say(f"{stored.split}: {warning}")
+    arrival = None
+    if not train.complete:
+        arrival = Arrival(connection, settings, train)
+        so_far = sum(shard.upload.samples for shard in train.shards)
+        say(f"train: is still being uploaded ({so_far} samples so far), and read as it arrives")
 
     meter = ReadMeter()
     clock = Clock(first_epoch)
 
-    def read(stored: Any, **how: Any) -> Any:
+    def read(stored: Stored, **how: Any) -> Any:
         return kafka_dataset(
             servers,
             session,
@@ -82,17 +88,20 @@ def from_kafka(
             batch_size=settings.batch_size,
             client_properties=source.client_properties,
             reader=source.reader,
+            follow=not stored.complete,
             meter=meter,
             **how,
         )
 
     shuffled = {"shuffle": True, "seed": settings.random_seed}
     steps = settings.steps_per_epoch or None
-    counts = [-(-train.samples(k) // settings.batch_size) for k in range(train.epochs)]
     if steps:
-        one_pass = settings.online(read(train, **shuffled), True)
-        whole = int(one_pass.cardinality()) == counts[0]
-        begin, skip = start(first_epoch * steps, counts) if whole else (0, first_epoch * steps)
+        begin, skip = 0, first_epoch * steps
+        if train.complete:
+            counts = [-(-train.samples(k) // settings.batch_size) for k in range(train.epochs)]
+            one_pass = settings.online(read(train, **shuffled), True)
+            if int(one_pass.cardinality()) == counts[0]:
+                begin, skip = start(first_epoch * steps, counts)
         endless = read(train, **shuffled, first_epoch=begin, repeat=None)
         batches = settings.online(endless, True).skip(skip)
     else:
@@ -112,7 +121,20 @@ def from_kafka(
             "servers": list(servers),
             "topics": [shard.topic for stored in (train, val) for shard in stored.shards],
             "uploads": [shard.upload.id for stored in (train, val) for shard in stored.shards],
-            "samples": {stored.split: stored.samples(0) for stored in (train, val)},
+            "samples": {
+                stored.split: stored.samples(0) if stored.complete else None
+                for stored in (train, val)
+            },
             "element_spec": [str(leaf) for leaf in train.spec.leaves],
         },
+        arrival=arrival,
     )
+
+
+def _find(
+    catalog: Catalog, settings: Settings, split: str, proc_id: int | None, follow: bool
+) -> Stored:
+    session = settings.session_name
+    if proc_id is None:
+        proc_id = datasets.find_variant(catalog, session, split, settings.hparams, follow)
+    return datasets.find(catalog, session, split, proc_id, follow)

@@ -27,6 +27,7 @@ def train(
     client_properties: Mapping[str, str] | str | os.PathLike[str] | None = None,
     reader: Literal["librdkafka", "tfio"] = "librdkafka",
     wait: float = 0.0,
+    online: bool = False,
     session_dir: str | os.PathLike[str] | None = None,
     restart_from: str | os.PathLike[str] | None = None,
     verbose: bool = False,
@@ -56,7 +57,11 @@ def train(
     reader : str
         "librdkafka", or "tfio" for tensorflow-io.
     wait : float
-        Seconds to wait for a dataset that is not complete yet.
+        Seconds to wait for a dataset that is not complete yet; for an upload of the training set
+        that has not begun, with `online`.
+    online : bool
+        Begin while the training set is still being uploaded: the first epoch reads it as it
+        arrives. The validation set must be complete.
     session_dir : path, optional
         The session folder, instead of ``<workingFolder>/<session_name>_<hparams>_<time>``.
     restart_from : path, optional
@@ -88,7 +93,7 @@ def train(
     """
     display = Display(verbose)
     addresses = (servers,) if isinstance(servers, str) else tuple(servers or ())
-    source = data.Source(addresses, client_properties, reader, wait)
+    source = data.Source(addresses, client_properties, reader, wait, online)
     if restart_from is not None:
         if settings or hparams or proc_id is not None or kafka is not None or session_dir:
             raise UserError("a trial goes on under the settings and hparams that it began with")
@@ -101,6 +106,7 @@ def train(
         return Run(request, earlier, display, resumed=True).run()
     if settings is None:
         raise UserError("there is no settings file to train from")
+    source.check(kafka is not False)
     loaded = settings if isinstance(settings, Settings) else None
     if loaded is not None:
         if hparams or proc_id is not None:

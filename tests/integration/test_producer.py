@@ -314,13 +314,16 @@ def test_the_command(broker: str, session_name: str, tmp_path: Path) -> None:
     arguments = ["--split", "both", "--json", "--progress-file", str(file), "--hparam", "size=3"]
     code, output, error = produce(broker, session_name, *arguments)
     assert code == 0, error
-    train, val = json.loads(output)
+    val, train = json.loads(output)
     assert (train["topic"], train["samples"]) == (topic_name(session_name, 0, "train"), 40)
     assert (val["topic"], val["samples"]) == (topic_name(session_name, 0, "val"), 12)
     assert train["data_hparams"] == {"size": 3, "infinite": 0, "known": 40}
     assert json.loads(file.read_text())["state"] == "complete"
-    assert json.loads(file.read_text())["samples"] == 12
+    assert json.loads(file.read_text())["samples"] == 40
     upload = uploads.current(broker, train["topic"])
+    first = uploads.current(broker, val["topic"])
+    assert first.completed is not None
+    assert first.completed.time <= upload.begun.time
     assert upload.begun.hparams["lr"] == 0.1
     assert upload.begun.element_spec.leaves[0].shape == (None, 3)
 

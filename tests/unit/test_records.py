@@ -106,6 +106,19 @@ def test_batches_are_taken_one_at_a_time() -> None:
     assert taken <= 2
 
 
+def test_a_record_does_not_wait_for_a_slow_pipeline_to_fill_it() -> None:
+    now = 0.0
+
+    def slowly() -> Iterator[Leaves]:
+        nonlocal now
+        for seconds in (0.0, 1.0, 1.0, 1.0, 0.5):
+            now += seconds
+            yield batch(2)
+
+    records = pack(ArrowCodec(ROWS), slowly(), upload="u", linger_seconds=2.0, clock=lambda: now)
+    assert [(record.first, record.count) for record in records] == [(0, 6), (6, 4)]
+
+
 def test_headers_say_what_a_record_holds() -> None:
     records = list(pack(ArrowCodec(ROWS), [batch(100)], upload="ab-12", epoch=3))
     assert dict(records[1].headers) == {

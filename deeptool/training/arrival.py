@@ -1,0 +1,57 @@
+"""A training set that was still being uploaded when its trial began."""
+
+from __future__ import annotations
+
+from deeptool.broker import Connection
+from deeptool.catalog import datasets
+from deeptool.catalog.log import CatalogLog
+from deeptool.catalog.stored import Stored
+from deeptool.errors import UserError, WorkError
+from deeptool.reader.watch import Watch
+from deeptool.settings import Settings, compare
+
+
+class Arrival:
+    """Holds the training set against the trial's settings once more when all of it is there.
+
+    Which hparams a pipeline reads is known in full only at its end, and so is whether shards are
+    of one run.
+
+    Attributes
+    ----------
+    complete : bool
+        Whether the upload was complete when it was last looked at.
+    """
+
+    def __init__(self, connection: Connection, settings: Settings, stored: Stored) -> None:
+        self._connection, self._settings = connection, settings
+        self._watch = Watch(stored)
+        self.complete = False
+
+    def check(self) -> None:
+        """Look at the upload, until it is complete.
+
+        Raises
+        ------
+        WorkError
+            It is lost (see `Watch.look`), or the trial has read what it would have been refused.
+        """
+        if self.complete:
+            return
+        with CatalogLog(self._connection) as log:
+            catalog = log.read()
+        stored = self._watch.look(catalog)
+        if not stored.complete:
+            return
+        proc_ids = [shard.upload.begun.proc_id for shard in stored.shards]
+        try:
+            whole = datasets.find(catalog, stored.session, stored.split, proc_ids)
+            compare(self._settings, whole.begun, whole.data_hparams)
+        except UserError as error:
+            raise WorkError(
+                f"the trial read an upload that does not fit it: {error.what}",
+                seen=error.seen,
+                valid=error.valid,
+                next_step=error.next_step,
+            ) from error
+        self.complete = True
