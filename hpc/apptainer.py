@@ -47,6 +47,11 @@ def find() -> str:
     )
 
 
+def runs(argv: Sequence[str]) -> bool:
+    """Whether a command line runs something in an image."""
+    return Path(argv[0]).name in PROGRAMS
+
+
 def check_image(path: Path) -> None:
     """Raise `UserError` unless `path` is a file."""
     if not path.is_file():

@@ -24,11 +24,14 @@ class Container:
         Folders that are there at the same place.
     pwd : Path
         The working directory, one of them.
+    cache : Path
+        A folder in one of them where Matplotlib keeps what it has looked up: once, for all.
     """
 
     image: Path
     binds: tuple[Path, ...]
     pwd: Path
+    cache: Path
 
     def argv(self, argv: tuple[str, ...], program: str, *, nv: bool = False) -> tuple[str, ...]:
         """`argv` in the image, by apptainer or singularity (`program`)."""
@@ -39,7 +42,8 @@ class Container:
     def environment(self, env: Mapping[str, str], program: str) -> dict[str, str]:
         """What the starting process's environment holds for the image's to hold `env`."""
         prefix = Path(program).name.upper()
-        return {f"{prefix}ENV_{key}": value for key, value in env.items()}
+        inside = {**env, "MPLCONFIGDIR": str(self.cache)}
+        return {f"{prefix}ENV_{key}": value for key, value in inside.items()}
 
 
 def container(campaign: Campaign) -> Container | None:
@@ -48,7 +52,8 @@ def container(campaign: Campaign) -> Container | None:
         return None
     here = Path.cwd()
     binds = (here, campaign.folder, campaign.settings.parent, *campaign.images.binds)
-    return Container(campaign.images.tensorflow, tuple(dict.fromkeys(binds)), here)
+    cache = campaign.folder / "cache"
+    return Container(campaign.images.tensorflow, tuple(dict.fromkeys(binds)), here, cache)
 
 
 def installed(name: str) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -89,13 +90,15 @@ class FinishWork:
         return own_uploads(self.campaign, self.plan, ask(argv, lambda: None))
 
     def _view(self, task: Task, server: str) -> None:
-        argv = task.command(server)
+        argv, env = task.command(server), dict(os.environ)
         if self.container is None:
             argv = (*installed(argv[0]), *argv[1:])
         else:
-            argv = self.container.argv(argv, apptainer.find())
+            program = apptainer.find()
+            argv = self.container.argv(argv, program)
+            env |= self.container.environment({}, program)
         done = subprocess.run(
-            argv, capture_output=True, text=True, timeout=_VIEW_SECONDS, check=False
+            argv, capture_output=True, text=True, timeout=_VIEW_SECONDS, check=False, env=env
         )
         if done.returncode:
             raise WorkError("no picture of the samples", seen=done.stderr.strip())

@@ -32,7 +32,7 @@ _CERTIFICATES = (
     "/etc/pki/tls/certs/ca-bundle.crt",
     "/etc/ssl/ca-bundle.pem",
 )
-# What a build needs for unpacked files, in GB (measured: 0.5, 3 and 11).
+# What a build needs for unpacked files, in GB: estimates, on the safe side.
 _SPACE = {"kafka": 1, "zookeeper": 1, "cpu": 4, "cuda": 14}
 
 Progress = Callable[[str], None]

@@ -14,6 +14,7 @@ from typing import Any
 
 from deeptool.errors import WorkError
 from deeptool.files import read_json, write_json
+from hpc import apptainer
 from hpc.folder import alive, identity
 from hpc.service import Service
 
@@ -67,7 +68,7 @@ def run_job(job: Job) -> int:
         signal.signal(number, lambda signum, frame: None)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     set_environment(job.env)
-    service = Service(job.name, job.argv, job.log)
+    service = Service(job.name, job.argv, job.log, guard=apptainer.runs(job.argv))
     record: dict[str, Any] = {"name": job.name, "start": time.time()}
     processes = {"job": identity(os.getpid())}
     try:

@@ -23,7 +23,7 @@ from hpc.plan import GRACE, STOP_ORDER, Task
 RUNS = Path("runs")
 # States of a launch in which nothing of it runs any more.
 ENDED = ("complete", "failed", "interrupted")
-_OWN = ("trials", "producers", "jobs", "logs", "report", "services", "secrets")
+_OWN = ("trials", "producers", "jobs", "logs", "report", "services", "secrets", "cache")
 _FILES = ("campaign.json", "plan.json", "state.json", "summary.json", "done.json")
 _REPORT = ("report.html", "report.csv", "report.json")
 
@@ -64,7 +64,7 @@ class Run:
 
     def prepare(self, tasks: Iterable[Task]) -> None:
         """Make the folders that the tasks write to."""
-        for name in ("logs", "jobs", "report"):
+        for name in ("logs", "jobs", "report", "cache"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         for task in tasks:
             if task.role in ("producer", "trial"):

@@ -188,7 +188,7 @@ class _Worker:
             inside = env if devices is None else {**env, "CUDA_VISIBLE_DEVICES": devices}
             env = {**env, **container.environment(inside, program)}
         os.environ.update(env)
-        service = Service(self.task.name, argv, self.log)
+        service = Service(self.task.name, argv, self.log, guard=apptainer.runs(argv))
         service.start()
         while (code := service.poll()) is None:
             self._touch()

@@ -154,6 +154,17 @@ def test_kept_data_and_brokers_that_follow_each_other(make: Make, tmp_path: Path
     assert again.rows()["trial-0"]["result"]["samples_read"] == 2 * SAMPLES
 
 
+def test_a_broker_whose_walltime_ends_is_followed_by_another(make: Make, tmp_path: Path) -> None:
+    broker = f'[broker]\nfolder = "{tmp_path}/data"\n[slurm.broker]\ntime = 2\n'
+    bench = make(small("list = [{ learning_rate = 0.0001 }]", broker, epochs=120))
+    done = bench.launch()
+    assert done.returncode == 0, done.stdout + bench.log()
+    # Warned 90 seconds before the end of its two minutes, in the middle of the search.
+    assert bench.broker()["restarts"] >= 1
+    result = bench.rows()["trial-0"]["result"]
+    assert result["samples_read"] >= result["epochs_run"] * SAMPLES
+
+
 def test_preempted_tasks_go_on(make: Make) -> None:
     bench = make(small("list = [{ learning_rate = 0.002 }]", epochs=150))
     launch = bench.start()
