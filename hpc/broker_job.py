@@ -16,6 +16,7 @@ from deeptool.files import read_json, write_json
 from hpc import apptainer, asked, slurm
 from hpc.campaign import Broker
 from hpc.embedded import EmbeddedBroker
+from hpc.folder import STATE
 from hpc.kafka import VERSION
 from hpc.network import address
 from hpc.options import Metadata, Options
@@ -84,13 +85,11 @@ class _BrokerJob:
         self.run_folder = Run(work.run_dir)
         self.registry = Registry(self.run_folder.services, work.run)
         self.log = self.run_folder.log("broker" if node == 0 else f"broker-{node}")
-        self.directory = self._directory()
+        self.directory: Path | None = None
         self.server: EmbeddedBroker | None = None
         before = self.registry.read(node)
         self.spent = before.cpu_seconds if before else 0.0
-        # Of a folder that is kept: what other runs' brokers have cost on it.
-        self.earlier = float((read_json(self.directory / "state.json") or {}).get("cpu_seconds", 0))
-        self.saved = 0.0
+        self.earlier = self.saved = 0.0
         self.descriptor = self._write(
             Descriptor(
                 run=work.run,
@@ -142,15 +141,19 @@ class _BrokerJob:
     def _serve(self) -> NoReturn:
         """Start the broker, and keep it up until `_Stop` says why it is to end."""
         broker = self.work.broker
+        directory = self._directory()
         if not self.kept:
-            _sweep(self.directory.parent)
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _sweep(directory.parent)
+        self.directory = directory
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Of a folder that is kept: what other runs' brokers have cost on it.
+        self.earlier = float((read_json(directory / STATE) or {}).get("cpu_seconds", 0))
         images = None
         if self.work.images:
             kafka, zookeeper = self.work.images
             images = apptainer.Images(kafka, zookeeper, apptainer.find())
         options = Options(
-            directory=self.directory,
+            directory=directory,
             mode=broker.mode,
             host=address(broker.interface),
             memory=broker.memory,
@@ -226,9 +229,10 @@ class _BrokerJob:
             else:
                 # Nobody will look at this data again.
                 self.server.abandon()
-        self._keep_logs()
-        if not self.kept or not (self.work.broker.keep_data or resumes):
-            shutil.rmtree(self.directory, ignore_errors=True)
+        if self.directory is not None:
+            self._keep_logs(self.directory)
+            if not self.kept or not (self.work.broker.keep_data or resumes):
+                shutil.rmtree(self.directory, ignore_errors=True)
         self._update(state=state, note=note, resumes=resumes)
 
     def _others_first(self) -> None:
@@ -240,9 +244,9 @@ class _BrokerJob:
                 return
             time.sleep(0.2)
 
-    def _keep_logs(self) -> None:
+    def _keep_logs(self, directory: Path) -> None:
         """The end of the servers' logs, beside the job's: scratch goes."""
-        for log in sorted((self.directory / "logs").glob("*.log")):
+        for log in sorted((directory / "logs").glob("*.log")):
             lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-2000:]
             name = f"{self.log.stem}-{log.stem}.log"
             (self.log.parent / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
