@@ -174,7 +174,8 @@ def create_topic(
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise explain(f"topic {topic} could not be made", error) from error
-        _await_leaders(connection, topic)
+    # Also where it is there: another client may have made it a moment ago.
+    _await_leaders(connection, topic)
     _check_config(connection, topic, wanted)
 
 
