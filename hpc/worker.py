@@ -26,7 +26,7 @@ TOUCH_SECONDS = 20.0
 # preemption.
 _ENDING_SECONDS = 150.0
 # How long a trial's broker may take to come back, and how often it may go.
-_COME_BACK = 3
+_COME_BACK = 6
 _LOOK_SECONDS = 5.0
 _NOTICE_SECONDS = 45.0
 

@@ -155,14 +155,15 @@ def test_kept_data_and_brokers_that_follow_each_other(make: Make, tmp_path: Path
 
 
 def test_a_broker_whose_walltime_ends_is_followed_by_another(make: Make, tmp_path: Path) -> None:
-    broker = f'[broker]\nfolder = "{tmp_path}/data"\n[slurm.broker]\ntime = 2\n'
-    bench = make(small("list = [{ learning_rate = 0.0001 }]", broker, epochs=120))
+    broker = f'[broker]\nfolder = "{tmp_path}/data"\n[slurm.broker]\ntime = 3\n'
+    rates = [0.001 * number for number in range(1, 10)]
+    bench = make(small(f"grid = {{ learning_rate = {rates} }}", broker, epochs=12))
     done = bench.launch()
     assert done.returncode == 0, done.stdout + bench.log()
-    # Warned 90 seconds before the end of its two minutes, in the middle of the search.
+    # Warned 90 seconds before the end of its three minutes, in the middle of the search.
     assert bench.broker()["restarts"] >= 1
-    result = bench.rows()["trial-0"]["result"]
-    assert result["samples_read"] >= result["epochs_run"] * SAMPLES
+    results = [bench.rows()[f"trial-{number}"]["result"] for number in range(len(rates))]
+    assert all(each["samples_read"] >= each["epochs_run"] * SAMPLES for each in results)
 
 
 def test_preempted_tasks_go_on(make: Make) -> None:
