@@ -130,7 +130,8 @@ def _complete(upload: Upload) -> UserError:
     return UserError(
         f"topic {upload.begun.topic} holds a complete dataset",
         seen=f"{upload.samples} samples (upload {upload.id})",
-        next_step="--replace uploads it anew; deeptool inspect lists what is stored",
+        next_step="--replace uploads it anew, --reuse takes it as it is; deeptool inspect lists"
+        " what is stored",
     )
 
 

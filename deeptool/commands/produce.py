@@ -89,7 +89,8 @@ def command(
     """Run a settings file's pipeline once and upload its samples to Kafka.
 
     The dataset is there once the command says so: a producer that dies halfway leaves nothing, and
-    is simply started again.
+    is simply started again; one that had both sets to upload with --reuse, which takes what is
+    complete already.
     """
     splits = _splits(split, isvalidationdata)
     if topic is not None:

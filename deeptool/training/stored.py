@@ -73,8 +73,7 @@ def from_kafka(
     arrival = None
     if not train.complete:
         arrival = Arrival(connection, settings, train)
-        so_far = sum(shard.upload.samples for shard in train.shards)
-        say(f"train: is still being uploaded ({so_far} samples so far), and read as it arrives")
+        say("train: is still being uploaded, and read as it arrives")
 
     meter = ReadMeter()
     clock = Clock(first_epoch)

@@ -327,6 +327,22 @@ def test_the_variant_that_fits_is_under_way() -> None:
     assert find_variant(stored, "s", "train", {"size": 8}) == 0
 
 
+def test_following_takes_the_variant_that_is_under_way_or_waits_for_it() -> None:
+    stored = catalog(
+        one(0, data_hparams={"size": 8}), one(1, "uploading", data_hparams={"size": 16})
+    )
+    assert find_variant(stored, "s", "train", {"size": 16}, follow=True) == 1
+    assert find_variant(stored, "s", "train", {"size": 8}, follow=True) == 0
+    # Another one may begin: to be asked again.
+    with pytest.raises(NotStored, match="no variant of s, split train"):
+        find_variant(stored, "s", "train", {"size": 32}, follow=True)
+    with pytest.raises(NotStored, match="no upload of it has begun"):
+        find_variant({}, "s", "train", {"size": 32}, follow=True)
+    failed = catalog(one(0, "failed", data_hparams={"size": 8}))
+    with pytest.raises(NotStored, match="not complete, and no upload of it has begun"):
+        find(failed, "s", "train", 0, follow=True)
+
+
 def test_there_is_no_variant_to_choose() -> None:
     assert find_variant(catalog(*shards(2)), "s", "train", {"size": 8}) is None
     with pytest.raises(NotStored):

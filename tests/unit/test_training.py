@@ -16,12 +16,16 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from click.testing import CliRunner
 
 from deeptool import TrialResult, train
+from deeptool.commands.train import command
 from deeptool.errors import Terminated, UserError, WorkError
 from deeptool.settings import load_settings
 from deeptool.training import board, checkpoint, devices
 from deeptool.training import model as trial_model
+from deeptool.training.data import Source
+from deeptool.training.request import Request
 
 SETTINGS = Path(__file__).parent / "trial_settings.py"
 
@@ -547,3 +551,29 @@ def test_settings_that_are_loaded_take_no_hparams() -> None:
         train(load_settings(SETTINGS), hparams={"epochs": 1})
     with pytest.raises(UserError, match="no settings file"):
         train()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--no-kafka"], "the settings' own pipeline was asked for"),
+        ([], "the settings' own pipeline was asked for"),
+        (["--kafka", "--reader", "tfio"], "--online --reader tfio"),
+    ],
+)
+def test_only_librdkafka_reads_what_is_still_being_uploaded(
+    arguments: list[str], said: str, folder: Path
+) -> None:
+    with pytest.raises(UserError) as caught:
+        CliRunner().invoke(
+            command, ["-u", str(SETTINGS), "--online", *arguments], catch_exceptions=False
+        )
+    assert caught.value.seen == said
+    assert not list(folder.iterdir())
+
+
+def test_a_request_that_goes_on_is_online_as_it_began() -> None:
+    began = Request(SETTINGS, {}, None, True, Source(online=True))
+    assert Request.from_json(began.to_json(), Source()).source.online
+    earlier = {key: value for key, value in began.to_json().items() if key != "online"}
+    assert not Request.from_json(earlier, Source()).source.online
