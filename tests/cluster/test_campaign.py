@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -343,14 +344,12 @@ def test_a_launch_takes_no_more_than_twice_what_it_takes_by_hand(
 ) -> None:
     """From the launch to the trial's first epoch, against the same jobs with sbatch alone."""
     bench = make(small("list = [{ learning_rate = 0.003 }]", epochs=1))
-    by_hand, by_launch = [], []
-    for _ in range(2):
-        by_hand.append(by_sbatch(tmp_path / f"hand-{len(by_hand)}"))
-        began = time.time()
-        done = bench.launch("--fresh")
-        assert done.returncode == 0, done.stdout + bench.log()
-        by_launch.append(first_step(bench.run / "trials/0") - began)
-    ratio = min(by_launch) / min(by_hand)
+    by_hand = by_sbatch(tmp_path / "hand")
+    began = time.time()
+    done = bench.launch()
+    assert done.returncode == 0, done.stdout + bench.log()
+    by_launch = first_step(bench.run / "trials/0") - began
+    ratio = by_launch / by_hand
     print(f"to the first step: {by_launch} s launched, {by_hand} s by hand, ratio {ratio:.2f}")
     record_property("ratio", ratio)
     assert ratio <= 2
@@ -367,7 +366,7 @@ def first_step(trial: Path) -> float:
 def by_sbatch(folder: Path) -> float:
     """Broker, upload and trial as somebody would submit them by hand; seconds to the first step."""
     folder.mkdir()
-    python = Path(os.sys.executable).parent
+    python = Path(sys.executable).parent
     broker, secret = folder / "broker", folder / "secrets" / "password"
     common = f"--usersettings {DIGITS} --procID 0 --hparam image_size=16 --hparam nbEpoch=1"
     server = (
@@ -377,9 +376,8 @@ def by_sbatch(folder: Path) -> float:
         "broker": f"{python}/python -m hpc.cli broker up --dir {broker} --secret {secret}"
         f" > {folder}/address",
         "producer": f"while [ ! -s {folder}/address ]; do sleep 0.5; done;"
-        f" {python}/python -m deeptool.cli produce {common} --split both {server}",
-        "trial": f"{python}/python -m deeptool.cli train {common} --kafka {server}"
-        f" --session-dir {folder}/trial",
+        f" {python}/deeptool produce {common} --split both {server}",
+        "trial": f"{python}/deeptool train {common} --kafka {server} --session-dir {folder}/trial",
     }
     jobs: dict[str, str] = {}
     waits = {"broker": "", "producer": "after:{broker}", "trial": "afterok:{producer}"}
@@ -410,7 +408,8 @@ def test_neighbours_on_a_node_do_not_see_each_others_data(make: Make) -> None:
     launch = first.start()
     first.wait("its broker is ready", lambda: first.broker().get("state") == "ready", 120)
     server = first.broker()["bootstrap"]
-    ask = [os.sys.executable, "-m", "deeptool.cli", "inspect", "--server", server, "--json"]
+    deeptool = str(Path(sys.executable).with_name("deeptool"))
+    ask = [deeptool, "inspect", "--server", server, "--json"]
     own = first.run / "secrets" / "client.properties"
     nobody = subprocess.run(ask, cwd=ROOT, capture_output=True, text=True)
     assert nobody.returncode == 2, nobody.stdout
