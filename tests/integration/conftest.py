@@ -4,16 +4,40 @@ from __future__ import annotations
 
 import os
 import re
+import sys
+import threading
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from deeptool.reader import shutdown
 from hpc.embedded import EmbeddedBroker, Options
 from hpc.kafka import Mode
 
 OwnBroker = Callable[..., EmbeddedBroker]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _coverage_of_tensorflows_threads() -> Iterator[None]:
+    """Let coverage see what TensorFlow's own threads run: Python knows no such thread before."""
+    hook = threading.gettrace()
+    if hook is None:
+        yield
+        return
+    plain = shutdown.working
+
+    @contextmanager
+    def traced() -> Iterator[None]:
+        sys.settrace(hook)
+        with plain():
+            yield
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shutdown, "working", traced)
+        yield
 
 
 @pytest.fixture(scope="session")
