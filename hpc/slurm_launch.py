@@ -76,9 +76,10 @@ class SlurmLaunch(Launch):
 
     def work(self) -> None:
         """Submit what is left to run, and watch it."""
-        if not self._joined:
-            self._submit()
-        if not self._detach:
+        if not self._joined and not self._submit():
+            self.state |= {"state": "complete", "finished": time.time()}
+            write_state(self.run, self.state)
+        elif not self._detach:
             self._watch()
 
     def finish(self) -> Outcome:
@@ -104,7 +105,8 @@ class SlurmLaunch(Launch):
             )
         self.screen.event("the jobs are in the queue already: watching them", "dim")
 
-    def _submit(self) -> None:
+    def _submit(self) -> bool:
+        """Submit what is left to run; whether there is anything."""
         done = observe(self.run, self.state, None)["tasks"]
         complete = [
             task.name for task in self.plan.of("trial") if done[task.name]["state"] == "complete"
@@ -114,7 +116,7 @@ class SlurmLaunch(Launch):
             self.screen.event(f"{len(complete)} of {count} trials are complete")
         tasks = self.plan.needed(complete)
         if not tasks:
-            return
+            return False
         for task in tasks:
             self.state["tasks"][task.name] = new_entry(task)
             self.run.record(task.name).unlink(missing_ok=True)
@@ -136,6 +138,7 @@ class SlurmLaunch(Launch):
             raise
         self.state["submitted"] = True
         write_state(self.run, self.state)
+        return True
 
     def _submit_batch(self, batch: Batch) -> None:
         ids = {name: jobs[0].split("_")[0] for name, jobs in self.state["jobs"].items()}

@@ -342,7 +342,9 @@ def test_a_catalog_of_its_own(own_broker: OwnBroker, monkeypatch: pytest.MonkeyP
     """All that would disturb others: no catalog, a large one, a compacted one, a lost one."""
     plain = kafka.broker_properties
     eager = kafka.properties({"log.cleaner.backoff.ms": 200})
-    monkeypatch.setattr(kafka, "broker_properties", lambda settled, renew: plain(settled, renew) + eager)
+    monkeypatch.setattr(
+        kafka, "broker_properties", lambda settled, renew: plain(settled, renew) + eager
+    )
     server = own_broker("kraft")
     connection = connect(server.bootstrap)
     with CatalogLog(connection) as early:

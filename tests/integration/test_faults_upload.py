@@ -336,8 +336,9 @@ def test_a_signal_leaves_a_failed_entry(
     session_name: str,
     signum: signal.Signals,
 ) -> None:
-    process = started(0.05)
-    read_until_stored(process, 20)
+    # Far from its end, however slowly this test gets to see where it is.
+    process = started(0.3)
+    read_until_stored(process, 5)
     process.send_signal(signum)
     process.communicate(timeout=30)
     assert process.returncode == 128 + signum
