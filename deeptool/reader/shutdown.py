@@ -3,6 +3,9 @@
 A thread of TensorFlow that calls Python while the interpreter shuts down waits for ever, and the
 interpreter waits for it. So an iterator that is alive at the end, and reads ahead, is told to stop
 before.
+
+A signal waits too: its handler runs in the main thread, which sits in TensorFlow until the next
+element is there. So whoever reads looks itself whether one has arrived.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import atexit
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from deeptool.errors import WorkError
@@ -23,6 +26,7 @@ _ending = threading.Event()
 _lock = threading.Lock()
 _busy = 0
 _last = 0.0
+_told_to_end: list[Callable[[], bool]] = []
 
 
 def check() -> None:
@@ -33,8 +37,18 @@ def check() -> None:
     WorkError
         The program is ending.
     """
-    if _ending.is_set():
+    if _ending.is_set() or any(told() for told in list(_told_to_end)):
         raise WorkError("the program ended while a dataset was read")
+
+
+@contextmanager
+def ending_when(told: Callable[[], bool]) -> Iterator[None]:
+    """Within the block, what reads ends once `told` says so; any thread asks it."""
+    _told_to_end.append(told)
+    try:
+        yield
+    finally:
+        _told_to_end.remove(told)
 
 
 @contextmanager

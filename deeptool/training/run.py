@@ -81,8 +81,10 @@ class Run:
         self._show("waiting" if kafka else "starting")
         first = self._kept.epoch if self._kept else 0
         if kafka:
+            from deeptool.reader import shutdown
             from deeptool.training import stored
 
+            held.enter_context(shutdown.ending_when(self._signals.arrived))
             source, proc_id = self._request.source, self._request.proc_id
             self._data = stored.from_kafka(
                 settings, source, proc_id, first, self._say, self._waiting

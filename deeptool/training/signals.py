@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -21,6 +23,10 @@ class Signals:
     def __init__(self) -> None:
         self._caught: int | None = None
         self._before: dict[int, Any] = {}
+        self._pipe: tuple[int, int] | None = None
+        self._pipe_before = -1
+        self._pipe_lock = threading.Lock()
+        self._arrived = False
         self.deferred = False
 
     @property
@@ -38,8 +44,25 @@ class Signals:
         if caught is not None:
             raise caught
 
+    def arrived(self) -> bool:
+        """Whether a signal is there, even if the main thread had no chance to handle it yet.
+
+        From any thread.
+        """
+        with self._pipe_lock:
+            if not self._arrived and self._pipe is not None:
+                # Every signal that Python handles leaves its number.
+                with contextlib.suppress(BlockingIOError):
+                    numbers = set(os.read(self._pipe[0], 4096))
+                    self._arrived = not numbers.isdisjoint({signal.SIGTERM, signal.SIGINT})
+            return self._arrived
+
     def __enter__(self) -> Signals:
         if threading.current_thread() is threading.main_thread():
+            self._pipe = os.pipe()
+            for end in self._pipe:
+                os.set_blocking(end, False)
+            self._pipe_before = signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._before[number] = signal.signal(number, self._handle)
         return self
@@ -52,6 +75,12 @@ class Signals:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self._pipe is not None:
+            signal.set_wakeup_fd(self._pipe_before)
+            with self._pipe_lock:
+                for end in self._pipe:
+                    os.close(end)
+                self._pipe = None
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self._caught = number

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -354,3 +355,32 @@ def test_nothing_to_begin_with_is_said(settings: Path, broker: str) -> None:
     upload(tf.data.Dataset.from_tensors((x, x)), broker, name, "train")
     with pytest.raises(NotStored, match="split val, is not stored"):
         train(settings, kafka=True, servers=broker, online=True)
+
+
+def test_a_trial_that_waits_for_samples_ends_when_it_is_told_to(
+    settings: Path, broker: str, held: Callable[..., Any]
+) -> None:
+    held(lambda: {"samples": SAMPLES, "data": "slices"})
+    trial = [sys.executable, str(ROOT / "experiments_manager.py"), "--usersettings", str(settings)]
+    options = ["--kafka", "-s", broker, "--online", "--session-dir", "here"]
+    process = subprocess.Popen([*trial, *options], stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and "training" not in state_of(Path("here")):
+            assert process.poll() is None
+            time.sleep(0.1)
+        time.sleep(2)
+        told = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 128 + signal.SIGTERM, said
+        assert time.monotonic() - told < 10
+        assert json.loads(Path("here/result.json").read_text())["status"] == "interrupted"
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def state_of(session: Path) -> str:
+    file = session / "progress.json"
+    return str(json.loads(file.read_text())["state"]) if file.exists() else ""

@@ -6,6 +6,8 @@ import errno
 import fcntl
 import json
 import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,15 @@ import tensorflow as tf
 from click.testing import CliRunner
 
 from deeptool.commands.train import command
-from deeptool.errors import UserError, WorkError
+from deeptool.errors import Terminated, UserError, WorkError
+from deeptool.reader import shutdown
 from deeptool.training import checkpoint, devices, schema, session
 from deeptool.training.checkpoint import Checkpoint
 from deeptool.training.data import SampleMeter, start
 from deeptool.training.history import History
 from deeptool.training.result import Usage
 from deeptool.training.session import Session
+from deeptool.training.signals import Signals
 
 SETTINGS = str(Path(__file__).parent / "trial_settings.py")
 
@@ -476,3 +480,24 @@ def test_the_command_prints_where_and_how_well(
     lines = outcome.stdout.splitlines()
     assert lines[0].startswith(f"2 of 2 epochs, best at epoch {printed['best_epoch']}: ")
     assert lines[1] == str(Path("here").absolute())
+
+
+# ---- signals ----
+
+
+def test_a_signal_is_there_for_other_threads_before_it_is_handled() -> None:
+    with Signals() as signals:
+        assert not signals.arrived()
+        with pytest.raises(Terminated):
+            os.kill(os.getpid(), signal.SIGTERM)
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(signals.arrived).result()
+            with (
+                shutdown.ending_when(signals.arrived),
+                pytest.raises(WorkError, match="the program ended"),
+            ):
+                shutdown.check()
+    shutdown.check()
+    with Signals() as signals:
+        assert not signals.arrived()
+    assert signal.set_wakeup_fd(-1) == -1
