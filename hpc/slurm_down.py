@@ -43,7 +43,7 @@ def slurm_down(run: Run) -> Stopped:
     """
     state = run.state()
     prefix = job_name(state["id"], "")
-    known = {job: seen for job, seen in slurm.queue().items() if seen.name.startswith(prefix)}
+    known = slurm.queue()
     live = live_jobs(state["id"], known)
     names = {job: f"{known[job].name.removeprefix(prefix)} ({job})" for job in live}
     brokers = [job for job in live if known[job].name == job_name(state["id"], "broker")]

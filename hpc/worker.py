@@ -134,11 +134,7 @@ class _Worker:
 
     def _work(self) -> int:
         """Run the process to its end, again where the broker went and came back; its exit code."""
-        again = False
-        if self.task.role == "trial":
-            again = self.run_folder.prepare_trial(self.task)
-        elif self.record["runs"]:
-            again = True
+        again = self._prepare(bool(self.record["runs"]))
         broker = self._broker(None)
         for _ in range(_COME_BACK):
             code = self._process(broker, again)
@@ -146,8 +142,12 @@ class _Worker:
                 return code
             self._say("the broker has gone: waiting for the one that follows it")
             broker = self._broker(broker.generation)
-            again = self.task.role == "producer" or self.run_folder.prepare_trial(self.task)
+            again = self._prepare(True)
         return code
+
+    def _prepare(self, begun: bool) -> bool:
+        """Whether the task goes on from an earlier start: a trial's folder says it by itself."""
+        return self.run_folder.prepare_trial(self.task) if self.task.role == "trial" else begun
 
     def _broker(self, after: tuple[str, int] | None) -> Descriptor | None:
         if self.work.server is not None:
