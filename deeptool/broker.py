@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -23,6 +23,7 @@ from confluent_kafka.admin import (
     OffsetSpec,
     ResourceType,
 )
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from deeptool import naming, probe
 from deeptool.errors import DeeptoolError, UserError, WorkError
@@ -43,6 +44,14 @@ _USERS_TO_CORRECT = (
     KafkaError.INVALID_CONFIG,
     KafkaError.POLICY_VIOLATION,
     KafkaError.TOPIC_EXCEPTION,
+)
+
+# A broker leads the partitions of a new topic, or of one that moved, a moment later than its own
+# metadata say so.
+_LEADS_SOON = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
 )
 
 T = TypeVar("T")
@@ -215,9 +224,11 @@ def delete_records(connection: Connection, topic: str, before: Mapping[int, int]
     wanted = [TopicPartition(topic, partition, offset) for partition, offset in before.items()]
     if not wanted:
         return
-    futures = _admin(connection).delete_records(wanted, request_timeout=REQUEST_SECONDS)
-    for future in futures.values():
-        _result(f"records of topic {topic} could not be deleted", future)
+    admin = _admin(connection)
+    _of_leaders(
+        f"records of topic {topic} could not be deleted",
+        lambda: admin.delete_records(wanted, request_timeout=REQUEST_SECONDS),
+    )
 
 
 def _admin(connection: Connection) -> AdminClient:
@@ -241,6 +252,26 @@ def _result(what: str, future: Future[T]) -> T:
         return future.result()
     except KafkaException as error:
         raise explain(what, error) from error
+
+
+def _of_leaders(
+    what: str, ask: Callable[[], dict[TopicPartition, Future[T]]]
+) -> dict[TopicPartition, T]:
+    """What the leaders of all partitions answer, asked again while one does not lead yet."""
+    retrying = Retrying(
+        retry=retry_if_exception(lambda error: _code(error) in _LEADS_SOON),
+        stop=stop_after_delay(REQUEST_SECONDS),
+        wait=wait_fixed(0.1),
+        reraise=True,
+    )
+    try:
+        return retrying(lambda: {asked: future.result() for asked, future in ask().items()})
+    except KafkaException as error:
+        raise explain(what, error) from error
+
+
+def _code(error: BaseException) -> int | None:
+    return error.args[0].code() if isinstance(error, KafkaException) else None
 
 
 def _metadata(admin: AdminClient) -> ClusterMetadata:
@@ -301,6 +332,9 @@ def _offsets(connection: Connection, topic: str, which: OffsetSpec) -> dict[int,
     asked = {TopicPartition(topic, n): which for n in partitions(connection, topic)}
     if not asked:
         return {}
-    futures = _admin(connection).list_offsets(asked, request_timeout=REQUEST_SECONDS)
-    what = f"the offsets of topic {topic} could not be read"
-    return {partition.partition: _result(what, f).offset for partition, f in futures.items()}
+    admin = _admin(connection)
+    found = _of_leaders(
+        f"the offsets of topic {topic} could not be read",
+        lambda: admin.list_offsets(asked, request_timeout=REQUEST_SECONDS),
+    )
+    return {partition.partition: result.offset for partition, result in found.items()}

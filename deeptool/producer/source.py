@@ -12,6 +12,7 @@ from deeptool.codec.values import Leaves, rows, slice_rows
 from deeptool.errors import DeeptoolError, UserError, WorkError
 from deeptool.producer.meter import CpuMeter
 from deeptool.producer.order import check_deterministic
+from deeptool.producer.signals import signals_held
 from deeptool.spec import Spec
 
 _log = logging.getLogger(__name__)
@@ -174,14 +175,14 @@ class Source:
             )
 
     def _begin(self, dataset: Any) -> None:
-        with self._meter.pipeline():
+        with signals_held(), self._meter.pipeline():
             self._iterator = iter(dataset)
         self._advance(0)
 
     def _advance(self, seen: int) -> None:
         """The next element, or `_END`."""
         try:
-            with self._meter.pipeline():
+            with signals_held(), self._meter.pipeline():
                 self._element = next(self._iterator, _END)
         except DeeptoolError:
             raise
