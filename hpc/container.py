@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from deeptool.errors import WorkError
 from hpc import apptainer
 from hpc.campaign import Campaign
+
+Programs = Callable[[str], Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,43 @@ def container(campaign: Campaign) -> Container | None:
     binds = (here, campaign.folder, campaign.settings.parent, *campaign.images.binds)
     cache = campaign.folder / "cache"
     return Container(campaign.images.tensorflow, tuple(dict.fromkeys(binds)), here, cache)
+
+
+def called(
+    argv: Sequence[str],
+    env: Mapping[str, str | None],
+    programs: Programs,
+    container: Container | None,
+    *,
+    nv: bool = False,
+) -> tuple[tuple[str, ...], dict[str, str | None]]:
+    """The command line and the changes to the environment that run a command of this project.
+
+    Parameters
+    ----------
+    argv : sequence of str
+        The command, named by its first word.
+    env : mapping
+        The changes that the command itself is to see; None takes a name out.
+    programs : callable
+        What stands for the first word where it does not run in an image: `installed`.
+    container : Container or None
+        What it runs in.
+    nv : bool
+        Whether it gets the GPUs, in an image.
+
+    Raises
+    ------
+    UserError
+        The image, or what runs it, is not there.
+    """
+    if container is None:
+        return (*programs(argv[0]), *argv[1:]), dict(env)
+    program = apptainer.find()
+    apptainer.check_image(container.image)
+    inside = {key: value for key, value in env.items() if value is not None}
+    changes = {**env, **container.environment(inside, program)}
+    return container.argv(tuple(argv), program, nv=nv), changes
 
 
 def installed(name: str) -> tuple[str, ...]:

@@ -16,16 +16,14 @@ import submitit
 from submitit.slurm.slurm import _make_sbatch_string
 
 from deeptool.errors import UserError, WorkError
-from hpc import apptainer, slurm
-from hpc.container import Container
+from hpc import slurm
+from hpc.container import Container, Programs, called
 from hpc.folder import identity
 from hpc.job import Job, read_record, run_job, signal_all
 
 # What a terminal sends to all of the foreground: the launch alone decides what ends, and when.
 _TERMINAL = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP)
 _MINUTES = 366 * 24 * 60
-
-Programs = Callable[[str], Sequence[str]]
 
 
 class Running(Protocol):
@@ -77,19 +75,16 @@ class LocalExecutor:
     def submit(self, job: Job) -> Running:
         """Start a job; it takes about half a second to begin."""
         job.record.unlink(missing_ok=True)
-        env = {
+        env: dict[str, str | None] = {
             # submitit hides all GPUs from a local job that asks for none.
             "CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES"),
             # A log is there to be followed.
             "PYTHONUNBUFFERED": "1",
         }
-        if self._container and job.argv[0] == "deeptool":
-            program = apptainer.find()
-            argv = self._container.argv(job.argv, program, nv=True)
-            env |= self._container.environment({**_set(env), **_set(job.env)}, program)
-        else:
-            argv = (*self._programs(job.argv[0]), *job.argv[1:])
-        job = replace(job, argv=argv, env={**env, **job.env})
+        # The broker's command is not: it runs images itself.
+        container = self._container if job.argv[0] == "deeptool" else None
+        argv, env = called(job.argv, {**env, **job.env}, self._programs, container, nv=True)
+        job = replace(job, argv=argv, env=env)
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _TERMINAL)
         try:
             return LocalRunning(job, self._executor.submit(run_job, job))
@@ -117,10 +112,6 @@ class LocalRunning:
     def kill(self) -> None:
         known = read_record(self.job.record).get("processes", {}).values()
         signal_all([self.controller, *known], signal.SIGKILL)
-
-
-def _set(env: Mapping[str, str | None]) -> dict[str, str]:
-    return {key: value for key, value in env.items() if value is not None}
 
 
 class SlurmExecutor:

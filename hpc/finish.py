@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -12,10 +11,10 @@ from typing import Any
 
 from deeptool.errors import DeeptoolError, WorkError
 from deeptool.files import read_json, write_json
-from hpc import apptainer
 from hpc.broker_job import stop_brokers
 from hpc.campaign import Campaign
-from hpc.container import Container, installed
+from hpc.container import Container, called, installed
+from hpc.job import set_environment
 from hpc.launch import ask, own_uploads
 from hpc.observe import ask_slurm, observe
 from hpc.plan import Plan, Task, at, view_tasks
@@ -90,15 +89,10 @@ class FinishWork:
         return own_uploads(self.campaign, self.plan, ask(argv, lambda: None))
 
     def _view(self, task: Task, server: str) -> None:
-        argv, env = task.command(server), dict(os.environ)
-        if self.container is None:
-            argv = (*installed(argv[0]), *argv[1:])
-        else:
-            program = apptainer.find()
-            argv = self.container.argv(argv, program)
-            env |= self.container.environment({}, program)
+        argv, env = called(task.command(server), {}, installed, self.container)
+        set_environment(env)
         done = subprocess.run(
-            argv, capture_output=True, text=True, timeout=_VIEW_SECONDS, check=False, env=env
+            argv, capture_output=True, text=True, timeout=_VIEW_SECONDS, check=False
         )
         if done.returncode:
             raise WorkError("no picture of the samples", seen=done.stderr.strip())

@@ -14,8 +14,8 @@ from deeptool.errors import UserError, WorkError
 from deeptool.files import read_json, write_json
 from hpc import secrets
 from hpc.campaign import Campaign, differences, dump
-from hpc.container import container, installed
-from hpc.executor import LocalExecutor, Programs
+from hpc.container import Programs, container, installed
+from hpc.executor import LocalExecutor
 from hpc.outcome import shown_result
 from hpc.plan import (
     Plan,

@@ -13,8 +13,8 @@ from hpc.batch import Batch, job_name, make_batches, parameters
 from hpc.broker_job import STOP_FILE, BrokerWork
 from hpc.campaign import Campaign
 from hpc.cluster import minutes
-from hpc.container import container
-from hpc.executor import Programs, SlurmExecutor
+from hpc.container import Programs, container
+from hpc.executor import SlurmExecutor
 from hpc.finish import FinishWork, read_report
 from hpc.launch import Launch, Outcome
 from hpc.observe import ask_slurm, observe, read_done

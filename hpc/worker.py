@@ -12,7 +12,7 @@ from typing import Any
 from deeptool.errors import DeeptoolError, Terminated, WorkError
 from deeptool.files import read_json, write_json
 from hpc import apptainer, asked, slurm
-from hpc.container import Container, installed
+from hpc.container import Container, called, installed
 from hpc.job import end_group, read_record, set_environment
 from hpc.plan import Task
 from hpc.registry import Descriptor, Registry, loss
@@ -175,19 +175,15 @@ class _Worker:
 
     def _process(self, broker: Descriptor | None, again: bool) -> int:
         server = self.work.server or self.registry.servers()
-        argv = self.task.command(server, again=again)
-        env = {**self.task.env, "PYTHONUNBUFFERED": "1"}
-        container = self.work.container
-        if container is None:
-            argv = (*installed(argv[0]), *argv[1:])
-        else:
-            program = apptainer.find()
-            apptainer.check_image(container.image)
-            argv = container.argv(argv, program, nv=self.work.gpus)
-            devices = os.environ.get("CUDA_VISIBLE_DEVICES")
-            inside = env if devices is None else {**env, "CUDA_VISIBLE_DEVICES": devices}
-            env = {**env, **container.environment(inside, program)}
-        os.environ.update(env)
+        env = {
+            **self.task.env,
+            "PYTHONUNBUFFERED": "1",
+            # Slurm's choice has to be told to an image.
+            "CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES"),
+        }
+        command = self.task.command(server, again=again)
+        argv, env = called(command, env, installed, self.work.container, nv=self.work.gpus)
+        set_environment(env)
         service = Service(self.task.name, argv, self.log, guard=apptainer.runs(argv))
         service.start()
         while (code := service.poll()) is None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from deeptool.errors import run_command
 from hpc import launch as launching
 from hpc.commands import launch
-from hpc.executor import Programs
+from hpc.container import Programs
 from hpc.folder import identity
 from hpc.job import Job, run_job, signal_all
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SHARED = {"deeptool.errors", "deeptool.files"}
+SHARED = {"deeptool.errors", "deeptool.files", "deeptool.lazy"}
 
 
 def imported(file: Path) -> Iterator[str]:
