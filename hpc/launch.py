@@ -13,7 +13,8 @@ from typing import Any
 from deeptool.errors import UserError, WorkError
 from deeptool.files import read_json, write_json
 from hpc import secrets
-from hpc.campaign import Campaign, differences, dump
+from hpc.campaign import Campaign
+from hpc.campaign_file import differences, dump
 from hpc.container import Programs, container, installed
 from hpc.executor import LocalExecutor
 from hpc.outcome import shown_result

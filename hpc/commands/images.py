@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from hpc.images import BOOTSTRAPS, ENVIRONMENTS, NAMES, ROOT, SUMS, TENSORFLOWS, Options, build
+from hpc.image_parts import BOOTSTRAPS, ENVIRONMENTS, ROOT, TENSORFLOWS, Options
+from hpc.images import NAMES, SUMS, build
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

@@ -11,7 +11,8 @@ import click
 from rich.console import Console
 
 from deeptool.errors import WorkError
-from hpc.campaign import Campaign, load
+from hpc.campaign import Campaign
+from hpc.campaign_file import load
 from hpc.cluster import Backend
 from hpc.launch import Outcome, launch
 from hpc.plan import make_plan, render

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from hpc.campaign import load
+from hpc.campaign_file import load
 from hpc.cluster import Backend
 from hpc.commands.launch import show_plan
 

@@ -15,7 +15,8 @@ from image_builds import ROOT, Images, build_image
 from kafka import KafkaConsumer, KafkaProducer
 
 from hpc import ports
-from hpc.images import NAMES, sha256
+from hpc.image_parts import sha256
+from hpc.images import NAMES
 from hpc.service import Service
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from hpc.batch import Batch, make_batches, parameters
-from hpc.campaign import Campaign, load, parse
+from hpc.campaign import Campaign
+from hpc.campaign_file import load, parse
 from hpc.plan import Plan, make_plan
 from hpc.render import render_slurm
 

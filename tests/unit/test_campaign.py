@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from deeptool.errors import UserError
-from hpc.campaign import Campaign, differences, dump, load
+from hpc.campaign import Campaign
+from hpc.campaign_file import differences, dump, load
 from hpc.sampling import Range, draw
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,7 +9,8 @@ import pytest
 
 from deeptool.errors import UserError
 from hpc import site
-from hpc.campaign import Campaign, load
+from hpc.campaign import Campaign
+from hpc.campaign_file import load
 from hpc.cluster import Slurm, minutes
 
 CAMPAIGN = 'name = "c"\nsettings = "settings.py"\n'

@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from deeptool.errors import UserError, WorkError
-from hpc import images, jars, kafka
-from hpc.images import Options
+from hpc import image_parts, images, jars, kafka
+from hpc.image_parts import Options
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFINITIONS = {name: (ROOT / "recipes" / f"{name}.def").read_text() for name in images.NAMES}
@@ -26,18 +26,18 @@ DEBIAN = Options(bootstrap="debootstrap", mirror="http://mirror.example/debian")
 
 
 def test_arguments_of_each_bootstrap() -> None:
-    assert images.arguments("kafka", Options()) == {
+    assert image_parts.arguments("kafka", Options()) == {
         "bootstrap": "docker",
         "version": kafka.VERSION,
     }
-    assert images.arguments("kafka", DEBIAN) == {
+    assert image_parts.arguments("kafka", DEBIAN) == {
         "bootstrap": "debootstrap",
         "from": "",
         "mirror": "http://mirror.example/debian",
         "version": kafka.VERSION,
     }
     trusted = Path("/etc/ssl/certs/ca.crt")
-    assert images.arguments("tensorflow", Options(base="python:3.11-slim"), trusted) == {
+    assert image_parts.arguments("tensorflow", Options(base="python:3.11-slim"), trusted) == {
         "bootstrap": "docker",
         "from": "python:3.11-slim",
         "tensorflow": "cuda",
@@ -88,20 +88,20 @@ def test_certificates_are_those_that_pip_is_told(
 ) -> None:
     for name in ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(images, "_CERTIFICATES", (str(tmp_path / "usual"),))
-    assert images.certificates() is None
+    monkeypatch.setattr(image_parts, "_CERTIFICATES", (str(tmp_path / "usual"),))
+    assert image_parts.certificates() is None
     (tmp_path / "usual").touch()
-    assert images.certificates() == tmp_path / "usual"
+    assert image_parts.certificates() == tmp_path / "usual"
     (tmp_path / "own").touch()
     monkeypatch.setenv("PIP_CERT", str(tmp_path / "own"))
-    assert images.certificates() == tmp_path / "own"
+    assert image_parts.certificates() == tmp_path / "own"
 
 
 # ------------------------------------------------------------------ what they are made of
 
 
 def test_the_package_is_copied_without_what_python_compiles() -> None:
-    names = images.contents("tensorflow", Options(environment="tfio"))
+    names = image_parts.contents("tensorflow", Options(environment="tfio"))
     assert "deeptool-source/deeptool/cli.py" in names
     assert "deeptool-source/hpc/kafka-classes.txt" in names
     assert "deeptool-source/constraints/tfio.txt" in names
@@ -117,7 +117,7 @@ def test_kafka_is_copied_as_the_committed_list_says(
     monkeypatch.setattr(jars, "java", lambda: tmp_path / "jre" / "bin" / "java")
     monkeypatch.setattr(jars, "kafka_jars", lambda: tmp_path / "jars")
     for name in ("kafka", "zookeeper"):
-        parts = images.contents(name, Options())
+        parts = image_parts.contents(name, Options())
         assert parts["java/bin/java"] == tmp_path / "jre" / "bin" / "java"
         libraries = {Path(part).name for part in parts if part.startswith("kafka/libs/")}
         assert libraries == set(jars.sums())
@@ -132,7 +132,7 @@ def test_staged_files_are_readable_and_nothing_else_is_left(tmp_path: Path) -> N
     secretive.chmod(0o600)
     folder = tmp_path / "stage"
     (folder / "old").mkdir(parents=True)
-    images.stage({"bin/program": program, "file": secretive, "note": "generated"}, folder)
+    image_parts.stage({"bin/program": program, "file": secretive, "note": "generated"}, folder)
     found = {
         str(path.relative_to(folder)): (path.read_text(), path.stat().st_mode & 0o777)
         for path in folder.rglob("*")
@@ -152,7 +152,7 @@ def test_the_digest_changes_with_every_part(tmp_path: Path) -> None:
         path.write_text(path.name)
 
     def digest(base: Path | None = None, **arguments: str) -> str:
-        return images.digest(definition, arguments, {"a": file, "b": "text"}, base)
+        return image_parts.digest(definition, arguments, {"a": file, "b": "text"}, base)
 
     seen = [digest(), digest(x="1"), digest(x="2"), digest(base)]
     assert digest() == seen[0]
@@ -253,7 +253,7 @@ def test_a_failed_build_keeps_the_image_that_was_there(checkout: Path) -> None:
         build(checkout)
     assert "FATAL:   no such base" in str(caught.value)
     assert "tensorflow.log" in str(caught.value)
-    assert images.sha256(old.path) == old.sha256
+    assert image_parts.sha256(old.path) == old.sha256
     assert not (checkout / "build" / ".tensorflow.sif").exists()
 
 
@@ -348,7 +348,7 @@ def test_every_definition_has_every_section_and_default(name: str) -> None:
     assert defaults["bootstrap"] == "docker"
     assert defaults["mirror"] == ""
     assert defaults.get("version", kafka.VERSION) == kafka.VERSION
-    asked = images.arguments(name, DEBIAN, Path("ca.crt"))
+    asked = image_parts.arguments(name, DEBIAN, Path("ca.crt"))
     assert set(asked) | {"files"} == set(defaults) - {"osversion"}
 
 

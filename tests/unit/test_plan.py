@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from deeptool.errors import UserError
-from hpc.campaign import Campaign, load, parse
+from hpc.campaign import Campaign
+from hpc.campaign_file import load, parse
 from hpc.plan import Plan, make_plan, render, trial_key, view_tasks
 
 ROOT = Path(__file__).resolve().parents[2]
