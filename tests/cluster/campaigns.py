@@ -17,6 +17,7 @@ from image_builds import ROOT
 from hpc import slurm
 
 SECONDS = 420
+SAMPLES = 1797
 DIGITS = ROOT / "examples/digits/mysettings_digits.py"
 SITE = """
 backend = "slurm"
@@ -140,3 +141,20 @@ class Bench:
             if any(mark in line for mark in marks):
                 found.append(line)
         return found
+
+
+Make = Callable[..., Bench]
+
+
+def small(trials: str, more: str = "", epochs: int = 3) -> str:
+    """One upload, and trials on it, without images."""
+    return f"""
+name = "small"
+settings = "{DIGITS}"
+hparams = {{ image_size = 16, nbEpoch = {epochs} }}
+[images]
+use = false
+[trials]
+{trials}
+{more}
+"""

@@ -6,9 +6,11 @@ They run only where they are asked for, as an ordinary user: ``make test-cluster
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from campaigns import Bench, Make
 from image_builds import ROOT, Images, build_image
 
 
@@ -27,3 +29,16 @@ def images() -> Images:
     for image in (made.kafka, made.zookeeper, made.tensorflow):
         assert image.is_file(), f"{image} is missing"
     return made
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    benches = []
+
+    def bench(text: str, name: str = "campaign") -> Bench:
+        benches.append(Bench(tmp_path / name, text))
+        return benches[-1]
+
+    yield bench
+    for each in benches:
+        each.end()

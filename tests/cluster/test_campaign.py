@@ -11,12 +11,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from campaigns import DIGITS, Bench
+from campaigns import DIGITS, SAMPLES, Make, small
 from image_builds import ROOT, Images
 
 from hpc import slurm
@@ -24,39 +24,9 @@ from hpc.registry import DEAD_SECONDS
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
-SAMPLES = 1797
-Make = Callable[..., Bench]
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Iterator[Make]:
-    benches = []
-
-    def bench(text: str, name: str = "campaign") -> Bench:
-        benches.append(Bench(tmp_path / name, text))
-        return benches[-1]
-
-    yield bench
-    for each in benches:
-        each.end()
-
 
 def scratch() -> list[Path]:
     return list(Path("/tmp").glob(f"deeptool-broker-{os.getuid()}-*"))
-
-
-def small(trials: str, more: str = "", epochs: int = 3) -> str:
-    """One upload, and trials on it, without images."""
-    return f"""
-name = "small"
-settings = "{DIGITS}"
-hparams = {{ image_size = 16, nbEpoch = {epochs} }}
-[images]
-use = false
-[trials]
-{trials}
-{more}
-"""
 
 
 def test_the_digits_from_launch_to_report(make: Make, images: Images) -> None:

@@ -1,0 +1,90 @@
+"""Jobs that Slurm takes away at any moment: the data stays exact, and every trial ends."""
+
+from __future__ import annotations
+
+import csv
+import random
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from campaigns import DIGITS, SAMPLES, Bench, Make
+
+from deeptool.errors import WorkError
+from hpc import slurm
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+
+TAKEN = 5
+EPOCHS = 30
+
+
+def take_away(bench: Bench, chance: random.Random) -> str | None:
+    """Requeue a job that runs, or take its node for one in `urgent`; says which it was."""
+    tasks = bench.json("state.json")["tasks"]
+    running = [name for name in tasks if bench.running(name)]
+    if bench.broker().get("state") in ("starting", "ready"):
+        running.append("broker")
+    if not running:
+        return None
+    name = chance.choice(running)
+    if chance.random() < 0.5:
+        try:
+            slurm.requeue(bench.job(name))
+        except WorkError:
+            return None  # It ended meanwhile.
+        return f"{name} requeued"
+    node = bench.broker().get("host") if name == "broker" else bench.record(name).get("node")
+    subprocess.run(
+        ["sbatch", "-p", "urgent", "-w", str(node), "--exclusive", "-t", "1", "-o", "/dev/null"]
+        + ["--job-name", "urgent", "--wrap", "sleep 2"],
+        check=True,
+        capture_output=True,
+    )
+    return f"{name} preempted on {node}"
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_campaign_gets_to_its_end(make: Make, tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    bench = make(
+        f"""
+name = "moments"
+settings = "{DIGITS}"
+hparams = {{ nbEpoch = {EPOCHS} }}
+[broker]
+folder = "{tmp_path}/data"
+[images]
+use = false
+[[producers.variants]]
+procID = 0
+hparams = {{ image_size = 16 }}
+[[producers.variants]]
+procID = 1
+hparams = {{ image_size = 32 }}
+[trials]
+grid = {{ image_size = [16, 32], learning_rate = [0.002, 0.003] }}
+"""
+    )
+    launch = bench.start()
+    bench.wait("something is submitted", lambda: (bench.run / "state.json").exists(), 60)
+    taken: list[str] = []
+    deadline = time.monotonic() + 300
+    while len(taken) < TAKEN and launch.poll() is None and time.monotonic() < deadline:
+        time.sleep(chance.uniform(1, 20))
+        done = take_away(bench, chance)
+        taken += [done] if done else []
+        print(done, flush=True)
+    output, _ = launch.communicate(timeout=500)
+    assert launch.returncode == 0, f"{taken}\n{output}{bench.log()}"
+    assert len(taken) == TAKEN, taken
+    uploads = bench.json("summary.json")["uploads"]
+    assert [sum(each["samples"] for each in uploads)] == [2 * SAMPLES]
+    for index in range(4):
+        result = bench.rows()[f"trial-{index}"]["result"]
+        with open(bench.run / "trials" / str(index) / "history.csv", newline="") as file:
+            epochs = [int(row["epoch"]) for row in csv.DictReader(file)]
+        assert epochs == list(range(epochs[0], epochs[0] + EPOCHS)), taken
+        assert result["samples_read"] >= EPOCHS * SAMPLES, taken
+    bench.wait("its processes have ended", lambda: not bench.own_processes(), 60)
