@@ -55,3 +55,8 @@ def build_image(name: str) -> str:
     )
     assert result.returncode == 0, result.stdout
     return result.stdout
+
+
+if __name__ == "__main__":
+    for each in ("kafka", "zookeeper", "tensorflow"):
+        print(build_image(each))
