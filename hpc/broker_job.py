@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
+import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -89,8 +91,10 @@ class _BrokerJob:
         self.server: EmbeddedBroker | None = None
         before = self.registry.read(node)
         self.spent = before.cpu_seconds if before else 0.0
-        self.earlier = self.saved = 0.0
-        self.descriptor = self._write(
+        self.earlier = self.looked = 0.0
+        self.writing = threading.Lock()
+        self.over = threading.Event()
+        self.descriptor = self.registry.write(
             Descriptor(
                 run=work.run,
                 job=os.environ.get("SLURM_JOB_ID", ""),
@@ -116,6 +120,16 @@ class _BrokerJob:
 
     def run(self) -> None:
         self._say(f"broker {self.node} of job {self.descriptor.job} on {asked.node()}")
+        # To fetch Kafka, to format a folder, to stop: each may take longer than others wait.
+        beating = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        beating.start()
+        try:
+            self._run()
+        finally:
+            self.over.set()
+            beating.join()
+
+    def _run(self) -> None:
         try:
             self._serve()
         except _Stop as stop:
@@ -190,14 +204,14 @@ class _BrokerJob:
         self._update(metadata=metadata.address, cluster_id=metadata.cluster_id)
 
     def _check(self) -> None:
-        """Say that the broker lives; raise `_Stop` when it is to end."""
+        """Raise `_Stop` when the broker is to end."""
         now = time.time()
         if self.asked.end:
             why = "Slurm warned it" if self.asked.warned else "Slurm asked it to"
             raise _Stop(why, resumes=self.kept)
-        if now - self.saved < HEARTBEAT_SECONDS:
+        if now - self.looked < HEARTBEAT_SECONDS:
             return
-        self._update()
+        self.looked = now
         stop = read_json(self.run_folder.services / STOP_FILE) or {}
         if stop.get("run") == self.work.run:
             raise _Stop(str(stop["reason"]))
@@ -208,16 +222,20 @@ class _BrokerJob:
             minutes = self.work.broker.idle_minutes
             raise _Stop(f"idle: no producer or trial was at work for {minutes} minutes")
 
+    def _beat(self) -> None:
+        """Say that the broker lives until it is over."""
+        while not self.over.wait(HEARTBEAT_SECONDS):
+            # A full disk: the next one may get through.
+            with contextlib.suppress(OSError):
+                self._update()
+
     def _update(self, **facts: object) -> None:
         spent = self.spent
         if self.server is not None:
             spent += max(0.0, self.server.cpu_seconds() - self.earlier)
-        changed = replace(self.descriptor, cpu_seconds=round(spent, 3), **facts)  # type: ignore[arg-type]
-        self.descriptor = self._write(changed)
-
-    def _write(self, descriptor: Descriptor) -> Descriptor:
-        self.saved = time.time()
-        return self.registry.write(descriptor)
+        with self.writing:
+            changed = replace(self.descriptor, cpu_seconds=round(spent, 3), **facts)  # type: ignore[arg-type]
+            self.descriptor = self.registry.write(changed)
 
     def _end(self, state: str, note: str, resumes: bool) -> None:
         """Stop the servers, and leave no scratch."""

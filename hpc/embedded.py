@@ -205,7 +205,8 @@ class EmbeddedBroker:
 
     def cpu_seconds(self) -> float:
         """CPU seconds of this folder's servers, those of earlier starts included."""
-        services = self._services.values()
+        # A copy: it is asked for by another thread, too.
+        services = list(self._services.values())
         return self._earlier_cpu_seconds + sum(service.cpu_seconds() for service in services)
 
     def save(self, state: str, error: str | None = None) -> None:

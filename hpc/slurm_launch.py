@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from deeptool.errors import Terminated, UserError, WorkError
-from hpc import apptainer, slurm
+from hpc import apptainer, jars, slurm
 from hpc.batch import Batch, job_name, make_batches, parameters
 from hpc.broker_job import STOP_FILE, BrokerWork
 from hpc.campaign import Campaign
@@ -61,6 +61,9 @@ class SlurmLaunch(Launch):
             own = () if self.campaign.broker.bootstrap_servers else (images.kafka, images.zookeeper)
             for image in (images.tensorflow, *own):
                 apptainer.check_image(image)
+        elif not self.campaign.broker.bootstrap_servers:
+            # Into the cache, which the nodes share: they may have no way to the internet.
+            jars.runtime(lambda line: self.screen.event(line, "dim"))
         if not earlier:
             return
         live = live_jobs(earlier["id"])

@@ -6,6 +6,7 @@ DEEPTOOL_TEST_USERS names the two: ordinary users, who can read this checkout an
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -29,7 +30,8 @@ class Account(Bench):
     def __init__(self, user: str, folder: Path) -> None:
         super().__init__(folder, small("list = [{ learning_rate = 0.002 }]", BROKER, epochs=60))
         self.user = user
-        self.env |= {"HOME": str(folder), "USER": user, "LOGNAME": user}
+        home = pwd.getpwnam(user).pw_dir
+        self.env |= {"HOME": home, "USER": user, "LOGNAME": user}
         subprocess.run(["chown", "-R", f"{user}:", folder], check=True)
 
     def argv(self, *words: object) -> list[str]:

@@ -116,6 +116,7 @@ class Bench:
         self.file.write_text(CAMPAIGN)
         self.run = Run(folder / "runs" / "search")
         self.slurm = Slurm(self.run)
+        self.fetched: list[object] = []
         monkeypatch.chdir(folder)
         monkeypatch.setenv("FAKE_STORE", str(folder / "store"))
         monkeypatch.setattr("hpc.slurm_launch.SlurmExecutor", self.slurm)
@@ -125,6 +126,7 @@ class Bench:
             monkeypatch.setattr(slurm, name, getattr(self.slurm, name))
         monkeypatch.setattr(slurm, "requeue", self.slurm.requeued.append)
         monkeypatch.setattr(slurm, "check_there", lambda: None)
+        monkeypatch.setattr("hpc.slurm_launch.jars.runtime", self.fetched.append)
         monkeypatch.setattr(slurm, "max_array_size", lambda: 1001)
         monkeypatch.setattr(slurm, "history", lambda ids: {})
         monkeypatch.setattr("hpc.worker.time.sleep", lambda seconds: None)
@@ -147,6 +149,7 @@ def test_everything_runs_and_the_broker_is_let_go(bench: Bench) -> None:
         "submitted trials: job 3, 4 tasks",
         "submitted finish: job 4",
     ]
+    assert len(bench.fetched) == 1
     assert set(bench.states().values()) == {"complete"}
     assert "producer-0 complete: s.0.train: stored 100 samples, 1 MB" in result.output
     assert "trial-3 complete: val_loss 0.25" in result.output
