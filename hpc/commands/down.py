@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from deeptool.errors import WorkError
+from deeptool.errors import UserError, WorkError
 from hpc.commands.status import run_argument
 from hpc.folder import wait_gone
 from hpc.plan import GRACE, STOP_ORDER
@@ -27,6 +27,7 @@ def command(run_dir: Path | None) -> None:
     What it has done stays: launched again, the campaign goes on.
     """
     run = open_run(run_dir)
+    _check_own(run)
     if run.state().get("backend") == "slurm":
         _slurm(run)
         return
@@ -51,6 +52,18 @@ def command(run_dir: Path | None) -> None:
         }
         raise WorkError("some processes did not end, even killed", seen=pids)
     click.echo(f"what was stored and trained stays in {run.folder}")
+
+
+def _check_own(run: Run) -> None:
+    """Raise unless the campaign is this user's: another's jobs are not seen from here."""
+    owner = run.folder.stat().st_uid
+    if owner != os.getuid():
+        raise UserError(
+            "this campaign is another user's",
+            seen=f"{run.folder}, of user id {owner}",
+            valid=f"one of your own (user id {os.getuid()})",
+            next_step="ask whoever launched it to run deeptool-hpc down",
+        )
 
 
 def _slurm(run: Run) -> None:

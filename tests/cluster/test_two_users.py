@@ -95,7 +95,9 @@ def test_neither_sees_the_others_data(accounts: list[Account]) -> None:
         # What a broker stores is for its user's eyes only.
         data = next(Path("/tmp").glob(f"deeptool-broker-{_uid(asked)}-*"))
         assert asking.run_as("ls", data).returncode != 0
-        assert asking.command("down", asked.run).returncode != 0
+        down = asking.command("down", asked.run)
+        assert down.returncode == 2
+        assert "this campaign is another user's" in down.stdout
 
     for account, launch in zip(accounts, launches, strict=True):
         output, _ = launch.communicate(timeout=300)

@@ -215,6 +215,16 @@ def test_a_detached_launch_is_joined_and_ended(bench: Bench) -> None:
     assert "no job of" in nothing.output
 
 
+def test_another_users_campaign_is_not_ended(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert bench.launch().exit_code == 0
+    monkeypatch.setattr("hpc.commands.down.os.getuid", lambda: os.geteuid() + 1)
+    result = CliRunner().invoke(down.command, [str(bench.run.folder)])
+    assert isinstance(result.exception, UserError)
+    assert "another user's" in str(result.exception)
+
+
 def test_jobs_that_go_without_an_end(bench: Bench) -> None:
     bench.slurm.held = True
     assert bench.launch("--detach").exit_code == 0
