@@ -21,6 +21,7 @@ from image_builds import ROOT
 pytestmark = [pytest.mark.two_users, pytest.mark.timeout(600)]
 
 # Both brokers on one node; trials long enough for the neighbour to look around meanwhile.
+EPOCHS = 250
 BROKER = '[slurm.broker]\nextra = { nodelist = "n1" }\n'
 
 
@@ -28,7 +29,7 @@ class Account(Bench):
     """One user's campaign, in a folder of theirs."""
 
     def __init__(self, user: str, folder: Path) -> None:
-        super().__init__(folder, small("list = [{ learning_rate = 0.002 }]", BROKER, epochs=60))
+        super().__init__(folder, small("list = [{ learning_rate = 0.002 }]", BROKER, epochs=EPOCHS))
         self.user = user
         home = pwd.getpwnam(user).pw_dir
         self.env |= {"HOME": home, "USER": user, "LOGNAME": user}
@@ -104,7 +105,7 @@ def test_neither_sees_the_others_data(accounts: list[Account]) -> None:
         assert launch.returncode == 0, output + account.log()
         uploads = account.json("summary.json")["uploads"]
         assert sum(each["samples"] for each in uploads) == SAMPLES
-        assert account.rows()["trial-0"]["result"]["samples_read"] == 60 * SAMPLES
+        assert account.rows()["trial-0"]["result"]["samples_read"] == EPOCHS * SAMPLES
 
 
 def _uid(account: Account) -> int:

@@ -215,9 +215,7 @@ def test_a_detached_launch_is_joined_and_ended(bench: Bench) -> None:
     assert "no job of" in nothing.output
 
 
-def test_another_users_campaign_is_not_ended(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_users_campaign_is_not_ended(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     assert bench.launch().exit_code == 0
     monkeypatch.setattr("hpc.commands.down.os.getuid", lambda: os.geteuid() + 1)
     result = CliRunner().invoke(down.command, [str(bench.run.folder)])
