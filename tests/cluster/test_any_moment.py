@@ -64,7 +64,7 @@ hparams = {{ image_size = 16 }}
 procID = 1
 hparams = {{ image_size = 32 }}
 [trials]
-grid = {{ image_size = [16, 32], learning_rate = [0.002, 0.003] }}
+grid = {{ image_size = [16, 32], learning_rate = [0.0001, 0.0002] }}
 """
     )
     launch = bench.start()
@@ -85,6 +85,6 @@ grid = {{ image_size = [16, 32], learning_rate = [0.002, 0.003] }}
         result = bench.rows()[f"trial-{index}"]["result"]
         with open(bench.run / "trials" / str(index) / "history.csv", newline="") as file:
             epochs = [int(row["epoch"]) for row in csv.DictReader(file)]
-        assert epochs == list(range(epochs[0], epochs[0] + EPOCHS)), taken
-        assert result["samples_read"] >= EPOCHS * SAMPLES, taken
+        assert epochs == list(range(1, result["epochs_run"] + 1)), taken
+        assert result["samples_read"] >= result["epochs_run"] * SAMPLES, taken
     bench.wait("its processes have ended", lambda: not bench.own_processes(), 60)
