@@ -63,7 +63,9 @@ class Progress:
         }
 
     def __str__(self) -> str:
-        of = "" if self.total is None else f" of {self.total:,}"
+        # The total is an estimate: the last batch may be a smaller one.
+        known = self.total is not None and self.state != "complete"
+        of = f" of {self.total:,}" if known else ""
         epoch = f", epoch {self.epoch + 1} of {self.epochs}" if self.epochs > 1 else ""
         rates = f"{self.samples_per_second:,.0f} samples/s, {self.mb_per_second:,.1f} MB/s"
         return f"{self.samples:,}{of} samples{epoch}, {rates}"

@@ -173,6 +173,7 @@ def _problem(error: Mapping[str, Any]) -> str:
     if error["type"] == "missing":
         return f"{key}: missing"
     message = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    message = message.replace("a valid array", "a list, such as [0.1, 0.01]")
     seen = f"seen {error['input']!r}, " if not isinstance(error["input"], dict) else ""
     return f"{key or 'campaign'}: {seen}valid: {message}"
 

@@ -199,7 +199,7 @@ class Launch:
         finally:
             runner.stop()
             self._close()
-            if self.state["state"] in ("failed", "interrupted"):
+            if self.state["state"] == "interrupted":
                 self.screen.event("everything stopped; the same launch goes on from here")
 
     def finish(self) -> Outcome:

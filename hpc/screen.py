@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -68,7 +69,7 @@ def picture(snapshot: Snapshot) -> RenderableType:
         parts.append(_producers(snapshot.of("producer")))
     trials = snapshot.of("trial")
     if trials:
-        parts += [_count(trials), trial_table(_shown(trials), varying(trials))]
+        parts += [_count(trials), TrialTable(_shown(trials), varying(trials))]
     return Group(*parts)
 
 
@@ -77,7 +78,8 @@ def _header(snapshot: Snapshot) -> Text:
     text = Text(f"{snapshot.name} ", "bold")
     text.append(snapshot.state, _STYLES.get(snapshot.state, ""))
     text.append(f"  {clock(snapshot.seconds)}  broker ", "default")
-    state = brokers[0] if brokers else "existing"
+    # It is not what a campaign completes.
+    state = brokers[0].replace("complete", "stopped") if brokers else "existing"
     text.append(state, _STYLES.get(state.split()[0], ""))
     text.append(f" {snapshot.server}", "default")
     return text
@@ -139,49 +141,78 @@ def _shown(rows: Sequence[Row]) -> list[Row]:
     return sorted(sorted(rows, key=rank)[:_ROWS], key=lambda row: row.index)
 
 
-def trial_table(rows: Sequence[Row], names: Sequence[str]) -> Table:
-    """A table of trials.
+class TrialTable:
+    """A table of trials, for rich: of as many columns as are whole in the width that there is.
 
     Parameters
     ----------
     rows : sequence of Row
         The trials.
     names : sequence of str
-        The hparams to show.
+        The hparams to show; what the trials took gives way to them.
     """
-    measured = list(dict.fromkeys(name for row in rows for name in metrics(row)))[:3]
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("trial", justify="right", no_wrap=True)
-    for name in names:
-        table.add_column(name, overflow="fold")
-    table.add_column("state", no_wrap=True)
-    placed = any(row.node for row in rows)
-    for title in ("epoch", *measured, "seconds", "samples", "input\nCPU s"):
-        table.add_column(title, justify="right", no_wrap=True)
-    if placed:
-        table.add_column("node:GPU")
-    for row in rows:
-        values = metrics(row)
-        table.add_row(
-            str(row.index),
-            *(str(row.hparams.get(name, "")) for name in names),
-            Text(row.state, _STYLES.get(row.state, "")),
-            _epoch(row),
-            *(number(values.get(name)) for name in measured),
-            "" if row.seconds is None else f"{row.seconds:.1f}",
-            _count_text(row.result, "samples_read"),
-            _seconds_text(row.result, "input_cpu_seconds"),
-            *([f"{row.node}:{row.device}" if row.node else row.note] if placed else []),
-        )
-    return table
+
+    def __init__(self, rows: Sequence[Row], names: Sequence[str]) -> None:
+        self._rows = rows
+        measured = list(dict.fromkeys(name for row in rows for name in metrics(row)))[:3]
+        self._columns: dict[str, Callable[[Row], RenderableType]] = {
+            "trial": lambda row: str(row.index),
+            **{name: partial(_hparam, name) for name in names},
+            "state": lambda row: Text(row.state, _STYLES.get(row.state, "")),
+            "epoch": _epoch,
+            **{name: partial(_metric, name) for name in measured},
+            "seconds": lambda row: "" if row.seconds is None else f"{row.seconds:.1f}",
+            "samples": lambda row: _count_text(row.result, "samples_read"),
+            "input\nCPU s": lambda row: _seconds_text(row.result, "input_cpu_seconds"),
+        }
+        if any(row.node for row in rows):
+            self._columns["node:GPU"] = _place
+        self._left = {"trial", "epoch", *measured, "seconds", "samples", "input\nCPU s"}
+        self._spare = ["samples", "input\nCPU s", "seconds", *reversed(measured[1:]), "node:GPU"]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
+        shown = list(self._columns)
+        table = self._table(shown)
+        for name in self._spare:
+            if console.measure(table, options=options.update_width(10_000)).maximum <= (
+                options.max_width
+            ):
+                break
+            shown = [each for each in shown if each != name]
+            table = self._table(shown)
+        yield table
+
+    def _table(self, shown: Sequence[str]) -> Table:
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+        for name in shown:
+            if name in self._left:
+                table.add_column(name, justify="right", no_wrap=True)
+            else:
+                table.add_column(name, no_wrap=name == "state", overflow="fold")
+        for row in self._rows:
+            table.add_row(*(self._columns[name](row) for name in shown))
+        return table
+
+
+def _hparam(name: str, row: Row) -> str:
+    return str(row.hparams.get(name, ""))
+
+
+def _metric(name: str, row: Row) -> str:
+    return number(metrics(row).get(name))
+
+
+def _place(row: Row) -> str:
+    return f"{row.node}:{row.device}" if row.node else row.note
 
 
 def _epoch(row: Row) -> str:
-    if row.result.get("epochs_run") is not None:
-        return str(row.result["epochs_run"])
-    if not row.progress:
+    """How many of how many: fewer at the end of a trial that stopped early."""
+    done = row.result.get("epochs_run", row.progress.get("epoch"))
+    if done is None:
         return ""
-    return f"{row.progress.get('epoch', '')}/{row.progress.get('epochs', '')}"
+    planned = row.progress.get("epochs")
+    return str(done) if planned is None else f"{done}/{planned}"
 
 
 def _count_text(result: Mapping[str, Any], key: str) -> str:

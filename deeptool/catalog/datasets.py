@@ -237,7 +237,7 @@ def _choose(
             raise UserError(
                 f"{name}, has several variants",
                 seen="; ".join(map(str, chosen)),
-                next_step="choose one by its procID",
+                next_step=f"choose one by its procID: --procID {chosen[0].proc_id}",
             )
     else:
         wanted = [proc_ids] if isinstance(proc_ids, int) else sorted(proc_ids)

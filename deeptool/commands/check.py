@@ -41,7 +41,10 @@ def command(
     client_properties: str | None,
     as_json: bool,
 ) -> None:
-    """Read what SESSION stored, all of it, and hold it against the digests kept at the upload."""
+    """Read what SESSION stored, all of it, and hold it against the digests kept at the upload.
+
+    A topic's name will do, too.
+    """
     connection = broker.connect(servers or DEFAULT_SERVERS, client_properties)
     with CatalogLog(connection) as log:
         catalog = log.read()
@@ -49,7 +52,7 @@ def command(
     topics = [
         topic
         for topic, begun in sorted(complete.items())
-        if begun.session == session
+        if session in (begun.session, topic)
         and proc_id in (None, begun.proc_id)
         and split in (None, begun.split)
     ]

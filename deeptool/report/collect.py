@@ -167,10 +167,15 @@ def _metric(trials: Sequence[Mapping[str, Any]]) -> str:
     return str(trials[0]["monitor"])
 
 
-def _rank(trial: Mapping[str, Any], metric: str) -> tuple[bool, bool, float, int]:
-    value = trial["best"].get(metric)
-    signed = 0.0 if value is None else -value if larger_is_better(metric) else value
-    return trial["status"] != "complete", value is None, signed, trial["index"]
+def _rank(trial: Mapping[str, Any], metric: str) -> tuple[bool, bool, float, float, int]:
+    def worse(name: str) -> float:
+        value = trial["best"].get(name)
+        return 0.0 if value is None else -value if larger_is_better(name) else value
+
+    unknown = trial["best"].get(metric) is None
+    # Where the metric does not tell two apart, what training monitors does.
+    worst = worse(metric), worse(str(trial["monitor"]))
+    return trial["status"] != "complete", unknown, *worst, trial["index"]
 
 
 def _varied(trials: Sequence[Mapping[str, Any]]) -> list[str]:

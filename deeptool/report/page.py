@@ -14,6 +14,7 @@ from typing import Any
 from plotly.offline import get_plotlyjs
 
 from deeptool.report import figures
+from deeptool.report.savings import ASSUMPTION
 from deeptool.report.tables import dot, table, trial_columns, upload_columns
 from deeptool.report.text import amount, bytes_text, duration, number, seconds
 
@@ -94,14 +95,16 @@ def _cards(summary: Summary) -> str:
     if best:
         what = figures.label(best, summary["varied"])
         cards.append(
-            (f"Best {summary['metric']}", number(best["best"][summary["metric"]]), what, "")
+            (f"{summary['metric']}, best trial", number(best["best"][summary["metric"]]), what, "")
         )
     more = f"{left} failed or unfinished" if left else "all complete"
     cards.append(("Trials", f"{len(complete)} / {len(trials)}", more, "bad" if left else ""))
     if savings:
         share = savings["saved_share"]
         saved, good = savings["saved_cpu_seconds"], savings["saved_cpu_seconds"] > 0
-        more = "" if share is None else f"{share:.0%} of what every trial for itself would take"
+        more = "every trial for itself would have been cheaper"
+        if good and share is not None:
+            more = f"{share:.0%} of what every trial for itself would take"
         tone = "good" if good else "bad"
         cards.append(("CPU time saved", duration(saved), more, tone))
         even = savings["break_even_trials"]
@@ -223,7 +226,8 @@ def _savings(summary: Summary, plots: dict[str, figures.Figure]) -> str:
         f"trial{'s' if even > 1 else ''} on."
     )
     left = "; ".join(f"trial {row['index']}: {row['why']}" for row in savings["left_out"])
-    formula = f"<p>{escape(savings['formula'])}</p><p>{escape(savings['break_even_formula'])}</p>"
+    told = (savings["formula"], savings["break_even_formula"], ASSUMPTION)
+    formula = "".join(f"<p>{escape(text)}</p>" for text in told)
     if left:
         formula += f"<p>Not credited: {escape(left)}.</p>"
     body = (

@@ -16,6 +16,11 @@ BREAK_EVEN_FORMULA = (
     " / (mean over trials of the pipeline's CPU that it did not spend − the CPU of its reading)"
 )
 
+ASSUMPTION = (
+    "Preprocessing for itself means the pipeline once for every epoch. One that keeps its result in"
+    " memory (cache()) would run it once a trial."
+)
+
 NO_EPOCH = "it ran no epoch"
 
 

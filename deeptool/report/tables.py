@@ -108,7 +108,7 @@ def trial_columns(summary: Mapping[str, Any]) -> list[Column]:
         def cell(trial: Row) -> Cell:
             return Cell(trial["best"].get(name), number(trial["best"].get(name)))
 
-        return Column(f"best {name}", cell)
+        return Column(f"{name} at best epoch", cell)
 
     def epochs(trial: Row) -> Cell:
         return Cell(

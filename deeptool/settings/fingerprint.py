@@ -132,8 +132,8 @@ def compare(settings: Settings, begun: Begun, data_hparams: Mapping[str, Any]) -
 def _settings_warning(settings: Settings, begun: Begun) -> Iterator[str]:
     if begun.settings_sha256 not in (None, settings.sha256):
         yield (
-            f"the settings file has changed since the upload of '{begun.topic}' "
-            f"(SHA-256 {settings.sha256[:8]} now, {str(begun.settings_sha256)[:8]} then)"
+            f"the settings file has changed since the upload of '{begun.topic}'; what it uploaded "
+            f"is used (SHA-256 {settings.sha256[:8]} now, {str(begun.settings_sha256)[:8]} then)"
         )
 
 

@@ -90,6 +90,7 @@ class Run:
                 settings, source, proc_id, first, self._say, self._waiting
             )
         else:
+            self._say("runs the settings' own pipeline, not Kafka's samples")
             self._data = data.from_pipeline(settings, first)
 
         self._check_uploads(self._data)

@@ -17,7 +17,7 @@ from hpc.cluster import Backend
 from hpc.launch import Outcome, launch
 from hpc.plan import make_plan, render
 from hpc.render import render_slurm
-from hpc.screen import Screen, clock, trial_table
+from hpc.screen import Screen, TrialTable, clock
 from hpc.snapshot import varying
 from hpc.state import Run, left
 
@@ -145,7 +145,7 @@ def _show(outcome: Outcome, console: Console) -> None:
         if not console.is_terminal:
             # Lines of a file or a pipe are for grep: whole.
             console.width = 1000
-        console.print("", trial_table(trials, varying(trials)), "", sep="\n")
+        console.print("", TrialTable(trials, varying(trials)), "", sep="\n")
     for line in _savings((outcome.report or {}).get("savings")):
         console.print(line, highlight=False, soft_wrap=True)
     if outcome.report is not None:
@@ -170,7 +170,7 @@ def _savings(savings: dict[str, Any] | None) -> list[str]:
     verb = "saved" if saved >= 0 else "more"
     lines = [
         f"CPU of the input work: {savings['spent_cpu_seconds']:.1f} s ({', '.join(spent)}),"
-        f" against {savings['pipeline_cpu_seconds']:.1f} s had each of the {trials} trials"
+        f" against {savings['pipeline_cpu_seconds']:.1f} s had every trial ({trials})"
         f" preprocessed for itself: {abs(saved):.1f} s {verb}"
     ]
     pays = savings["break_even_trials"]

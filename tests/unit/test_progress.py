@@ -39,7 +39,7 @@ def test_lines_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(lines) == 3
     assert lines[0].startswith("upload: 0 of 100 samples")
     assert lines[1].startswith("upload: 50 of 100 samples")
-    assert lines[2].startswith("upload: complete: 100 of 100 samples")
+    assert lines[2].startswith("upload: complete: 100 samples")
 
 
 def test_a_bar_on_a_terminal() -> None:
