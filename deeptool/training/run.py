@@ -90,8 +90,13 @@ class Run:
                 settings, source, proc_id, first, self._say, self._waiting
             )
         else:
-            self._say("runs the settings' own pipeline, not Kafka's samples")
             self._data = data.from_pipeline(settings, first)
+        facts = self._data.facts
+        self._display.say(
+            f"reads {', '.join(facts['topics'])} from {', '.join(facts['servers'])}"
+            if kafka
+            else "runs the settings' own pipeline, without Kafka"
+        )
 
         self._check_uploads(self._data)
 

@@ -70,8 +70,6 @@ def from_kafka(
     for stored in (train, val):
         for warning in compare(settings, stored.begun, stored.data_hparams):
             say(f"{stored.split}: {warning}")
-    topics = [shard.topic for stored in (train, val) for shard in stored.shards]
-    say(f"reads {', '.join(topics)} from {', '.join(servers)}")
     arrival = None
     if not train.complete:
         arrival = Arrival(connection, settings, train)
@@ -120,7 +118,7 @@ def from_kafka(
         facts={
             "from": "kafka",
             "servers": list(servers),
-            "topics": topics,
+            "topics": [shard.topic for stored in (train, val) for shard in stored.shards],
             "uploads": [shard.upload.id for stored in (train, val) for shard in stored.shards],
             "samples": {
                 stored.split: stored.samples(0) if stored.complete else None
