@@ -1,7 +1,8 @@
-"""Files that other processes read while they are written."""
+"""Files that are whole whenever another process reads them, and what they hold."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -36,3 +37,12 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 (hex) of a file."""
+    whole = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            whole.update(chunk)
+    return whole.hexdigest()

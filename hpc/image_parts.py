@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deeptool.errors import UserError
+from deeptool.files import sha256
 from hpc import jars, kafka
 
 BOOTSTRAPS = ("docker", "localimage", "debootstrap")
@@ -157,15 +158,6 @@ def stage(contents: Mapping[str, Path | str], folder: Path) -> None:
         else:
             shutil.copyfile(content, path)
         path.chmod(_mode(content))
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 (hex) of a file."""
-    whole = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 20):
-            whole.update(chunk)
-    return whole.hexdigest()
 
 
 def _files(folder: Path) -> list[Path]:

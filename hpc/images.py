@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deeptool.errors import UserError, WorkError
-from deeptool.files import read_json, write_json, write_text
+from deeptool.files import read_json, sha256, write_json, write_text
 from hpc.image_parts import (
     ROOT,
     Options,
@@ -23,7 +23,6 @@ from hpc.image_parts import (
     certificates,
     contents,
     digest,
-    sha256,
     stage,
 )
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import platformdirs
 
 from deeptool.errors import UserError, WorkError
+from deeptool.files import sha256
 from hpc.kafka import VERSION, Runtime
 
 COORDINATES = (f"org.apache.kafka:kafka_2.13:{VERSION}", "org.slf4j:slf4j-reload4j:1.7.36")
@@ -65,7 +66,7 @@ def wrong(folder: Path, expected: Mapping[str, str]) -> list[str]:
     for name, digest in sorted(expected.items()):
         if name not in found:
             lines.append(f"{name} is missing")
-        elif (seen := _sha256(found[name])) != digest:
+        elif (seen := sha256(found[name])) != digest:
             lines.append(f"{name} has SHA-256 {seen}, not {digest}")
     return lines
 
@@ -188,11 +189,3 @@ def _resolve_by_jgo(repository: Path) -> list[Path]:
 
 def _extra_missing(error: ImportError) -> UserError:
     return UserError(f"an embedded broker needs more: {INSTALL}  (no module {error.name!r})")
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -14,8 +14,8 @@ import pytest
 from image_builds import ROOT, Images, build_image
 from kafka import KafkaConsumer, KafkaProducer
 
+from deeptool.files import sha256
 from hpc import ports
-from hpc.image_parts import sha256
 from hpc.images import NAMES
 from hpc.service import Service
 

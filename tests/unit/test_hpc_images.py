@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from deeptool import files
 from deeptool.errors import UserError, WorkError
 from hpc import image_parts, images, jars, kafka
 from hpc.image_parts import Options
@@ -253,7 +254,7 @@ def test_a_failed_build_keeps_the_image_that_was_there(checkout: Path) -> None:
         build(checkout)
     assert "FATAL:   no such base" in str(caught.value)
     assert "tensorflow.log" in str(caught.value)
-    assert image_parts.sha256(old.path) == old.sha256
+    assert files.sha256(old.path) == old.sha256
     assert not (checkout / "build" / ".tensorflow.sif").exists()
 
 
