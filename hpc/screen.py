@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.live import Live
@@ -74,12 +74,15 @@ def picture(snapshot: Snapshot) -> RenderableType:
 
 
 def _header(snapshot: Snapshot) -> Text:
-    brokers = [f"{row.state} {row.note}".strip() for row in snapshot.of("broker")]
+    # A broker is not what a campaign completes.
+    states = {"complete": "stopped"}
+    brokers = [
+        f"{states.get(row.state, row.state)} {row.note}".strip() for row in snapshot.of("broker")
+    ]
     text = Text(f"{snapshot.name} ", "bold")
     text.append(snapshot.state, _STYLES.get(snapshot.state, ""))
     text.append(f"  {clock(snapshot.seconds)}  broker ", "default")
-    # It is not what a campaign completes.
-    state = brokers[0].replace("complete", "stopped") if brokers else "existing"
+    state = brokers[0] if brokers else "existing"
     text.append(state, _STYLES.get(state.split()[0], ""))
     text.append(f" {snapshot.server}", "default")
     return text
@@ -155,43 +158,58 @@ class TrialTable:
     def __init__(self, rows: Sequence[Row], names: Sequence[str]) -> None:
         self._rows = rows
         measured = list(dict.fromkeys(name for row in rows for name in metrics(row)))[:3]
-        self._columns: dict[str, Callable[[Row], RenderableType]] = {
-            "trial": lambda row: str(row.index),
-            **{name: partial(_hparam, name) for name in names},
-            "state": lambda row: Text(row.state, _STYLES.get(row.state, "")),
-            "epoch": _epoch,
-            **{name: partial(_metric, name) for name in measured},
-            "seconds": lambda row: "" if row.seconds is None else f"{row.seconds:.1f}",
-            "samples": lambda row: _count_text(row.result, "samples_read"),
-            "input\nCPU s": lambda row: _seconds_text(row.result, "input_cpu_seconds"),
-        }
+        self._columns = [
+            _Column("trial", lambda row: str(row.index), right=True),
+            *(_Column(name, partial(_hparam, name)) for name in names),
+            _Column("state", lambda row: Text(row.state, _STYLES.get(row.state, "")), whole=True),
+            _Column("epoch", _epoch, right=True),
+            *(
+                _Column(name, partial(_metric, name), right=True, spare=2 + place if place else 0)
+                for place, name in enumerate(measured)
+            ),
+            _Column("seconds", _seconds, right=True, spare=5),
+            _Column("samples", partial(_count_text, "samples_read"), right=True, spare=7),
+            _Column(
+                "input\nCPU s", partial(_seconds_text, "input_cpu_seconds"), right=True, spare=6
+            ),
+        ]
         if any(row.node for row in rows):
-            self._columns["node:GPU"] = _place
-        self._left = {"trial", "epoch", *measured, "seconds", "samples", "input\nCPU s"}
-        self._spare = ["samples", "input\nCPU s", "seconds", *reversed(measured[1:]), "node:GPU"]
+            self._columns.append(_Column("node:GPU", _place, spare=1))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
-        shown = list(self._columns)
-        table = self._table(shown)
-        for name in self._spare:
-            if console.measure(table, options=options.update_width(10_000)).maximum <= (
-                options.max_width
-            ):
+        unbounded = options.update_width(10_000)
+        shown, table = self._columns, self._table(self._columns)
+        while console.measure(table, options=unbounded).maximum > options.max_width:
+            first = max(shown, key=lambda column: column.spare)
+            if not first.spare:
                 break
-            shown = [each for each in shown if each != name]
+            shown = [column for column in shown if column is not first]
             table = self._table(shown)
         yield table
 
-    def _table(self, shown: Sequence[str]) -> Table:
+    def _table(self, shown: Sequence[_Column]) -> Table:
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-        for name in shown:
-            if name in self._left:
-                table.add_column(name, justify="right", no_wrap=True)
-            else:
-                table.add_column(name, no_wrap=name == "state", overflow="fold")
+        for column in shown:
+            table.add_column(
+                column.title,
+                justify="right" if column.right else "left",
+                no_wrap=column.right or column.whole,
+                overflow="fold",
+            )
         for row in self._rows:
-            table.add_row(*(self._columns[name](row) for name in shown))
+            table.add_row(*(column.cell(row) for column in shown))
         return table
+
+
+@dataclass(frozen=True)
+class _Column:
+    """What a trial shows under a title; of those to `spare` (not 0) the largest gives way first."""
+
+    title: str
+    cell: Callable[[Row], RenderableType]
+    right: bool = False
+    whole: bool = False
+    spare: int = 0
 
 
 def _hparam(name: str, row: Row) -> str:
@@ -215,12 +233,16 @@ def _epoch(row: Row) -> str:
     return str(done) if planned is None else f"{done}/{planned}"
 
 
-def _count_text(result: Mapping[str, Any], key: str) -> str:
-    return f"{result[key]:,}" if result.get(key) is not None else ""
+def _seconds(row: Row) -> str:
+    return "" if row.seconds is None else f"{row.seconds:.1f}"
 
 
-def _seconds_text(result: Mapping[str, Any], key: str) -> str:
-    return f"{result[key]:.2f}" if result.get(key) is not None else ""
+def _count_text(key: str, row: Row) -> str:
+    return f"{row.result[key]:,}" if row.result.get(key) is not None else ""
+
+
+def _seconds_text(key: str, row: Row) -> str:
+    return f"{row.result[key]:.2f}" if row.result.get(key) is not None else ""
 
 
 def number(value: float | None) -> str:

@@ -46,6 +46,12 @@ def test_hparams_and_metric_are_whole_and_a_trial_is_a_line(width: int) -> None:
         assert word in lines[-1].split(), word
 
 
+def test_an_hparam_may_be_named_as_another_column() -> None:
+    lines = shown(TrialTable([trial(0)], ["image_size", "state", "samples"]), 200)
+    assert lines[-2].split()[:4] == ["trial", "image_size", "state", "samples"]
+    assert lines[-1].split()[-2] == "23,361"
+
+
 def test_a_wide_terminal_has_it_all() -> None:
     last = shown(TrialTable([trial(7, node="n1", device="0")], NAMES), 200)[-1].split()
     assert last[0] == "7"
