@@ -10,11 +10,11 @@ from dataclasses import replace
 
 import psutil
 
-from deeptool import broker
-from deeptool.broker import Connection
 from deeptool.catalog.events import Begun
 from deeptool.catalog.fold import TopicState, Upload
 from deeptool.catalog.log import CatalogLog
+from deeptool.client import broker
+from deeptool.client.broker import Connection
 from deeptool.errors import UserError
 
 # An upload that misses so many of its own heartbeats is taken for dead.

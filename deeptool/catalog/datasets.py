@@ -14,8 +14,8 @@ from deeptool.catalog.stored import NotComplete as NotComplete
 from deeptool.catalog.stored import NotStored as NotStored
 from deeptool.catalog.stored import Shard as Shard
 from deeptool.catalog.stored import Stored as Stored
+from deeptool.client.naming import SPLITS, topic_name
 from deeptool.errors import UserError
-from deeptool.naming import SPLITS, topic_name
 
 T = TypeVar("T")
 

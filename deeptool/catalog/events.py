@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from deeptool.codec.spec import Spec
 from deeptool.errors import UserError
-from deeptool.spec import Spec
 
 VERSION = 1
 

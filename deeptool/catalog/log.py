@@ -8,13 +8,13 @@ from types import TracebackType
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from deeptool import broker
-from deeptool.broker import Connection
 from deeptool.catalog import events
 from deeptool.catalog.events import Event
 from deeptool.catalog.fold import TopicState, apply
+from deeptool.client import broker
+from deeptool.client.broker import Connection
+from deeptool.client.naming import CATALOG_TOPIC
 from deeptool.errors import WorkError
-from deeptool.naming import CATALOG_TOPIC
 
 MAX_EVENT_BYTES = 64 << 20
 _CATALOG_CONFIG = {"cleanup.policy": "compact", "max.message.bytes": str(MAX_EVENT_BYTES)}

@@ -9,8 +9,8 @@ from typing import Any
 
 from deeptool.catalog.events import Begun, Completed
 from deeptool.catalog.fold import TopicState, Upload
+from deeptool.codec.spec import Spec
 from deeptool.errors import UserError, WorkError
-from deeptool.spec import Spec
 
 # What tells the producers of one session apart: never a difference of the data by itself.
 PLACE_HPARAMS = ("procID", "num_procs")

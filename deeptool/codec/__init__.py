@@ -8,7 +8,7 @@ from deeptool.errors import UserError
 
 if TYPE_CHECKING:
     from deeptool.codec.records import Codec
-    from deeptool.spec import Spec
+    from deeptool.codec.spec import Spec
 
 CODECS = ("arrow", "example")
 

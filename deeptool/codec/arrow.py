@@ -25,16 +25,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from deeptool.codec.values import (
-    Array,
-    Leaves,
-    Ragged,
-    Value,
-    numpy_dtype,
-    rows,
-)
+from deeptool.codec.spec import Leaf, Spec
+from deeptool.codec.values import Array, Leaves, Ragged, Value, numpy_dtype, rows
 from deeptool.errors import WorkError
-from deeptool.spec import Leaf, Spec
 
 # NumPy's view of the bytes, for the dtypes that Arrow lacks.
 _STORED: dict[str, np.dtype[Any]] = {

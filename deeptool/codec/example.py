@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
+from deeptool.codec.spec import PARTS, Leaf, Spec
 from deeptool.codec.values import Array, Leaves, Ragged, Value, numpy_dtype, uniform_shape
 from deeptool.errors import UserError, WorkError
-from deeptool.spec import PARTS, Leaf, Spec
 
 
 class ExampleCodec:

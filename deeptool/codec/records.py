@@ -13,6 +13,7 @@ from typing import Protocol
 import crc32c
 import numpy as np
 
+from deeptool.codec.spec import Spec
 from deeptool.codec.values import (
     Array,
     Leaves,
@@ -24,7 +25,6 @@ from deeptool.codec.values import (
     uniform_shape,
 )
 from deeptool.errors import WorkError
-from deeptool.spec import Spec
 
 FORMAT_VERSION = 1
 TARGET_BYTES = 1 << 20

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from deeptool.codec.spec import Spec
 from deeptool.codec.values import Array, Leaves, Ragged, Value
 from deeptool.errors import WorkError
-from deeptool.spec import Spec
 
 
 def leaves_from_tf(element: Any, spec: Spec) -> Leaves:

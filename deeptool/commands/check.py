@@ -7,21 +7,21 @@ from collections.abc import Sequence
 
 import click
 
-from deeptool import broker
-from deeptool.broker import Connection
 from deeptool.catalog.fold import Catalog, TopicState
 from deeptool.catalog.log import CatalogLog
-from deeptool.check import Checked, check_upload
-from deeptool.errors import UserError, WorkError
-from deeptool.naming import SPLITS
-from deeptool.options import (
+from deeptool.client import broker
+from deeptool.client.broker import Connection
+from deeptool.client.naming import SPLITS
+from deeptool.commands.options import (
     DEFAULT_SERVERS,
     client_properties_option,
     json_option,
     proc_id_option,
     server_option,
 )
+from deeptool.errors import UserError, WorkError
 from deeptool.progress import shown
+from deeptool.store.check import Checked, check_upload
 
 _SHOWN_DAMAGES = 20
 

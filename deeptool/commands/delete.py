@@ -9,14 +9,15 @@ from collections.abc import Iterable
 import click
 from rich.filesize import decimal
 
-from deeptool import broker, options
-from deeptool.broker import Connection
 from deeptool.catalog.claim import clean_up, watch
 from deeptool.catalog.events import Deleted, Failed
 from deeptool.catalog.fold import Catalog, TopicState
 from deeptool.catalog.log import CatalogLog
+from deeptool.client import broker
+from deeptool.client.broker import Connection
+from deeptool.client.naming import SPLITS
+from deeptool.commands import options
 from deeptool.errors import UserError, WorkError
-from deeptool.naming import SPLITS
 
 
 def matching(

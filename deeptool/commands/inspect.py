@@ -13,11 +13,12 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from deeptool import broker, options
 from deeptool.catalog.claim import SILENT_HEARTBEATS
 from deeptool.catalog.events import Completed
 from deeptool.catalog.fold import Catalog, Upload
 from deeptool.catalog.log import CatalogLog
+from deeptool.client import broker
+from deeptool.commands import options
 
 
 def rows(catalog: Catalog, partitions: Mapping[str, int], now: float) -> list[dict[str, Any]]:

@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Any
 import click
 import psutil
 
-from deeptool import broker
-from deeptool.broker import Connection
 from deeptool.catalog.events import Completed
 from deeptool.catalog.fold import TopicState
 from deeptool.catalog.log import CatalogLog
+from deeptool.client import broker
+from deeptool.client.broker import Connection
+from deeptool.client.naming import SPLITS, check_topic, topic_name
 from deeptool.codec import CODECS
 from deeptool.commands.check import check_topics
-from deeptool.errors import UserError
-from deeptool.naming import SPLITS, check_topic, topic_name
-from deeptool.options import (
+from deeptool.commands.options import (
     client_properties_option,
     hparam_option,
     json_option,
@@ -28,6 +27,7 @@ from deeptool.options import (
     server_option,
     settings_option,
 )
+from deeptool.errors import UserError
 from deeptool.progress import shown
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from deeptool.options import json_option
+from deeptool.commands.options import json_option
 
 
 @click.command()

@@ -10,14 +10,14 @@ from typing import Any, Literal
 
 import click
 
-from deeptool.errors import UserError
-from deeptool.options import (
+from deeptool.commands.options import (
     client_properties_option,
     hparam_option,
     json_option,
     proc_id_option,
     server_option,
 )
+from deeptool.errors import UserError
 
 
 @click.command(name="train", context_settings={"help_option_names": ["-h", "--help"]})

@@ -11,22 +11,22 @@ import click
 import numpy as np
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from deeptool import broker
-from deeptool.broker import Connection
 from deeptool.catalog.datasets import Shard, find
 from deeptool.catalog.fold import Catalog
 from deeptool.catalog.log import CatalogLog
+from deeptool.client import broker
+from deeptool.client.broker import Connection
+from deeptool.client.naming import SPLITS, topic_name
 from deeptool.codec import make_codec
 from deeptool.codec.records import Codec, parse_headers
 from deeptool.codec.values import Leaves
-from deeptool.errors import UserError, WorkError
-from deeptool.naming import SPLITS, topic_name
-from deeptool.options import (
+from deeptool.commands.options import (
     DEFAULT_SERVERS,
     client_properties_option,
     proc_id_option,
     server_option,
 )
+from deeptool.errors import UserError, WorkError
 
 _RECORDS = 4
 _SECONDS = 30.0
@@ -68,7 +68,7 @@ def command(
 
     The samples are taken from records all over the first stored epoch.
     """
-    from deeptool.view import draw
+    from deeptool.store.draw import draw
 
     connection = broker.connect(servers or DEFAULT_SERVERS, client_properties)
     with CatalogLog(connection) as log:

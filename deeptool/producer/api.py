@@ -9,10 +9,10 @@ from contextlib import closing
 from os import PathLike
 from typing import Any
 
-from deeptool import broker, naming
 from deeptool.catalog.claim import claim, owner
 from deeptool.catalog.events import Begun, Completed
 from deeptool.catalog.log import CatalogLog
+from deeptool.client import broker, naming
 from deeptool.codec import make_codec
 from deeptool.codec.records import TARGET_BYTES
 from deeptool.errors import UserError

@@ -6,12 +6,12 @@ import logging
 import threading
 import time
 
-from deeptool import broker
-from deeptool.broker import Connection
 from deeptool.catalog.claim import clean_up
 from deeptool.catalog.events import Begun, Completed, Failed
 from deeptool.catalog.fold import Catalog, TopicState
 from deeptool.catalog.log import CatalogLog
+from deeptool.client import broker
+from deeptool.client.broker import Connection
 from deeptool.errors import DeeptoolError, WorkError
 from deeptool.producer.heartbeat import Heartbeat, lost
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from deeptool.broker import Connection
+from deeptool.client.broker import Connection
 from deeptool.codec.records import Record
 from deeptool.errors import WorkError
 from deeptool.producer.ledger import Ledger, RecordFacts

@@ -7,13 +7,13 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from deeptool.codec.spec import Spec
 from deeptool.codec.tensors import leaves_from_tf
 from deeptool.codec.values import Leaves, rows, slice_rows
 from deeptool.errors import DeeptoolError, UserError, WorkError
 from deeptool.producer.meter import CpuMeter
 from deeptool.producer.order import check_deterministic
 from deeptool.producer.signals import signals_held
-from deeptool.spec import Spec
 
 _log = logging.getLogger(__name__)
 _END = object()

@@ -6,13 +6,13 @@ import logging
 
 import numpy as np
 
-from deeptool import broker
-from deeptool.broker import Connection
+from deeptool.client import broker
+from deeptool.client.broker import Connection
 from deeptool.codec.records import MAX_BYTES
+from deeptool.codec.spec import Spec
 from deeptool.codec.values import numpy_dtype
 from deeptool.errors import UserError
 from deeptool.producer.sender import QUEUE_BYTES
-from deeptool.spec import Spec
 
 _log = logging.getLogger(__name__)
 

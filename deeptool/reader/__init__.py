@@ -1,4 +1,4 @@
 """Stored datasets as ``tf.data.Dataset``s."""
 
 from deeptool.reader.api import kafka_dataset as kafka_dataset
-from deeptool.reader.meter import ReadMeter as ReadMeter
+from deeptool.store.read_meter import ReadMeter as ReadMeter

@@ -9,16 +9,16 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from deeptool import naming
-from deeptool.broker import connect
 from deeptool.catalog import datasets
 from deeptool.catalog.log import CatalogLog
 from deeptool.catalog.stored import Stored
+from deeptool.client import naming
+from deeptool.client.broker import connect
 from deeptool.errors import UserError
 from deeptool.reader.graph import Form, elements, open_paths, padding_by_path
-from deeptool.reader.meter import ReadMeter
-from deeptool.reader.reading import Memory, Reading
 from deeptool.reader.source import Source
+from deeptool.store.read_meter import ReadMeter
+from deeptool.store.reading import Memory, Reading
 
 LEAST_MEMORY = 8 << 20
 

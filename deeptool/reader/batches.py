@@ -10,6 +10,7 @@ import numpy as np
 
 from deeptool.codec import make_codec
 from deeptool.codec.records import TARGET_BYTES, Codec
+from deeptool.codec.spec import Leaf, Spec
 from deeptool.codec.values import (
     Array,
     Leaves,
@@ -20,9 +21,8 @@ from deeptool.codec.values import (
     slice_rows,
     uniform_shape,
 )
-from deeptool.reader.records import Samples
 from deeptool.reader.rowbuffer import RowBuffer
-from deeptool.spec import Leaf, Spec
+from deeptool.store.record_order import Samples
 
 # About what is handed to TensorFlow at once; it cuts batches of the asked size from that.
 CHUNK_BYTES = TARGET_BYTES

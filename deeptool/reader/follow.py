@@ -10,21 +10,22 @@ from typing import Any
 import numpy as np
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from deeptool import broker
 from deeptool.catalog.log import CatalogLog
 from deeptool.catalog.stored import Stored
+from deeptool.client import broker
 from deeptool.codec.records import parse_headers
 from deeptool.codec.values import Leaves, rows
 from deeptool.errors import WorkError
-from deeptool.reader import batches, shutdown
+from deeptool.reader import batches
 from deeptool.reader.graph import Form
-from deeptool.reader.librdkafka import consumer_config, raise_unless_passing
-from deeptool.reader.meter import FetchClock, ReadMeter
-from deeptool.reader.reading import Reading
-from deeptool.reader.records import Samples
 from deeptool.reader.rowbuffer import RowBuffer
 from deeptool.reader.source import Source, as_tensors, decoder_for
-from deeptool.reader.watch import Watch
+from deeptool.store import shutdown
+from deeptool.store.librdkafka import consumer_config, raise_unless_passing
+from deeptool.store.read_meter import FetchClock, ReadMeter
+from deeptool.store.reading import Reading
+from deeptool.store.record_order import Samples
+from deeptool.store.watch import Watch
 
 LOOK_SECONDS = 1.0
 _POLL_SECONDS = 0.1

@@ -8,8 +8,8 @@ from typing import Any
 
 from deeptool.codec import make_codec
 from deeptool.codec.example import ExampleCodec
+from deeptool.codec.spec import Leaf, Spec
 from deeptool.errors import UserError
-from deeptool.spec import Leaf, Spec
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from deeptool.codec.spec import Leaf
 from deeptool.codec.values import Array, Leaves, Ragged, Value, rows, slice_rows
-from deeptool.spec import Leaf
 
 # What Python keeps around one object in a column of objects.
 _OBJECT_BYTES = 64

@@ -6,17 +6,17 @@ from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from deeptool.codec.spec import Spec
 from deeptool.codec.tensors import leaves_to_tf
 from deeptool.codec.values import Leaves
 from deeptool.reader import batches
 from deeptool.reader.batches import ArrowRows, Decoder, SerializedRows
 from deeptool.reader.graph import Form
-from deeptool.reader.librdkafka import Fetcher
-from deeptool.reader.meter import ReadMeter
-from deeptool.reader.reading import Pass, Reading
-from deeptool.reader.records import Samples, in_plan_order, in_sample_order
 from deeptool.reader.rowbuffer import RowBuffer
-from deeptool.spec import Spec
+from deeptool.store.librdkafka import Fetcher
+from deeptool.store.read_meter import ReadMeter
+from deeptool.store.reading import Pass, Reading
+from deeptool.store.record_order import Samples, in_plan_order, in_sample_order
 
 
 def decoder_for(form: Form) -> Decoder:

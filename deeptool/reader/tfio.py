@@ -15,17 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from deeptool import broker
-from deeptool.broker import Connection
+from deeptool.client import broker
+from deeptool.client.broker import Connection
+from deeptool.codec.spec import Leaf
 from deeptool.codec.values import Array, Ragged, rows
 from deeptool.errors import UserError, WorkError
 from deeptool.reader.graph import Form
-from deeptool.reader.meter import ReadMeter
-from deeptool.reader.reading import Reading
-from deeptool.reader.records import Samples
 from deeptool.reader.rowbuffer import row_bytes
 from deeptool.reader.source import decoder_for
-from deeptool.spec import Leaf
+from deeptool.store.read_meter import ReadMeter
+from deeptool.store.reading import Reading
+from deeptool.store.record_order import Samples
 
 # A consumer for each costs 60 ms.
 _BLOCK_BYTES = 16 << 20

@@ -10,16 +10,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from deeptool.client.naming import SPLITS
 from deeptool.errors import UserError
-from deeptool.naming import SPLITS
 from deeptool.settings import fingerprint, usercode
-from deeptool.settings.contract import (
-    FUNCTIONS,
-    PIPELINE_PARAMETERS,
-    VARIABLES,
-    Contract,
-    in_file,
-)
+from deeptool.settings.contract import FUNCTIONS, PIPELINE_PARAMETERS, VARIABLES, Contract, in_file
 from deeptool.settings.hparams import RecordingDict, plain
 
 # The names that the samples of an upload come from: the pipeline, what it is given, where it ends.

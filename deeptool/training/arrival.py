@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from deeptool.broker import Connection
 from deeptool.catalog import datasets
 from deeptool.catalog.log import CatalogLog
 from deeptool.catalog.stored import Stored
+from deeptool.client.broker import Connection
 from deeptool.errors import UserError, WorkError
-from deeptool.reader.watch import Watch
 from deeptool.settings import Settings, compare
+from deeptool.store.watch import Watch
 
 
 class Arrival:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any, Literal, Protocol
 
+from deeptool.client.naming import Split
 from deeptool.errors import UserError
-from deeptool.naming import Split
 from deeptool.settings import Settings
 
 # More steps than any epoch has: it ends with its data.

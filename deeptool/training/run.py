@@ -81,7 +81,7 @@ class Run:
         self._show("waiting" if kafka else "starting")
         first = self._kept.epoch if self._kept else 0
         if kafka:
-            from deeptool.reader import shutdown
+            from deeptool.store import shutdown
             from deeptool.training import stored
 
             held.enter_context(shutdown.ending_when(self._signals.arrived))

@@ -11,12 +11,13 @@ from typing import Any
 import click
 
 from deeptool.errors import UserError
-from hpc import apptainer, folder
-from hpc.apptainer import Images
-from hpc.kafka import MODES, Mode
-from hpc.options import Options
-from hpc.secrets import NAME, create, write_client_properties
-from hpc.supervisor import run, run_detached
+from hpc.broker import folder
+from hpc.broker.kafka import MODES, Mode
+from hpc.broker.options import Options
+from hpc.broker.passwords import NAME, create, write_client_properties
+from hpc.broker.supervisor import run, run_detached
+from hpc.processes import apptainer
+from hpc.processes.apptainer import Images
 
 directory_option = click.option(
     "--dir",

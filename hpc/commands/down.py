@@ -9,11 +9,11 @@ from pathlib import Path
 import click
 
 from deeptool.errors import UserError, WorkError
+from hpc.campaign.plan import GRACE, STOP_ORDER
 from hpc.commands.status import run_argument
-from hpc.folder import wait_gone
-from hpc.plan import GRACE, STOP_ORDER
-from hpc.slurm_down import slurm_down
-from hpc.state import Run, left, open_run, stop_left
+from hpc.processes.identity import wait_gone
+from hpc.run.run_folder import Run, left, open_run, stop_left
+from hpc.slurm.down import slurm_down
 
 # A launch that is asked to end lets each of its groups take its grace, and writes its files.
 _LAUNCH_SECONDS = sum(max(GRACE[role] for role in group) + 5 for group in STOP_ORDER) + 10

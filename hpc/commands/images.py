@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from hpc.image_parts import BOOTSTRAPS, ENVIRONMENTS, ROOT, TENSORFLOWS, Options
-from hpc.images import NAMES, SUMS, build
+from hpc.images.builder import NAMES, SUMS, build
+from hpc.images.parts import BOOTSTRAPS, ENVIRONMENTS, ROOT, TENSORFLOWS, Options
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

@@ -11,15 +11,15 @@ import click
 from rich.console import Console
 
 from deeptool.errors import WorkError
-from hpc.campaign import Campaign
-from hpc.campaign_file import load
-from hpc.cluster import Backend
-from hpc.launch import Outcome, launch
-from hpc.plan import make_plan, render
-from hpc.render import render_slurm
-from hpc.screen import Screen, TrialTable, clock
-from hpc.snapshot import varying
-from hpc.state import Run, left
+from hpc.campaign.definition import Campaign
+from hpc.campaign.plan import make_plan, render
+from hpc.campaign.resources import Backend
+from hpc.campaign.toml_file import load
+from hpc.run.launch import Outcome, launch
+from hpc.run.run_folder import Run, left
+from hpc.run.screen import Screen, TrialTable, clock
+from hpc.run.snapshot import varying
+from hpc.slurm.render import render_slurm
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from deeptool.errors import UserError
-from hpc.snapshot import Row, take
-from hpc.state import Run, open_run
+from hpc.run.run_folder import Run, open_run
+from hpc.run.snapshot import Row, take
 
 _ROLES = ("broker", "producer", "trial", "view")
 _STEP = 0.2

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from hpc.campaign_file import load
-from hpc.cluster import Backend
+from hpc.campaign.resources import Backend
+from hpc.campaign.toml_file import load
 from hpc.commands.launch import show_plan
 
 

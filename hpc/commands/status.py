@@ -10,9 +10,9 @@ import click
 from rich.console import Console
 from rich.live import Live
 
-from hpc.screen import picture
-from hpc.snapshot import take
-from hpc.state import ENDED, open_run
+from hpc.run.run_folder import ENDED, open_run
+from hpc.run.screen import picture
+from hpc.run.snapshot import take
 
 _WATCH_SECONDS = 1.0
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from image_builds import ROOT
 
-from hpc import slurm
+from hpc.slurm import scheduler
 
 SECONDS = 420
 SAMPLES = 1797
@@ -115,7 +115,7 @@ class Bench:
     def live(self) -> list[str]:
         """The ids of this campaign's jobs in the queue."""
         run = self.json("state.json")["id"]
-        return [job for job, seen in slurm.queue().items() if seen.live and run in seen.name]
+        return [job for job, seen in scheduler.queue().items() if seen.live and run in seen.name]
 
     def end(self) -> None:
         """Leave nothing behind."""
@@ -124,7 +124,7 @@ class Bench:
                 process.send_signal(signal.SIGINT)
             process.communicate(timeout=60)
         if (self.run / "state.json").exists() and self.live():
-            slurm.cancel(self.live())
+            scheduler.cancel(self.live())
             self.wait("its jobs end", lambda: not self.live())
 
     def own_processes(self) -> list[str]:

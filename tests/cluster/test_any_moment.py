@@ -12,7 +12,7 @@ import pytest
 from campaigns import DIGITS, SAMPLES, Bench, Make
 
 from deeptool.errors import WorkError
-from hpc import slurm
+from hpc.slurm import scheduler
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
@@ -31,7 +31,7 @@ def take_away(bench: Bench, chance: random.Random) -> str | None:
     name = chance.choice(running)
     if chance.random() < 0.5:
         try:
-            slurm.requeue(bench.job(name))
+            scheduler.requeue(bench.job(name))
         except WorkError:
             return None  # It ended meanwhile.
         return f"{name} requeued"

@@ -16,9 +16,10 @@ from image_builds import Images
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
 
-from hpc import apptainer, secrets
-from hpc.embedded import EmbeddedBroker, Options
-from hpc.kafka import MODES, Mode
+from hpc.broker import passwords
+from hpc.broker.embedded import EmbeddedBroker, Options
+from hpc.broker.kafka import MODES, Mode
+from hpc.processes import apptainer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 CASES = [("zookeeper", False), ("kraft", True)]
@@ -51,9 +52,9 @@ def login(secret: Path | None) -> dict[str, str]:
         return {}
     return {
         "security_protocol": "SASL_PLAINTEXT",
-        "sasl_mechanism": secrets.MECHANISM,
-        "sasl_plain_username": secrets.USER,
-        "sasl_plain_password": secrets.read(secret),
+        "sasl_mechanism": passwords.MECHANISM,
+        "sasl_plain_username": passwords.USER,
+        "sasl_plain_password": passwords.read(secret),
     }
 
 
@@ -62,7 +63,7 @@ def test_a_broker_in_images_is_asked_to_end_and_comes_back(
     images: Images, tmp_path: Path, mode: Mode, secured: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     directory = tmp_path / "b"
-    secret = secrets.create(tmp_path / "secret") if secured else None
+    secret = passwords.create(tmp_path / "secret") if secured else None
     for count in (1, 2):
         began = time.monotonic()
         supervisor = up(images, directory, mode, secret)

@@ -19,8 +19,8 @@ import pytest
 from campaigns import DIGITS, SAMPLES, Make, small
 from image_builds import ROOT, Images
 
-from hpc import slurm
-from hpc.registry import DEAD_SECONDS
+from hpc.broker.discovery import DEAD_SECONDS
+from hpc.slurm import scheduler
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
@@ -107,7 +107,7 @@ def test_kept_data_and_brokers_that_follow_each_other(make: Make, tmp_path: Path
     bench = make(small("grid = { learning_rate = [0.002, 0.003] }", broker, epochs=60))
     launch = bench.start()
     bench.wait("a trial is in its third epoch", lambda: bench.epochs(0) >= 2, 200)
-    slurm.requeue(bench.job("broker"))
+    scheduler.requeue(bench.job("broker"))
     bench.wait("the broker is up again", lambda: bench.broker().get("restarts") == 1)
     output, _ = launch.communicate(timeout=400)
     assert launch.returncode == 0, output + bench.log()
@@ -153,7 +153,7 @@ def test_preempted_tasks_go_on(make: Make) -> None:
     try:
         bench.wait("it runs again", lambda: len(bench.record("trial-0").get("runs", [])) == 1, 150)
     finally:
-        slurm.cancel([urgent])
+        scheduler.cancel([urgent])
     output, _ = launch.communicate(timeout=400)
     assert launch.returncode == 0, output + bench.log()
     epochs = [
@@ -172,7 +172,7 @@ def test_a_producer_that_is_requeued_uploads_once(make: Make) -> None:
     launch = bench.start()
     bench.wait("the producer runs", lambda: bench.running("producer-0"), 120)
     time.sleep(5)
-    slurm.requeue(bench.job("producer-0"))
+    scheduler.requeue(bench.job("producer-0"))
     output, _ = launch.communicate(timeout=400)
     assert launch.returncode == 0, output + bench.log()
     assert bench.record("producer-0")["restarts"] == 1
@@ -231,7 +231,7 @@ def test_an_interrupted_launch_goes_on_and_down_ends_it(make: Make) -> None:
         assert "stopped: " in down.stdout
         assert "broker" in down.stdout
         assert not bench.live()
-        assert slurm.queue()[bystander].live
+        assert scheduler.queue()[bystander].live
         third.communicate(timeout=60)
         assert third.returncode == 1
         bench.wait("its processes have ended", lambda: not bench.own_processes(), 30)
@@ -239,11 +239,11 @@ def test_an_interrupted_launch_goes_on_and_down_ends_it(make: Make) -> None:
         nothing = bench.command("down", bench.run)
         assert "no job of" in nothing.stdout
     finally:
-        slurm.cancel([bystander])
+        scheduler.cancel([bystander])
 
 
 def test_arrays_are_split_where_slurm_says_so(make: Make) -> None:
-    largest = slurm.max_array_size()
+    largest = scheduler.max_array_size()
     if largest > 50:
         pytest.skip(f"MaxArraySize is {largest} here: LAB_MAX_ARRAY=5 makes this cheap to test")
     rates = ", ".join(str(0.001 * (n + 1)) for n in range(largest + 2))
@@ -368,8 +368,8 @@ def by_sbatch(folder: Path) -> float:
             time.sleep(0.2)
         return first_step(folder / "trial") - began
     finally:
-        slurm.cancel(jobs.values())
-        while any(seen.live for job, seen in slurm.queue().items() if job in jobs.values()):
+        scheduler.cancel(jobs.values())
+        while any(seen.live for job, seen in scheduler.queue().items() if job in jobs.values()):
             time.sleep(0.5)
 
 

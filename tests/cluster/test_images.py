@@ -15,9 +15,9 @@ from image_builds import ROOT, Images, build_image
 from kafka import KafkaConsumer, KafkaProducer
 
 from deeptool.files import sha256
-from hpc import ports
-from hpc.images import NAMES
-from hpc.service import Service
+from hpc.broker import ports
+from hpc.images.builder import NAMES
+from hpc.processes.service import Service
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 

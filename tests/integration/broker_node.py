@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import cast
 
-from hpc.embedded import EmbeddedBroker, Metadata, Options
-from hpc.kafka import Mode
+from hpc.broker.embedded import EmbeddedBroker, Metadata, Options
+from hpc.broker.kafka import Mode
 
 
 def main() -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from deeptool.reader import shutdown
-from hpc.embedded import EmbeddedBroker, Options
-from hpc.kafka import Mode
+from deeptool.store import shutdown
+from hpc.broker.embedded import EmbeddedBroker, Options
+from hpc.broker.kafka import Mode
 
 OwnBroker = Callable[..., EmbeddedBroker]
 

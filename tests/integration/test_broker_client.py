@@ -12,11 +12,11 @@ from confluent_kafka import Producer
 from kafka import KafkaConsumer
 from kafka.admin import KafkaAdminClient, NewTopic
 
-from deeptool import broker as client
-from deeptool.broker import Connection, connect
+from deeptool.client import broker as client
+from deeptool.client.broker import Connection, connect
 from deeptool.errors import UserError
-from hpc import kafka, ports
-from hpc.embedded import EmbeddedBroker, Options
+from hpc.broker import kafka, ports
+from hpc.broker.embedded import EmbeddedBroker, Options
 
 pytestmark = pytest.mark.broker
 

@@ -16,8 +16,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from kafka import KafkaConsumer, TopicPartition
 
 from deeptool.files import read_json
-from hpc import secrets
-from hpc.kafka import Mode
+from hpc.broker import passwords
+from hpc.broker.kafka import Mode
 
 pytestmark = pytest.mark.broker
 SCRIPT = Path(__file__).with_name("broker_node.py")
@@ -62,7 +62,7 @@ class Cluster:
         assert not alive
 
     def client(self) -> dict[str, str]:
-        login = secrets.client_properties(self.secret) if self.secret else {}
+        login = passwords.client_properties(self.secret) if self.secret else {}
         return login | {"bootstrap.servers": ",".join(self.bootstraps)}
 
     def _launch(self, node: int, address: str, cluster_id: str) -> subprocess.Popen[str]:
@@ -85,7 +85,7 @@ class Cluster:
 @pytest.fixture(params=[("zookeeper", True), ("kraft", False)], ids=["zookeeper-secured", "kraft"])
 def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cluster]:
     mode, secured = request.param
-    made = Cluster(tmp_path, mode, secrets.create(tmp_path / "secret") if secured else None)
+    made = Cluster(tmp_path, mode, passwords.create(tmp_path / "secret") if secured else None)
     made.start()
     yield made
     for process in made.nodes:
@@ -114,8 +114,8 @@ def stored(cluster: Cluster, count: int) -> list[int]:
     login = {
         "security_protocol": "SASL_PLAINTEXT",
         "sasl_mechanism": "SCRAM-SHA-512",
-        "sasl_plain_username": secrets.USER,
-        "sasl_plain_password": secrets.read(cluster.secret) if cluster.secret else None,
+        "sasl_plain_username": passwords.USER,
+        "sasl_plain_password": passwords.read(cluster.secret) if cluster.secret else None,
     }
     consumer = KafkaConsumer(
         bootstrap_servers=cluster.bootstraps,

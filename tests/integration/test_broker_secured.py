@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
-from deeptool import broker as client
-from deeptool.broker import connect
+from deeptool.client import broker as client
+from deeptool.client.broker import connect
 from deeptool.errors import UserError
 from deeptool.files import read_json
-from hpc import secrets
-from hpc.embedded import EmbeddedBroker, Options
-from hpc.kafka import MODES, Mode
+from hpc.broker import passwords
+from hpc.broker.embedded import EmbeddedBroker, Options
+from hpc.broker.kafka import MODES, Mode
 
 pytestmark = pytest.mark.broker
 
@@ -28,29 +28,31 @@ pytestmark = pytest.mark.broker
 @pytest.fixture(params=MODES)
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EmbeddedBroker]:
     mode: Mode = request.param
-    made = EmbeddedBroker(Options(tmp_path / "b", mode, secret=secrets.create(tmp_path / "secret")))
+    made = EmbeddedBroker(
+        Options(tmp_path / "b", mode, secret=passwords.create(tmp_path / "secret"))
+    )
     made.start()
     yield made
     made.stop()
 
 
 def secret_of(server: EmbeddedBroker) -> Path:
-    return server.directory.parent / "secret" / secrets.NAME
+    return server.directory.parent / "secret" / passwords.NAME
 
 
-def login(password: str, mechanism: str = secrets.MECHANISM) -> dict[str, str]:
+def login(password: str, mechanism: str = passwords.MECHANISM) -> dict[str, str]:
     return {
         "security_protocol": "SASL_PLAINTEXT",
         "sasl_mechanism": mechanism,
-        "sasl_plain_username": secrets.USER,
+        "sasl_plain_username": passwords.USER,
         "sasl_plain_password": password,
     }
 
 
 def test_only_who_knows_the_password_gets_in(server: EmbeddedBroker, tmp_path: Path) -> None:
     secret = secret_of(server)
-    password = secrets.read(secret)
-    connection = connect(server.bootstrap, secrets.write_client_properties(secret))
+    password = passwords.read(secret)
+    connection = connect(server.bootstrap, passwords.write_client_properties(secret))
     client.create_topic(connection, "mine", partitions=1, config={})
     producer = KafkaProducer(bootstrap_servers=server.bootstrap, **login(password))
     producer.send("mine", b"a record").get(timeout=20)
@@ -58,12 +60,12 @@ def test_only_who_knows_the_password_gets_in(server: EmbeddedBroker, tmp_path: P
 
     with pytest.raises(UserError, match="does not let this client in"):
         connect(server.bootstrap, timeout=2)
-    guessed = secrets.create(tmp_path / "guessed")
+    guessed = passwords.create(tmp_path / "guessed")
     for properties in (
-        secrets.client_properties(guessed),
-        secrets.client_properties(secret) | {"sasl.username": "somebody"},
-        secrets.client_properties(secret) | {"sasl.mechanism": "PLAIN"},
-        secrets.client_properties(secret) | {"sasl.mechanism": "SCRAM-SHA-256"},
+        passwords.client_properties(guessed),
+        passwords.client_properties(secret) | {"sasl.username": "somebody"},
+        passwords.client_properties(secret) | {"sasl.mechanism": "PLAIN"},
+        passwords.client_properties(secret) | {"sasl.mechanism": "SCRAM-SHA-256"},
     ):
         with pytest.raises(UserError, match="refuses this client"):
             connect(server.bootstrap, properties, timeout=3)
@@ -77,7 +79,7 @@ def test_only_who_knows_the_password_gets_in(server: EmbeddedBroker, tmp_path: P
 
 
 def test_the_password_is_nowhere_to_be_seen(server: EmbeddedBroker) -> None:
-    password = secrets.read(secret_of(server)).encode()
+    password = passwords.read(secret_of(server)).encode()
     for pid in (os.getpid(), *server.pids.values()):
         for name in ("cmdline", "environ"):
             seen = Path(f"/proc/{pid}/{name}").read_bytes()
@@ -106,7 +108,7 @@ def test_the_password_is_nowhere_to_be_seen(server: EmbeddedBroker) -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_nor_while_the_user_is_written(mode: Mode, tmp_path: Path) -> None:
     """The tools that do it are gone when a broker is ready: it is watched while it starts."""
-    secret = secrets.create(tmp_path / "secret")
+    secret = passwords.create(tmp_path / "secret")
     watcher = subprocess.Popen(
         [sys.executable, "-c", WATCH, str(os.getpid()), str(secret)],
         stdout=subprocess.PIPE,
@@ -145,11 +147,11 @@ while True:
 
 def test_another_password_on_a_kept_folder(server: EmbeddedBroker, tmp_path: Path) -> None:
     secret = secret_of(server)
-    before = secrets.client_properties(secret)
+    before = passwords.client_properties(secret)
     client.create_topic(connect(server.bootstrap, before), "kept", partitions=1, config={})
     server.stop()
     secret.unlink()
-    after = secrets.client_properties(secrets.create(secret.parent))
+    after = passwords.client_properties(passwords.create(secret.parent))
     assert before != after
     for _ in ("changed", "known by now"):
         server.start()
@@ -163,7 +165,7 @@ def test_another_password_on_a_kept_folder(server: EmbeddedBroker, tmp_path: Pat
 
 
 def test_a_secret_that_others_can_read_starts_nothing(tmp_path: Path) -> None:
-    secret = secrets.create(tmp_path / "secret")
+    secret = passwords.create(tmp_path / "secret")
     secret.chmod(0o644)
     with pytest.raises(UserError, match="others than you"):
         EmbeddedBroker(Options(tmp_path / "b", secret=secret)).start()
@@ -193,7 +195,7 @@ def children_of_root(port: int) -> str:
 
 @pytest.mark.parametrize("secured", [False, True])
 def test_a_secured_brokers_zookeeper_is_closed_to_others(tmp_path: Path, secured: bool) -> None:
-    secret = secrets.create(tmp_path / "secret") if secured else None
+    secret = passwords.create(tmp_path / "secret") if secured else None
     with EmbeddedBroker(Options(tmp_path / "b", "zookeeper", secret=secret)) as server:
         answer = children_of_root(server.config.metadata_port)
     # -124: this session is closed, for it has not said who it is.

@@ -16,17 +16,17 @@ from click.testing import CliRunner, Result
 from confluent_kafka import Producer
 from conftest import OwnBroker
 
-from deeptool import broker as client
-from deeptool.broker import Connection, connect
 from deeptool.catalog.claim import claim
 from deeptool.catalog.events import Begun, Completed, EpochStored, Failed, Progress
 from deeptool.catalog.fold import TopicState
 from deeptool.catalog.log import CatalogLog
 from deeptool.cli import cli
+from deeptool.client import broker as client
+from deeptool.client.broker import Connection, connect
+from deeptool.client.naming import topic_name
+from deeptool.codec.spec import Leaf, Spec
 from deeptool.commands import delete as delete_command
 from deeptool.errors import DeeptoolError, UserError, WorkError
-from deeptool.naming import topic_name
-from deeptool.spec import Leaf, Spec
 
 pytestmark = pytest.mark.broker
 

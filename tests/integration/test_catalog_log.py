@@ -15,17 +15,17 @@ from conftest import OwnBroker
 from kafka import KafkaConsumer
 from kafka.admin import KafkaAdminClient
 
-from deeptool import broker as client
-from deeptool.broker import Connection, connect
 from deeptool.catalog import log as log_module
 from deeptool.catalog.claim import claim, clean_up, still_mine
 from deeptool.catalog.events import Begun, Completed, Deleted, EpochStored, Failed, Progress
 from deeptool.catalog.fold import TopicState
 from deeptool.catalog.log import CatalogLog
+from deeptool.client import broker as client
+from deeptool.client.broker import Connection, connect
+from deeptool.client.naming import CATALOG_TOPIC, topic_name
+from deeptool.codec.spec import Leaf, Spec
 from deeptool.errors import UserError, WorkError
-from deeptool.naming import CATALOG_TOPIC, topic_name
-from deeptool.spec import Leaf, Spec
-from hpc import kafka
+from hpc.broker import kafka
 
 pytestmark = pytest.mark.broker
 

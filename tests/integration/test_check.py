@@ -15,14 +15,14 @@ from click.testing import CliRunner
 from confluent_kafka import Producer
 
 import deeptool
-from deeptool import broker as brokers
-from deeptool import scan
 from deeptool.catalog.events import EpochStored
-from deeptool.check import Checked, check_upload
+from deeptool.client import broker as brokers
+from deeptool.client import scan
+from deeptool.client.naming import topic_name
 from deeptool.commands.check import command
 from deeptool.errors import UserError, WorkError
-from deeptool.naming import topic_name
-from hpc.embedded import EmbeddedBroker
+from deeptool.store.check import Checked, check_upload
+from hpc.broker.embedded import EmbeddedBroker
 
 pytestmark = pytest.mark.broker
 
@@ -78,7 +78,7 @@ def log_file(server: EmbeddedBroker, topic: str, partition: int) -> Path:
 
 @pytest.fixture(scope="module")
 def tampered(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
-    from hpc.embedded import Options
+    from hpc.broker.embedded import Options
 
     with EmbeddedBroker(Options(tmp_path_factory.mktemp("tampered"))) as server:
         yield server

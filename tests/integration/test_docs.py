@@ -11,13 +11,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-ROOT = Path(__file__).resolve().parents[2]
 ELSEWHERE = tomllib.loads((ROOT / "tests/docs_commands.toml").read_text())["elsewhere"]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 

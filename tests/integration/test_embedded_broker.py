@@ -20,8 +20,8 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 
 from deeptool.errors import UserError
-from hpc.embedded import EmbeddedBroker, Options
-from hpc.kafka import MAX_MESSAGE_BYTES, MAX_RECORD_BYTES, MODES, Mode
+from hpc.broker.embedded import EmbeddedBroker, Options
+from hpc.broker.kafka import MAX_MESSAGE_BYTES, MAX_RECORD_BYTES, MODES, Mode
 
 pytestmark = pytest.mark.broker
 TOPIC = "own.topic"

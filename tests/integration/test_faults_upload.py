@@ -17,15 +17,15 @@ import tensorflow as tf
 import uploads
 
 import deeptool
-from deeptool import broker as brokers
 from deeptool.catalog.events import Begun
 from deeptool.catalog.log import CatalogLog
-from deeptool.check import check_upload
+from deeptool.client import broker as brokers
+from deeptool.client.naming import topic_name
 from deeptool.errors import UserError, WorkError
-from deeptool.naming import topic_name
 from deeptool.producer import commit, space
 from deeptool.progress import Progress
-from hpc.embedded import EmbeddedBroker
+from deeptool.store.check import check_upload
+from hpc.broker.embedded import EmbeddedBroker
 
 pytestmark = pytest.mark.broker
 

@@ -21,17 +21,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import uploads
+from paths import HELPERS, ROOT
 
 from deeptool import TrialResult, train, upload
 from deeptool.catalog.datasets import NotComplete, NotStored
 from deeptool.catalog.fold import Upload
+from deeptool.client.naming import topic_name
 from deeptool.errors import UserError, WorkError
-from deeptool.naming import topic_name
 from deeptool.settings import load_settings
 
 pytestmark = pytest.mark.broker
 
-ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = 320
 WHOLE = np.linspace(-1, 1, SAMPLES, dtype=np.float32).tolist()
 # A training set that takes 40 x 0.15 = 6 seconds; FAIL_AT breaks it in the middle.
@@ -68,7 +68,7 @@ def settings(tmp_path: Path, session_name: str, monkeypatch: pytest.MonkeyPatch)
     """The settings file of the unit tests, slowed down, under a session name of its own."""
     monkeypatch.chdir(tmp_path)
     for name in ("trial_settings.py", "trial_model.py"):
-        text = (ROOT / "tests/unit" / name).read_text()
+        text = (HELPERS / name).read_text()
         (tmp_path / name).write_text(text.replace('"trial"', repr(session_name)))
     file = tmp_path / "trial_settings.py"
     file.write_text(file.read_text() + SLOW)

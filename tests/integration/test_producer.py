@@ -15,12 +15,12 @@ import uploads
 from click.testing import CliRunner
 
 import deeptool
-from deeptool import broker as brokers
 from deeptool.catalog.events import Completed
+from deeptool.client import broker as brokers
+from deeptool.client.naming import topic_name
 from deeptool.codec.records import Digest
 from deeptool.commands.produce import command
 from deeptool.errors import UserError, WorkError
-from deeptool.naming import topic_name
 from deeptool.progress import Progress
 
 pytestmark = pytest.mark.broker

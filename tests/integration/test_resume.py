@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from paths import HELPERS, ROOT
 
 from deeptool import train
 
-ROOT = Path(__file__).resolve().parents[2]
-SETTINGS = ROOT / "tests/unit/trial_settings.py"
+SETTINGS = HELPERS / "trial_settings.py"
 HPARAMS = {"epochs": 12, "samples": 2000, "dropout": 0.2, "averages": True, "plateau": True}
 ENTRY = [sys.executable, str(ROOT / "experiments_manager.py")]
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from click.testing import CliRunner
+from paths import HELPERS
 
 from deeptool import TrialResult, train, upload
 from deeptool.catalog.datasets import NotComplete, NotStored
@@ -34,7 +35,7 @@ def settings(tmp_path: Path, session_name: str, monkeypatch: pytest.MonkeyPatch)
     """The settings file of the unit tests, under a session name of its own."""
     monkeypatch.chdir(tmp_path)
     for name in ("trial_settings.py", "trial_model.py"):
-        text = (HERE.parent / "unit" / name).read_text()
+        text = (HELPERS / name).read_text()
         (tmp_path / name).write_text(text.replace('"trial"', repr(session_name)))
     return tmp_path / "trial_settings.py"
 
@@ -302,7 +303,7 @@ def test_a_broker_that_dies_fails_the_trial_which_goes_on_later(
 
     last = keras.callbacks.LambdaCallback(on_epoch_begin=die)
     loaded.addon_callbacks = lambda *given: [last]
-    monkeypatch.setattr("deeptool.reader.librdkafka.SILENCE_SECONDS", 5.0)
+    monkeypatch.setattr("deeptool.store.librdkafka.SILENCE_SECONDS", 5.0)
     with pytest.raises(WorkError) as caught:
         train(loaded, kafka=True, servers=server.bootstrap, session_dir="here")
     assert "Traceback" not in str(caught.value)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from confluent_kafka import Consumer, TopicPartition
 
-from deeptool import broker
 from deeptool.catalog.fold import TopicState, Upload
 from deeptool.catalog.log import CatalogLog
+from deeptool.client import broker
 from deeptool.codec import make_codec
 from deeptool.codec.records import RecordHeader, parse_headers
 from deeptool.codec.values import Leaves, concat_rows

@@ -1,0 +1,340 @@
+"""What deeptool asks of a Kafka broker: to answer, and to hold topics with the right settings."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import lru_cache
+from os import PathLike
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ClusterMetadata,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
+
+from deeptool.client import naming, probe
+from deeptool.errors import DeeptoolError, UserError, WorkError
+
+REQUEST_SECONDS = 30.0
+
+# A dataset must never expire, and no sample may push another one out: Kafka's own defaults delete
+# after seven days.
+TOPIC_CONFIG: Mapping[str, str] = MappingProxyType(
+    {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
+)
+_USERS_TO_CORRECT = (
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.INVALID_REPLICATION_FACTOR,
+    KafkaError.INVALID_PARTITIONS,
+    KafkaError.INVALID_CONFIG,
+    KafkaError.POLICY_VIOLATION,
+    KafkaError.TOPIC_EXCEPTION,
+)
+
+# A broker leads the partitions of a new topic, or of one that moved, a moment later than its own
+# metadata say so.
+_LEADS_SOON = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How to reach a Kafka cluster; a plain value, nothing is open.
+
+    Attributes
+    ----------
+    servers : tuple of str
+        ``host:port`` of some of its brokers.
+    properties : mapping of str to str
+        librdkafka's settings beyond the defaults: security, mostly. Not shown by ``repr``.
+    """
+
+    servers: tuple[str, ...]
+    properties: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def config(self, overrides: Mapping[str, object] | None = None) -> dict[str, object]:
+        """The configuration of a librdkafka client; `overrides` have the last word."""
+        return {
+            "client.id": "deeptool",
+            # librdkafka writes to stderr by itself; what matters arrives as an error.
+            "log_level": 0,
+            "allow.auto.create.topics": False,
+            # Its 10 s would add to every restart of a broker.
+            "reconnect.backoff.max.ms": 2000,
+            **self.properties,
+            "bootstrap.servers": ",".join(self.servers),
+            **(overrides or {}),
+        }
+
+
+def connect(
+    servers: str | Sequence[str],
+    client_properties: Mapping[str, str] | str | PathLike[str] | None = None,
+    timeout: float = 10.0,
+) -> Connection:
+    """Find out that a Kafka broker answers, and how to reach it.
+
+    Parameters
+    ----------
+    servers : str or sequence of str
+        ``host:port``, several of them comma separated or in a sequence; one that answers is enough.
+    client_properties : mapping, path or None
+        librdkafka's settings for a secured broker ("security.protocol", "sasl.username", ...), or a
+        file of ``key=value`` lines that nobody else can read.
+    timeout : float
+        Seconds to wait for an answer.
+
+    Raises
+    ------
+    UserError
+        Nothing answers there, or something that is not Kafka, or a broker that refuses these
+        credentials; an address or a settings file of the wrong form.
+    """
+    addresses = probe.addresses(servers)
+    if isinstance(client_properties, (str, PathLike)):
+        client_properties = probe.read_properties(client_properties)
+    connection = Connection(addresses, dict(client_properties or {}))
+    probe.check(connection.config(), addresses, timeout)
+    return connection
+
+
+def explain(what: str, error: KafkaException | KafkaError, **details: Any) -> DeeptoolError:
+    """`what` failed, for the reason that librdkafka gives, as the right kind of error."""
+    reason = error.args[0] if isinstance(error, KafkaException) else error
+    if isinstance(reason, KafkaError):
+        kind = UserError if reason.code() in _USERS_TO_CORRECT else WorkError
+        return kind(what, seen=f"{reason.str()} ({reason.name()})", **details)
+    return WorkError(what, seen=str(error), **details)
+
+
+def topics(connection: Connection) -> tuple[str, ...]:
+    """All topics that this client may see, sorted."""
+    return tuple(sorted(_partitions(connection)))
+
+
+def partitions(connection: Connection, topic: str) -> tuple[int, ...]:
+    """The partitions of a topic, ascending; none when there is no such topic."""
+    return _partitions(connection).get(topic, ())
+
+
+def partitions_of(connection: Connection) -> dict[str, int]:
+    """How many partitions each topic has."""
+    return {topic: len(numbers) for topic, numbers in _partitions(connection).items()}
+
+
+def create_topic(
+    connection: Connection,
+    topic: str,
+    *,
+    partitions: int,
+    config: Mapping[str, str],
+    replication: int = -1,
+) -> None:
+    """Make a topic that keeps what is written to it, or find that it is there.
+
+    Parameters
+    ----------
+    partitions : int
+        Of a new topic; one that exists keeps its own.
+    config : mapping of str to str
+        Kafka's topic settings, in addition to `TOPIC_CONFIG` or instead of it.
+        "max.message.bytes" is a least value, raised where the topic exists with a smaller one.
+    replication : int
+        -1 is the broker's own default.
+
+    Raises
+    ------
+    UserError
+        Kafka forbids the name, takes it for another topic's, does not allow the topic or its
+        settings, or the topic exists with settings under which Kafka would lose samples.
+    WorkError
+        The broker did not do it in time.
+    """
+    if topic != naming.CATALOG_TOPIC:
+        naming.check_topic(topic)
+    wanted = {**TOPIC_CONFIG, **config}
+    existing = topics(connection)
+    if topic not in existing:
+        naming.check_collision(topic, existing)
+        new = NewTopic(topic, partitions, replication, config=wanted)
+        made = _admin(connection).create_topics([new], request_timeout=REQUEST_SECONDS)
+        try:
+            made[topic].result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise explain(f"topic {topic} could not be made", error) from error
+    # Also where it is there: another client may have made it a moment ago.
+    _await_leaders(connection, topic)
+    _check_config(connection, topic, wanted)
+
+
+def topic_config(connection: Connection, topic: str) -> dict[str, str]:
+    """The settings of a topic, the broker's defaults included."""
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    futures = _admin(connection).describe_configs([resource], request_timeout=REQUEST_SECONDS)
+    entries = _result(f"the settings of topic {topic} could not be read", futures[resource])
+    return {name: entry.value for name, entry in entries.items() if entry.value is not None}
+
+
+def alter_topic_config(connection: Connection, topic: str, config: Mapping[str, str]) -> None:
+    """Change some settings of a topic and leave the others."""
+    changes = [
+        ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+        for name, value in config.items()
+    ]
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=changes)
+    futures = _admin(connection).incremental_alter_configs(
+        [resource], request_timeout=REQUEST_SECONDS
+    )
+    _result(f"the settings of topic {topic} could not be changed", futures[resource])
+
+
+def end_offsets(connection: Connection, topic: str) -> dict[int, int]:
+    """Per partition, the offset that the next record will get."""
+    return _offsets(connection, topic, OffsetSpec.latest())
+
+
+def start_offsets(connection: Connection, topic: str) -> dict[int, int]:
+    """Per partition, the first offset that has not been deleted."""
+    return _offsets(connection, topic, OffsetSpec.earliest())
+
+
+def delete_records(connection: Connection, topic: str, before: Mapping[int, int]) -> None:
+    """Delete all records of a topic below an offset in each partition, for good."""
+    wanted = [TopicPartition(topic, partition, offset) for partition, offset in before.items()]
+    if not wanted:
+        return
+    admin = _admin(connection)
+    _of_leaders(
+        f"records of topic {topic} could not be deleted",
+        lambda: admin.delete_records(wanted, request_timeout=REQUEST_SECONDS),
+    )
+
+
+def _admin(connection: Connection) -> AdminClient:
+    return _client(connection.servers, tuple(connection.properties.items()), os.getpid())
+
+
+@lru_cache(maxsize=4)
+def _client(
+    servers: tuple[str, ...], properties: tuple[tuple[str, str], ...], process: int
+) -> AdminClient:
+    """A client that is kept: connecting takes longer than most of what is asked.
+
+    One a process, since its threads do not survive a fork. It must outlive its requests: those of
+    one that is garbage collected fail.
+    """
+    return AdminClient(Connection(servers, dict(properties)).config())
+
+
+def _result(what: str, future: Future[T]) -> T:
+    try:
+        return future.result()
+    except KafkaException as error:
+        raise explain(what, error) from error
+
+
+def _of_leaders(
+    what: str, ask: Callable[[], dict[TopicPartition, Future[T]]]
+) -> dict[TopicPartition, T]:
+    """What the leaders of all partitions answer, asked again while one does not lead yet."""
+    retrying = Retrying(
+        retry=retry_if_exception(lambda error: _code(error) in _LEADS_SOON),
+        stop=stop_after_delay(REQUEST_SECONDS),
+        wait=wait_fixed(0.1),
+        reraise=True,
+    )
+    try:
+        return retrying(lambda: {asked: future.result() for asked, future in ask().items()})
+    except KafkaException as error:
+        raise explain(what, error) from error
+
+
+def _code(error: BaseException) -> int | None:
+    return error.args[0].code() if isinstance(error, KafkaException) else None
+
+
+def _metadata(admin: AdminClient) -> ClusterMetadata:
+    # All topics and never one by name: asking for one would make it where the broker allows that.
+    try:
+        return admin.list_topics(timeout=REQUEST_SECONDS)
+    except KafkaException as error:
+        raise explain("the broker did not list its topics", error) from error
+
+
+def _partitions(connection: Connection) -> dict[str, tuple[int, ...]]:
+    found = _metadata(_admin(connection)).topics
+    return {name: tuple(sorted(about.partitions)) for name, about in found.items()}
+
+
+def _await_leaders(connection: Connection, topic: str) -> None:
+    """Wait until every broker of the cluster knows a new topic: any may be asked about it next."""
+    deadline = time.monotonic() + REQUEST_SECONDS
+    waiting = [
+        f"{each.host}:{each.port}" for each in _metadata(_admin(connection)).brokers.values()
+    ]
+    while waiting:
+        # A client that has just been made knows, and asks, this broker only.
+        client = AdminClient(Connection((waiting[0],), connection.properties).config())
+        about = _metadata(client).topics.get(topic)
+        if about and about.partitions and all(p.leader >= 0 for p in about.partitions.values()):
+            waiting.pop(0)
+            continue
+        if time.monotonic() > deadline:
+            raise WorkError(
+                f"topic {topic} was made, but has no leader after {REQUEST_SECONDS:.0f} s",
+                seen=f"by {waiting[0]}",
+            )
+        time.sleep(0.1)
+
+
+def _check_config(connection: Connection, topic: str, wanted: Mapping[str, str]) -> None:
+    seen = topic_config(connection, topic)
+    least = "max.message.bytes"
+    if least in wanted and int(seen.get(least, 0)) < int(wanted[least]):
+        alter_topic_config(connection, topic, {least: wanted[least]})
+        seen = topic_config(connection, topic)
+    wrong = {
+        name: seen.get(name)
+        for name, value in wanted.items()
+        if (int(seen.get(name, 0)) < int(value) if name == least else seen.get(name) != value)
+    }
+    if wrong:
+        raise UserError(
+            f"topic {topic} has settings under which Kafka would refuse or lose records",
+            seen=", ".join(f"{name}={value}" for name, value in wrong.items()),
+            valid=", ".join(f"{name}={wanted[name]}" for name in wrong),
+            next_step="give another session_name or topic, or have these settings changed",
+        )
+
+
+def _offsets(connection: Connection, topic: str, which: OffsetSpec) -> dict[int, int]:
+    asked = {TopicPartition(topic, n): which for n in partitions(connection, topic)}
+    if not asked:
+        return {}
+    admin = _admin(connection)
+    found = _of_leaders(
+        f"the offsets of topic {topic} could not be read",
+        lambda: admin.list_offsets(asked, request_timeout=REQUEST_SECONDS),
+    )
+    return {partition.partition: result.offset for partition, result in found.items()}

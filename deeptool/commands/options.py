@@ -1,0 +1,88 @@
+"""Command line options that several commands share."""
+
+from __future__ import annotations
+
+import click
+
+from deeptool.client import probe
+from deeptool.errors import UserError
+
+DEFAULT_SERVERS = ("localhost:9092",)
+
+
+def _servers(
+    ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...]:
+    try:
+        return probe.addresses(values) if values else ()
+    except UserError as error:
+        raise click.BadParameter(f"{error.seen} is not HOST:PORT") from error
+
+
+def _pairs(
+    ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for entry in values:
+        name, equals, value = entry.partition("=")
+        if not equals or not name.strip():
+            raise click.BadParameter(f"{entry!r} is not key=value")
+        if name.strip() in pairs:
+            raise click.BadParameter(f"{name.strip()} is given twice")
+        pairs[name.strip()] = value
+    return pairs
+
+
+# Passes `servers`, a tuple of "host:port": empty where none was given, for the command to fall
+# back on the settings file's or on DEFAULT_SERVERS.
+server_option = click.option(
+    "-s",
+    "--server",
+    "servers",
+    multiple=True,
+    metavar="HOST:PORT",
+    envvar="DEEPTOOL_SERVER",
+    callback=_servers,
+    help="A Kafka broker; several with commas, or given again.  [env: DEEPTOOL_SERVER]",
+)
+
+# Passes `client_properties`, a path or None.
+client_properties_option = click.option(
+    "--client-properties",
+    metavar="FILE",
+    envvar="DEEPTOOL_CLIENT_PROPERTIES",
+    help="librdkafka settings for a secured broker, key=value lines, mode 0600."
+    "  [env: DEEPTOOL_CLIENT_PROPERTIES]",
+)
+
+# Passes `usersettings`, a path.
+settings_option = click.option(
+    "-u",
+    "--usersettings",
+    required=True,
+    metavar="FILE",
+    help="The experiment's settings file.",
+)
+
+# Passes `as_json`.
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+# Passes `hparams`, a dict of strings.
+hparam_option = click.option(
+    "--hparam",
+    "hparams",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=_pairs,
+    help="Override one hparam of the settings file; may be given again.",
+)
+
+# Passes `proc_id`, an int or None.
+proc_id_option = click.option(
+    "-pid",
+    "--procID",
+    "proc_id",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Which variant or shard of the dataset: hparams['procID'].",
+)

@@ -1,0 +1,164 @@
+"""What is to be read, pass by pass: the catalog's word, cut to this worker's part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from deeptool.catalog.events import EpochStored
+from deeptool.catalog.stored import Shard, Stored
+from deeptool.client.broker import Connection
+from deeptool.errors import WorkError
+from deeptool.store import pass_plan
+from deeptool.store.librdkafka import FirstSamples
+from deeptool.store.pass_plan import Block, ShardPass
+
+
+@dataclass(frozen=True)
+class Memory:
+    """How the memory of one iterator is divided, in bytes."""
+
+    total: int
+
+    @property
+    def queue(self) -> int:
+        """For what librdkafka has fetched."""
+        return self.total // 16
+
+    @property
+    def window(self) -> int:
+        """For records that wait for their turn."""
+        return self.total * 3 // 32
+
+    @property
+    def buffer(self) -> int:
+        """For shuffled rows. The rest is for what is on its way from one to the other."""
+        return self.total * 3 // 4
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass over the data, planned.
+
+    Attributes
+    ----------
+    order : sequence of Block
+        All blocks, as they are to be read.
+    window : int
+        Records that may be fetched ahead.
+    """
+
+    shards: Sequence[ShardPass]
+    order: Sequence[Block]
+    window: int
+    rng: np.random.Generator
+
+    @property
+    def samples(self) -> int:
+        return sum(shard.samples for shard in self.shards)
+
+
+@dataclass
+class Reading:
+    """A dataset, and which part of it is read in which order.
+
+    Attributes
+    ----------
+    stored : Stored
+        Complete.
+    num_shards, index : int
+        This is worker `index` of `num_shards`.
+    seed : int or None
+        None reads in sequence.
+    least_block : int
+        Bytes that are read at once at least, where a seek costs more than usual.
+    """
+
+    connection: Connection
+    stored: Stored
+    memory: Memory
+    num_shards: int = 1
+    index: int = 0
+    seed: int | None = None
+    least_block: int = 0
+    _parts: dict[int, list[ShardPass]] = field(default_factory=dict)
+
+    @cached_property
+    def record_bytes(self) -> float:
+        """Of a record, on average over all that is stored."""
+        epochs = [epoch for k in range(self.stored.epochs) for epoch in self._stored(k)]
+        records = sum(epoch.records for epoch in epochs)
+        return sum(epoch.bytes for epoch in epochs) / max(records, 1)
+
+    @cached_property
+    def sample_bytes(self) -> float:
+        """Of a sample in its record, on average over all that is stored."""
+        epochs = [epoch for k in range(self.stored.epochs) for epoch in self._stored(k)]
+        samples = sum(epoch.samples for epoch in epochs)
+        return sum(epoch.bytes for epoch in epochs) / max(samples, 1)
+
+    def samples(self, k: int) -> int:
+        """How many samples pass k holds for this worker."""
+        start, stop = pass_plan.part_of(self.stored.samples(k), self.num_shards, self.index)
+        return stop - start
+
+    def plan(self, k: int) -> Pass:
+        """Pass k: stored pass ``k % epochs``, in an order of its own.
+
+        Raises
+        ------
+        WorkError
+            Where this worker's part begins cannot be looked up.
+        """
+        shards = self._shards(k % self.stored.epochs)
+        records = sum(shard.records for shard in shards)
+        window, held = self._records_in(self.memory.window), self._records_in(self.memory.buffer)
+        # NumPy's generators take several numbers as one seed; none is negative.
+        rng = np.random.default_rng([(self.seed or 0) % 2**64, k])
+        if self.seed is None:
+            lanes = sum(len(shard.runs) for shard in shards)
+            most = window // max(lanes, 1)
+        else:
+            most = min(held, records) // pass_plan.BLOCKS_IN_BUFFER
+        length = pass_plan.block_length(
+            self.record_bytes, max(most, self._records_in(self.least_block))
+        )
+        order = pass_plan.blocks(shards, length)
+        if self.seed is not None:
+            order = pass_plan.shuffled(order, max(1, held // length), rng)
+        return Pass(shards, order, window, rng)
+
+    def _records_in(self, size: int) -> int:
+        return max(1, int(size / max(self.record_bytes, 1)))
+
+    def _shards(self, epoch: int) -> list[ShardPass]:
+        if epoch not in self._parts:
+            stored = self._stored(epoch)
+            counts = [one.samples for one in stored]
+            start, stop = pass_plan.part_of(sum(counts), self.num_shards, self.index)
+            ranges = pass_plan.cut(counts, start, stop)
+            self._parts[epoch] = [
+                self._part(shard, one, epoch, first, last)
+                for shard, one, (first, last) in zip(
+                    self.stored.shards, stored, ranges, strict=True
+                )
+            ]
+        return self._parts[epoch]
+
+    def _part(
+        self, shard: Shard, stored: EpochStored, epoch: int, first: int, stop: int
+    ) -> ShardPass:
+        with FirstSamples(self.connection, shard.topic, shard.upload.id) as first_sample:
+            runs = pass_plan.narrow(stored, first, stop, first_sample)
+        return ShardPass(shard.topic, shard.upload.id, epoch, runs, first, stop)
+
+    def _stored(self, epoch: int) -> list[EpochStored]:
+        found = []
+        for shard in self.stored.shards:
+            if shard.upload.completed is None:
+                raise WorkError(f"topic {shard.topic} is still being uploaded")
+            found.append(shard.upload.completed.epochs[epoch])
+        return found

@@ -1,0 +1,147 @@
+"""A broker's folder: who works on it, what state it is in, and how to end it from outside."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+
+from deeptool.errors import UserError
+from deeptool.files import read_json, write_json
+from hpc.processes.identity import alive, wait_gone
+
+STATE = "state.json"
+# What `down` asks a supervisor with: apart from the signals of terminals and of Slurm, so that its
+# exit code can say that it was meant.
+DOWN = signal.SIGUSR1
+_STEP = 0.05
+
+
+def lock(directory: Path) -> IO[str]:
+    """The folder's lock, held until the file is closed or the process ends.
+
+    Raises
+    ------
+    UserError
+        When another process holds it: a broker is up there.
+    """
+    file = open(directory / ".lock", "a")  # noqa: SIM115
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        state = read_json(directory / STATE) or {}
+        raise UserError(
+            f"a broker is up on {directory} already",
+            seen=f"{state.get('state', 'starting')}, at {state.get('bootstrap', 'no address yet')}",
+            next_step=f"use it, or end it with: {down_command(directory)}",
+        ) from error
+    return file
+
+
+@contextmanager
+def writing(directory: Path) -> Iterator[None]:
+    """Turn what goes wrong with files in `directory` into a `UserError`."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"the broker's folder {directory} cannot be written",
+            seen=str(error),
+            next_step="free space or permissions there, or take another folder: --dir D",
+        ) from error
+
+
+def down_command(directory: Path) -> str:
+    """The command that ends the broker of a folder."""
+    return f"deeptool-hpc broker down --dir {directory}"
+
+
+def end_processes(state: Mapping[str, Any], timeout: float = 10.0) -> None:
+    """Leave no server of an earlier start: they were signalled when their supervisor died.
+
+    Those that run on for `timeout` seconds are killed.
+    """
+    servers = state.get("processes", {}).values()
+    if not wait_gone(servers, timeout):
+        for server in filter(alive, servers):
+            with suppress(psutil.NoSuchProcess):
+                process = psutil.Process(int(server["pid"]))
+                for child in process.children(recursive=True):
+                    with suppress(psutil.NoSuchProcess):
+                        child.kill()
+                process.kill()
+        wait_gone(servers, timeout)
+
+
+def read_state(directory: Path) -> dict[str, Any]:
+    """What the state file says; ``failed`` where its supervisor died without a word.
+
+    Raises
+    ------
+    UserError
+        When this is no broker's folder.
+    """
+    state: dict[str, Any] | None = read_json(directory / STATE)
+    if state is None:
+        raise UserError(
+            "no broker was ever started there",
+            seen=str(directory),
+            valid=f"a folder with {STATE}",
+            next_step=f"deeptool-hpc broker up --dir {directory}",
+        )
+    if state["state"] in ("starting", "ready") and not alive(state["supervisor"]):
+        state |= {"state": "failed", "error": "its supervisor was killed"}
+    return state
+
+
+def status(directory: Path) -> dict[str, Any]:
+    """`read_state`, with the bytes of its data on disk as ``data_bytes``."""
+    state = read_state(directory)
+    return state | {"directory": str(directory), "data_bytes": disk_usage(directory / "data")}
+
+
+def down(directory: Path, timeout: float) -> dict[str, Any]:
+    """End the broker of a folder, leave no process, and return its last state.
+
+    Parameters
+    ----------
+    directory : Path
+        The folder.
+    timeout : float
+        Seconds to wait for a clean end; then everything is killed.
+    """
+    state = read_state(directory)
+    supervisor = state["supervisor"]
+    if alive(supervisor):
+        os.kill(int(supervisor["pid"]), DOWN)
+        if not wait_gone([supervisor], timeout):
+            os.kill(int(supervisor["pid"]), signal.SIGKILL)
+            wait_gone([supervisor], timeout)
+    # Read again: the supervisor has written what its servers cost.
+    state = read_state(directory)
+    end_processes(state, timeout)
+    if state["state"] in ("starting", "ready", "failed") and state["processes"]:
+        state |= {"state": "stopped", "processes": {}}
+        with writing(directory):
+            write_json(directory / STATE, state)
+    return state
+
+
+def disk_usage(folder: Path) -> int:
+    """Bytes that the files below `folder` take on disk (Kafka's indexes are mostly holes)."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(parent, name)).st_blocks * 512
+            except FileNotFoundError:
+                # A server is at work there.
+                continue
+    return total

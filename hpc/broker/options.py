@@ -1,0 +1,167 @@
+"""What is asked of a broker, and what that comes to on a folder that was used before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deeptool.errors import UserError
+from hpc.broker import kafka, ports
+from hpc.processes.apptainer import Images
+
+PRIVATE = "private"
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """Where a cluster keeps its metadata: what its other nodes need to join.
+
+    Parameters
+    ----------
+    address : str
+        ``host:port`` of ZooKeeper or of the KRaft controller.
+    cluster_id : str
+        Kafka's id of the cluster; empty in ZooKeeper mode, where ZooKeeper keeps it.
+    """
+
+    address: str
+    cluster_id: str = ""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is asked of a broker; None is what its folder says, or else the default.
+
+    Parameters
+    ----------
+    directory : Path
+        Its folder: settings, data, logs and state.
+    mode : str, optional
+        ``zookeeper`` (default) or ``kraft``.
+    host : str, optional
+        The address to listen on, 127.0.0.1 by default.
+    port : int, optional
+        The port for clients, a free one by default.
+    memory : str
+        The broker's heap, as Java writes it.
+    node : int
+        Its number in the cluster, from 0; node 0 also keeps the cluster's metadata.
+    nodes : int
+        How many brokers the cluster has.
+    replication : int
+        How many brokers keep each record.
+    metadata : Metadata, optional
+        What node 0 announced; for all others.
+    secret : Path, optional
+        A file with a password (`hpc.broker.passwords`), which the broker then asks of everyone.
+    images : Images, optional
+        The images to run the servers in; else jars and a JRE from the cache are used.
+    port_fixed : bool
+        Whether a port that is taken is an error; else another one is chosen.
+    """
+
+    directory: Path
+    mode: kafka.Mode | None = None
+    host: str | None = None
+    port: int | None = None
+    memory: str = "512m"
+    node: int = 0
+    nodes: int = 1
+    replication: int = 1
+    metadata: Metadata | None = None
+    secret: Path | None = None
+    images: Images | None = None
+    port_fixed: bool = True
+
+
+def settle(options: Options, state: Mapping[str, Any]) -> kafka.Kafka:
+    """What `options` and a folder's earlier `state` come to.
+
+    Raises
+    ------
+    UserError
+        When they contradict each other, or the port is taken.
+    """
+    if "," in str(options.directory):
+        raise UserError(
+            "Kafka takes a comma in its data folder's name for the start of another one",
+            seen=str(options.directory),
+            valid="a folder without commas in its path",
+        )
+    mode = options.mode or state.get("mode", "zookeeper")
+    if mode != state.get("mode", mode):
+        raise UserError(
+            "the broker of this folder was made in another mode, and its data with it",
+            seen=f"--mode {mode} on {options.directory}",
+            valid=f"--mode {state['mode']}, or a new folder",
+        )
+    _check_cluster(options, mode, state)
+    host = options.host or state.get("host", "127.0.0.1")
+    ports.check_host(host)
+    port = options.port or state.get("port")
+    if port is not None and not ports.is_free(host, port):
+        if options.port_fixed:
+            kept = "" if options.port else ", which the clients of this folder's broker know"
+            raise UserError(
+                f"something else listens on the broker's port{kept}",
+                seen=f"{host}:{port}",
+                next_step="end that, or choose another port: --port P",
+            )
+        port = None
+    metadata_host: str | None = None
+    metadata_port: int | None
+    if options.metadata:
+        metadata_host, _, number = options.metadata.address.rpartition(":")
+        metadata_port = int(number)
+    else:
+        metadata_port = state.get("metadata_port")
+        if metadata_port is None or not ports.is_free(host, metadata_port):
+            (metadata_port,) = ports.free_ports(host, 1)
+    while port is None or port == metadata_port:
+        (port,) = ports.free_ports(host, 1)
+    return kafka.Kafka(
+        mode,
+        host,
+        port,
+        metadata_port,
+        options.directory / "data",
+        options.node,
+        options.replication,
+        metadata_host,
+        options.directory / PRIVATE / "jaas.conf" if options.secret else None,
+    )
+
+
+def _check_cluster(options: Options, mode: str, state: Mapping[str, Any]) -> None:
+    """Whether this can be one node of a cluster."""
+    if not 0 <= options.node < options.nodes:
+        raise UserError(
+            "there is no such node in this cluster",
+            seen=f"node {options.node} of {options.nodes}",
+            valid=f"0 to {options.nodes - 1}",
+        )
+    if not 1 <= options.replication <= options.nodes:
+        raise UserError(
+            "records cannot be kept by that many brokers",
+            seen=f"replication {options.replication}, {options.nodes} brokers",
+            valid=f"1 to {options.nodes}",
+        )
+    if options.node != state.get("node", options.node):
+        raise UserError(
+            "the folder is that of another node of its cluster, and so is its data",
+            seen=f"node {options.node} on {options.directory}",
+            valid=f"node {state['node']}, or a new folder",
+        )
+    if (options.node > 0) != (options.metadata is not None):
+        raise UserError(
+            "all nodes of a cluster but node 0 are told where node 0 keeps its metadata",
+            seen=f"node {options.node}, metadata {options.metadata}",
+        )
+    if options.metadata and (mode == "kraft") != bool(options.metadata.cluster_id):
+        raise UserError(
+            "node 0 of this cluster runs in another mode",
+            seen=f"mode {mode}, cluster id {options.metadata.cluster_id!r}",
+            valid="a cluster id in kraft mode, none in zookeeper mode",
+        )

@@ -1,0 +1,164 @@
+"""The process that a broker runs under: in the foreground, or detached from the terminal."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
+
+from deeptool.errors import Terminated, UserError, WorkError
+from deeptool.files import read_json
+from hpc.broker import folder
+from hpc.broker.embedded import (
+    READY_SECONDS,
+    STOP_SECONDS,
+    Check,
+    EmbeddedBroker,
+    Options,
+    Progress,
+    prepare,
+)
+
+_STEP = 0.05
+
+
+class Signals:
+    """The signals that end a supervisor, as a flag: nothing is interrupted halfway."""
+
+    def __init__(self) -> None:
+        self.seen: int | None = None
+
+    @contextmanager
+    def caught(self) -> Iterator[None]:
+        """Note signals instead of dying of them."""
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, folder.DOWN)
+        before = {number: signal.signal(number, self._note) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def check(self) -> None:
+        """Raise `Terminated` once a signal came."""
+        if self.seen is not None:
+            raise Terminated(self.seen)
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        self.seen = self.seen or signum
+
+
+def run(options: Options, progress: Progress, ready: Check) -> None:
+    """Keep a broker up in the foreground: returns when `down` asks for its end.
+
+    Parameters
+    ----------
+    options : Options
+        The broker.
+    progress : callable
+        Called with a line for each step.
+    ready : callable
+        Called when the broker is ready.
+
+    Raises
+    ------
+    Terminated
+        After a clean stop, when a signal asked for it.
+    UserError, WorkError
+        As `EmbeddedBroker.start`, and `WorkError` when a server dies.
+    """
+    # Before signals are only noted: a download is to end at once.
+    prepare(options, progress)
+    signals = Signals()
+    broker = EmbeddedBroker(options)
+    with signals.caught():
+        try:
+            broker.start(progress, signals.check)
+            ready()
+            broker.watch(signals.check)
+        except Terminated:
+            progress("stopping")
+            broker.stop()
+            if signals.seen != folder.DOWN:
+                raise
+        except WorkError as error:
+            broker.stop(error)
+            raise
+        finally:
+            broker.stop()
+
+
+def run_detached(options: Options, arguments: list[str], progress: Progress) -> dict[str, Any]:
+    """Start a supervisor that outlives this process, and return its state when it is ready.
+
+    Parameters
+    ----------
+    options : Options
+        The broker.
+    arguments : list of str
+        The command line, after ``deeptool-hpc``, that runs it in the foreground.
+    progress : callable
+        Called with a line for each step.
+
+    Raises
+    ------
+    UserError, WorkError
+        What the supervisor raised, or `WorkError` when it is not ready in time.
+    """
+    # Here, where progress can be seen, and where what is missing is best said.
+    prepare(options, progress)
+    logs = options.directory / "logs"
+    with folder.writing(options.directory):
+        logs.mkdir(parents=True, exist_ok=True)
+    path = logs / "supervisor.log"
+    # Two descriptions of one file: what the child writes must not move where this process reads.
+    with open(path, "ab") as output, open(path, "rb") as log:
+        log.seek(0, os.SEEK_END)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "hpc.cli", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=output,
+            start_new_session=True,
+        )
+        try:
+            return _wait(process, options.directory, progress, log)
+        except BaseException:
+            process.terminate()
+            try:
+                process.wait(3 * STOP_SECONDS)
+            finally:
+                process.kill()
+            raise
+
+
+def _wait(
+    process: subprocess.Popen[bytes], directory: Path, progress: Progress, log: IO[bytes]
+) -> dict[str, Any]:
+    """Relay the supervisor's lines until it is ready or has ended."""
+    deadline = time.monotonic() + 3 * READY_SECONDS
+    error = ""
+    while True:
+        ended = process.poll() is not None
+        for line in log.read().decode(errors="replace").splitlines():
+            if error or line.startswith("error: "):
+                error += line.removeprefix("error: ") + "\n"
+            else:
+                progress(line)
+        if ended:
+            kind = UserError if process.returncode == UserError.exit_code else WorkError
+            raise kind(error.strip() or f"the supervisor has ended ({process.returncode})")
+        state: dict[str, Any] = read_json(directory / folder.STATE) or {}
+        mine = state.get("supervisor", {}).get("pid") == process.pid
+        if mine and state["state"] == "ready":
+            return state
+        if time.monotonic() > deadline:
+            raise WorkError("the broker was not ready in time", next_step=f"see {log.name}")
+        time.sleep(_STEP)

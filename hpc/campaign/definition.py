@@ -1,0 +1,261 @@
+"""A campaign: the whole job, as frozen values."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    model_validator,
+)
+
+from hpc.campaign.resources import (
+    Backend,
+    BesideFile,
+    ImageFiles,
+    Positive,
+    Slurm,
+    Strict,
+    beside_the_file,
+)
+from hpc.campaign.sampling import Range, Value, check_value, combinations, draw
+
+
+def _existing_file(path: Path, info: ValidationInfo) -> Path:
+    path = beside_the_file(path, info)
+    if not path.is_file():
+        raise ValueError(f"a file that exists: there is no {path}")
+    return path
+
+
+ExistingFile = Annotated[Path, AfterValidator(_existing_file)]
+
+
+def _not_empty(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not values:
+        raise ValueError("at least one value")
+    return values
+
+
+Scalar = Annotated[Any, AfterValidator(check_value)]
+Values = Annotated[tuple[Scalar, ...], AfterValidator(_not_empty)]
+Hparams = dict[str, Scalar]
+
+
+class Broker(Strict):
+    """The campaign's own broker, or the address of one that is there.
+
+    Attributes
+    ----------
+    mode, memory
+        Of its own broker; memory is the heap, as Java writes it.
+    folder : Path, optional
+        Where its data is. By default ``<run_dir>/broker``; on Slurm a folder of the job's own in
+        `scratch`, gone with the job.
+    keep_data : bool
+        Whether the data stays when the launch ends: the next one then uploads nothing again.
+    count, replication : int
+        On Slurm: how many brokers, each on a node of its own, and how many of them keep each
+        record. On this machine there is one.
+    interface : str, optional
+        On Slurm: the network interface (``ib0``) whose address clients are told.
+    scratch : str
+        On Slurm: the nodes' folder for data that goes with the job; may name variables of the
+        job's environment.
+    secrets : bool, optional
+        Whether the broker asks for a password, made anew for each run: on Slurm by default.
+    idle_minutes : int
+        On Slurm: how long it waits for a producer or trial to come to work before it stops.
+    bootstrap_servers : tuple of str
+        The existing Kafka to use instead.
+    client_properties : Path, optional
+        Its client settings (SASL, TLS), a file that only its owner can read.
+    """
+
+    mode: Literal["zookeeper", "kraft"] = "zookeeper"
+    memory: Annotated[str, Field(pattern=r"^[1-9]\d*[kmgKMG]$")] = "512m"
+    folder: BesideFile | None = None
+    keep_data: bool = True
+    count: Positive = 1
+    replication: Positive = 1
+    interface: str | None = None
+    scratch: str = "/tmp"
+    secrets: bool | None = None
+    idle_minutes: Positive = 720
+    bootstrap_servers: tuple[str, ...] = ()
+    client_properties: ExistingFile | None = None
+
+    @model_validator(mode="after")
+    def _one_or_the_other(self) -> Broker:
+        own = self.model_fields_set & {"mode", "folder", "keep_data", "count", "replication"}
+        if self.bootstrap_servers and own:
+            raise ValueError(
+                f"bootstrap_servers (an existing Kafka), or {', '.join(sorted(own))} (its own)"
+            )
+        if self.client_properties and not self.bootstrap_servers:
+            raise ValueError("client_properties with bootstrap_servers only")
+        if self.replication > self.count:
+            raise ValueError(f"a replication of at most count, {self.count}")
+        return self
+
+
+class Variant(Strict):
+    """A dataset of its own: its procID and the hparams it is made under."""
+
+    procID: Annotated[int, Field(ge=0)]
+    hparams: Hparams = Field(default_factory=dict)
+
+
+class Producers(Strict):
+    """Which processes upload what: `variants`, or `num_procs` shards of one dataset."""
+
+    variants: tuple[Variant, ...] = ()
+    num_procs: Positive | None = None
+    auto_shard: bool = False
+    split: Literal["both", "train", "val"] = "both"
+    epochs: Positive = 1
+    codec: Literal["arrow", "example"] = "arrow"
+    compression: Literal["none", "lz4", "zstd"] = "none"
+    partitions: Positive = 4
+    replace: bool = False
+
+    @model_validator(mode="after")
+    def _variants_or_shards(self) -> Producers:
+        if self.variants and self.num_procs is not None:
+            raise ValueError("variants, or num_procs (shards of one dataset), not both")
+        if self.auto_shard and self.num_procs is None:
+            raise ValueError("auto_shard with num_procs only")
+        ids = [variant.procID for variant in self.variants]
+        if len(set(ids)) < len(ids):
+            raise ValueError(f"variants with a procID each, not {ids}")
+        return self
+
+
+def _kind(seen: Any) -> str:
+    return "<range>" if isinstance(seen, (dict, Range)) else "<values>"
+
+
+class Sample(Strict):
+    """A seeded random sample of hparams."""
+
+    samples: Positive
+    seed: int = 0
+    space: Annotated[
+        dict[
+            str,
+            Annotated[
+                Annotated[Values, Tag("<values>")] | Annotated[Range, Tag("<range>")],
+                Discriminator(_kind),
+            ],
+        ],
+        Field(min_length=1),
+    ]
+
+
+class Trials(Strict):
+    """The search: a `grid`, a `list` or a `random` sample of hparams, and how to run it.
+
+    `online` trials begin with the uploads, and read what is there so far.
+    """
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    grid: dict[str, Values] | None = None
+    listed: tuple[Hparams, ...] | None = Field(default=None, alias="list")
+    random: Sample | None = None
+    max_parallel: Positive = 1
+    online: bool = False
+    options: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Trials:
+        kinds = ("grid", "listed", "random")
+        if sum(getattr(self, kind) is not None for kind in kinds) != 1:
+            raise ValueError("exactly one of grid, list and random")
+        rows = self.rows()
+        repeated = [row for position, row in enumerate(rows) if row in rows[:position]]
+        if repeated:
+            raise ValueError(f"each trial once; said again: {repeated}")
+        return self
+
+    def rows(self) -> tuple[dict[str, Value], ...]:
+        """The hparams of each trial, in order."""
+        if self.grid is not None:
+            return combinations(self.grid)
+        if self.random is not None:
+            return draw(self.random.space, self.random.samples, self.random.seed)
+        return self.listed or ()
+
+
+class Campaign(Strict):
+    """The main job: a broker, the uploads of one settings file, the trials that read them.
+
+    Attributes
+    ----------
+    name : str
+        Names the run folder, unless `run_dir` does.
+    settings : Path
+        The settings file, relative to the campaign file.
+    hparams : dict
+        Given to every producer and trial.
+    run_dir : Path, optional
+        Relative to the working directory; ``runs/<name>`` by default.
+    broker, producers, trials
+        The three parts; without `trials` the campaign only uploads.
+    backend : str
+        Where it runs: ``local``, this machine, or ``slurm``.
+    slurm, images
+        What its jobs ask for on Slurm, and the images that its processes run in.
+    report : bool
+        Whether a report is written at the end.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    settings: ExistingFile
+    hparams: Hparams = Field(default_factory=dict)
+    run_dir: Path | None = None
+    broker: Broker = Broker()
+    producers: Producers = Producers()
+    trials: Trials | None = None
+    report: bool = True
+    backend: Backend = "local"
+    slurm: Slurm = Slurm()
+    images: ImageFiles = Field(default_factory=ImageFiles)
+
+    @property
+    def in_images(self) -> bool:
+        """Whether its processes run in images."""
+        on_slurm = self.backend == "slurm"
+        return on_slurm if self.images.use is None else self.images.use
+
+    @property
+    def secured(self) -> bool:
+        """Whether its own broker asks for a password."""
+        if self.broker.bootstrap_servers:
+            return False
+        on_slurm = self.backend == "slurm"
+        return on_slurm if self.broker.secrets is None else self.broker.secrets
+
+    @property
+    def folder(self) -> Path:
+        """The run folder, absolute."""
+        return Path(os.path.abspath(self.run_dir or Path("runs", self.name)))
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """The variants, one by default; none where the producers are shards."""
+        if self.producers.num_procs is not None:
+            return ()
+        return self.producers.variants or (Variant(procID=0),)
+
+    def settings_sha256(self) -> str:
+        """Of the settings file's bytes: what the catalog keeps with each upload."""
+        return hashlib.sha256(self.settings.read_bytes()).hexdigest()

@@ -1,0 +1,257 @@
+"""What a launch shows: a live picture on a terminal, a line for each event elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from hpc.run.snapshot import Row, Snapshot, metrics, varying
+
+_STYLES = {
+    "complete": "green",
+    "ready": "green",
+    "running": "cyan",
+    "failed": "red",
+    "killed": "red",
+    "interrupted": "yellow",
+    "waiting": "dim",
+}
+_ROWS = 12
+
+
+class Screen:
+    """Where a launch's events and state go.
+
+    Parameters
+    ----------
+    console : Console
+        Decides by itself: pictures on a terminal only.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live: Live | None = None
+        if console.is_terminal:
+            self._live = Live(console=console, refresh_per_second=4, auto_refresh=False)
+
+    def __enter__(self) -> Screen:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._live is not None:
+            # The table of the end says it all again.
+            self._live.update(Text(), refresh=True)
+            self._live.stop()
+
+    def event(self, line: str, style: str = "") -> None:
+        """Something happened."""
+        self._console.print(Text(line, style), highlight=False, soft_wrap=True)
+
+    def show(self, snapshot: Callable[[], Snapshot]) -> None:
+        """Draw the state anew, where it is drawn at all."""
+        if self._live is not None:
+            self._live.update(picture(snapshot()), refresh=True)
+
+
+def picture(snapshot: Snapshot) -> RenderableType:
+    """A campaign at one moment, to be printed by rich."""
+    parts: list[RenderableType] = [_header(snapshot)]
+    if snapshot.of("producer"):
+        parts.append(_producers(snapshot.of("producer")))
+    trials = snapshot.of("trial")
+    if trials:
+        parts += [_count(trials), TrialTable(_shown(trials), varying(trials))]
+    return Group(*parts)
+
+
+def _header(snapshot: Snapshot) -> Text:
+    # A broker is not what a campaign completes.
+    states = {"complete": "stopped"}
+    brokers = [
+        f"{states.get(row.state, row.state)} {row.note}".strip() for row in snapshot.of("broker")
+    ]
+    text = Text(f"{snapshot.name} ", "bold")
+    text.append(snapshot.state, _STYLES.get(snapshot.state, ""))
+    text.append(f"  {clock(snapshot.seconds)}  broker ", "default")
+    state = brokers[0] if brokers else "existing"
+    text.append(state, _STYLES.get(state.split()[0], ""))
+    text.append(f" {snapshot.server}", "default")
+    return text
+
+
+def _producers(rows: Sequence[Row]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for row in rows:
+        seen = row.progress
+        total = seen.get("total")
+        bar: RenderableType = Text("")
+        if row.state == "complete":
+            bar = ProgressBar(total=1, completed=1, width=30)
+        elif total and row.state == "running":
+            bar = ProgressBar(total=total, completed=min(seen["samples"], total), width=30)
+        table.add_row(
+            Text(row.name), Text(row.state, _STYLES.get(row.state, "")), bar, Text(upload_text(row))
+        )
+    return table
+
+
+def upload_text(row: Row) -> str:
+    """How far a producer is, in words."""
+    if row.note:
+        return row.note
+    if not row.progress:
+        return ""
+    seen = row.progress
+    total = f" of {seen['total']:,}" if seen.get("total") and row.state == "running" else ""
+    return f"{seen['samples']:,}{total} samples, {seen['mb_per_second']:,.1f} MB/s"
+
+
+def trial_text(row: Row) -> str:
+    """What a trial that is complete came to, in words."""
+    found = [f"{name} {number(value)}" for name, value in metrics(row).items()]
+    return ", ".join([*found, f"{row.seconds or 0:.1f} s"])
+
+
+def _count(rows: Sequence[Row]) -> Table:
+    states = [row.state for row in rows]
+    ended = sum(state in ("complete", "failed") for state in states)
+    words = [f"{ended} of {len(rows)} trials"]
+    for state in ("running", "failed", "interrupted"):
+        if state in states:
+            words.append(f"{states.count(state)} {state}")
+    table = Table.grid(padding=(0, 2))
+    table.add_row(ProgressBar(total=len(rows), completed=ended, width=30), Text(", ".join(words)))
+    return table
+
+
+def _shown(rows: Sequence[Row]) -> list[Row]:
+    """Those that fit on a screen: running ones, then the last that ended, then the next."""
+
+    def rank(row: Row) -> tuple[int, int]:
+        if row.state == "running":
+            return 0, row.index
+        return (2, row.index) if row.state == "waiting" else (1, -row.index)
+
+    return sorted(sorted(rows, key=rank)[:_ROWS], key=lambda row: row.index)
+
+
+class TrialTable:
+    """A table of trials, for rich: of as many columns as are whole in the width that there is.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        The trials.
+    names : sequence of str
+        The hparams to show; what the trials took gives way to them.
+    """
+
+    def __init__(self, rows: Sequence[Row], names: Sequence[str]) -> None:
+        self._rows = rows
+        measured = list(dict.fromkeys(name for row in rows for name in metrics(row)))[:3]
+        self._columns = [
+            _Column("trial", lambda row: str(row.index), right=True),
+            *(_Column(name, partial(_hparam, name)) for name in names),
+            _Column("state", lambda row: Text(row.state, _STYLES.get(row.state, "")), whole=True),
+            _Column("epoch", _epoch, right=True),
+            *(
+                _Column(name, partial(_metric, name), right=True, spare=2 + place if place else 0)
+                for place, name in enumerate(measured)
+            ),
+            _Column("seconds", _seconds, right=True, spare=5),
+            _Column("samples", partial(_count_text, "samples_read"), right=True, spare=7),
+            _Column(
+                "input\nCPU s", partial(_seconds_text, "input_cpu_seconds"), right=True, spare=6
+            ),
+        ]
+        if any(row.node for row in rows):
+            self._columns.append(_Column("node:GPU", _place, spare=1))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
+        unbounded = options.update_width(10_000)
+        shown, table = self._columns, self._table(self._columns)
+        while console.measure(table, options=unbounded).maximum > options.max_width:
+            first = max(shown, key=lambda column: column.spare)
+            if not first.spare:
+                break
+            shown = [column for column in shown if column is not first]
+            table = self._table(shown)
+        yield table
+
+    def _table(self, shown: Sequence[_Column]) -> Table:
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+        for column in shown:
+            table.add_column(
+                column.title,
+                justify="right" if column.right else "left",
+                no_wrap=column.right or column.whole,
+                overflow="fold",
+            )
+        for row in self._rows:
+            table.add_row(*(column.cell(row) for column in shown))
+        return table
+
+
+@dataclass(frozen=True)
+class _Column:
+    """What a trial shows under a title; of those to `spare` (not 0) the largest gives way first."""
+
+    title: str
+    cell: Callable[[Row], RenderableType]
+    right: bool = False
+    whole: bool = False
+    spare: int = 0
+
+
+def _hparam(name: str, row: Row) -> str:
+    return str(row.hparams.get(name, ""))
+
+
+def _metric(name: str, row: Row) -> str:
+    return number(metrics(row).get(name))
+
+
+def _place(row: Row) -> str:
+    return f"{row.node}:{row.device}" if row.node else row.note
+
+
+def _epoch(row: Row) -> str:
+    """How many of how many: fewer at the end of a trial that stopped early."""
+    done = row.result.get("epochs_run", row.progress.get("epoch"))
+    if done is None:
+        return ""
+    planned = row.progress.get("epochs")
+    return str(done) if planned is None else f"{done}/{planned}"
+
+
+def _seconds(row: Row) -> str:
+    return "" if row.seconds is None else f"{row.seconds:.1f}"
+
+
+def _count_text(key: str, row: Row) -> str:
+    return f"{row.result[key]:,}" if row.result.get(key) is not None else ""
+
+
+def _seconds_text(key: str, row: Row) -> str:
+    return f"{row.result[key]:.2f}" if row.result.get(key) is not None else ""
+
+
+def number(value: float | None) -> str:
+    """A metric, short."""
+    return "" if value is None else f"{value:.4g}"
+
+
+def clock(seconds: float) -> str:
+    """Seconds as people say them."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,113 @@
+"""The last job of a campaign on Slurm: draws, sums up, reports, and lets the brokers go."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from deeptool.errors import DeeptoolError, WorkError
+from deeptool.files import read_json, write_json
+from hpc.broker.discovery import Registry
+from hpc.campaign.definition import Campaign
+from hpc.campaign.plan import Plan, Task, at, view_tasks
+from hpc.processes.container import Container, called, installed
+from hpc.processes.job import set_environment
+from hpc.run.launch import ask, own_uploads
+from hpc.run.run_folder import Run
+from hpc.run.summary import summary
+from hpc.slurm.broker_job import stop_brokers
+from hpc.slurm.observe import ask_slurm, observe
+
+_VIEW_SECONDS = 180.0
+
+
+@dataclass(frozen=True)
+class FinishWork:
+    """What submitit carries to the node.
+
+    Attributes
+    ----------
+    campaign, plan
+        What was run.
+    run, launched
+        Its run id, and the launch (Unix time) that this ends.
+    container : Container or None
+        What ``deeptool view`` runs in.
+    """
+
+    campaign: Campaign
+    plan: Plan
+    run: str
+    launched: float
+    container: Container | None
+
+    def __call__(self) -> None:
+        """Do it; whatever fails of it, the brokers are let go."""
+        run = Run(self.campaign.folder)
+        try:
+            self._work(run)
+        finally:
+            stop_brokers(run, self.run, "the campaign is done")
+
+    def _work(self, run: Run) -> None:
+        state = run.state()
+        state = observe(run, state, ask_slurm(state))
+        registry = Registry(run.services, self.run)
+        notes: list[str] = []
+        server = self.plan.server or registry.servers()
+        uploads: list[dict[str, Any]] = []
+        if server:
+            uploads = _try(notes, "uploads", lambda: self._uploads(server)) or []
+            if self.campaign.report:
+                for task in view_tasks(self.plan, uploads):
+                    _try(notes, task.name, partial(self._view, task, server))
+        brokers = registry.all()
+        costs = {
+            "cpu_seconds": sum(each.cpu_seconds for each in brokers) if brokers else None,
+            "mode": brokers[0].mode if brokers else "existing",
+            "bootstrap": server,
+            "version": brokers[0].version if brokers else None,
+        }
+        states = {state["tasks"][task.name]["state"] for task in self.plan.of("trial", "producer")}
+        ended = "complete" if states <= {"complete"} else "failed"
+        state = {**state, "state": ended, "finished": time.time(), "uploads": uploads}
+        write_json(run.summary_file, summary(self.plan, state, costs))
+        report = None
+        if self.campaign.report and self.plan.of("trial"):
+            argv = (*installed("deeptool"), "report", str(run.folder), "--json")
+            report = _try(notes, "report", lambda: ask(argv, lambda: None))
+        done = {"state": ended, "finished": time.time(), "uploads": uploads, "notes": notes}
+        # Last: whoever waits for it reads the others then.
+        write_json(run.done_file, {**done, "launched": self.launched, "reported": bool(report)})
+
+    def _uploads(self, server: str) -> list[dict[str, Any]]:
+        argv = (*installed("deeptool"), "inspect", *at(self.plan.connection, server), "--json")
+        return own_uploads(self.campaign, self.plan, ask(argv, lambda: None))
+
+    def _view(self, task: Task, server: str) -> None:
+        argv, env = called(task.command(server), {}, installed, self.container)
+        set_environment(env)
+        done = subprocess.run(
+            argv, capture_output=True, text=True, timeout=_VIEW_SECONDS, check=False
+        )
+        if done.returncode:
+            raise WorkError("no picture of the samples", seen=done.stderr.strip())
+
+
+def _try(notes: list[str], what: str, step: Callable[[], Any]) -> Any:
+    """What a step returns; a failure is noted, and the rest goes on."""
+    try:
+        return step()
+    except (DeeptoolError, OSError, subprocess.SubprocessError) as error:
+        notes.append(f"{what}: {error}")
+        return None
+
+
+def read_report(run: Run) -> dict[str, Any] | None:
+    """The report's values, None where there is no report."""
+    report: dict[str, Any] | None = read_json(run.folder / "report.json")
+    return report

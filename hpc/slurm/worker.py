@@ -1,0 +1,250 @@
+"""What a Slurm job of a producer or a trial does: find the broker, run the process, be requeued."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deeptool.errors import DeeptoolError, Terminated, WorkError
+from deeptool.files import read_json, write_json
+from hpc.broker.discovery import Descriptor, Registry, loss
+from hpc.campaign.plan import Task
+from hpc.processes import apptainer
+from hpc.processes.container import Container, called, installed
+from hpc.processes.job import end_group, read_record, set_environment
+from hpc.processes.service import Service
+from hpc.run.run_folder import Run
+from hpc.slurm import asked, scheduler
+
+_STEP = 0.1
+# The record's file is touched so often: a broker sees by it that somebody is at work.
+TOUCH_SECONDS = 20.0
+# What a walltime may have left when Slurm warns of its end, for the warning not to be one of
+# preemption.
+_ENDING_SECONDS = 150.0
+# How long a trial's broker may take to come back, and how often it may go.
+_COME_BACK = 6
+_LOOK_SECONDS = 5.0
+_NOTICE_SECONDS = 45.0
+
+
+@dataclass(frozen=True)
+class Work:
+    """One task of an array: what submitit carries to the node.
+
+    Attributes
+    ----------
+    task : Task
+        What is to run.
+    run_dir, run : Path and str
+        The run folder, and its run id.
+    server : str or None
+        The address of an existing Kafka; None: the campaign's own broker is looked up.
+    container : Container or None
+        What it runs in.
+    gpus : bool
+        Whether it is to see the node's GPUs.
+    minutes : int
+        Its walltime.
+    wait_seconds : float
+        How long it waits for the broker.
+    """
+
+    task: Task
+    run_dir: Path
+    run: str
+    server: str | None
+    container: Container | None
+    gpus: bool
+    minutes: int
+    wait_seconds: float = 600.0
+
+    def __call__(self) -> None:
+        """Do it.
+
+        Raises
+        ------
+        WorkError
+            When the process has failed, so that Slurm knows the job as failed.
+        """
+        _Worker(self).run()
+
+
+class _Worker:
+    def __init__(self, work: Work) -> None:
+        self.work, self.task = work, work.task
+        self.asked = asked.Asked()
+        self.run_folder = Run(work.run_dir)
+        self.registry = Registry(self.run_folder.services, work.run)
+        self.log = self.run_folder.log(self.task.name)
+        self.path = self.run_folder.record(self.task.name)
+        self.started = self.touched = time.time()
+        self.looked = time.monotonic()
+        self.cpu_seconds = 0.0
+        self.tail: list[str] = []
+        self.record = self._begin()
+
+    def run(self) -> None:
+        set_environment({})
+        self._say(f"job {asked.job_id()} on {asked.node()}, start {asked.restarts() + 1}")
+        error: str | None = None
+        try:
+            code = self._work()
+        except Terminated as ended:
+            code = ended.exit_code
+        except DeeptoolError as failure:
+            code, error = failure.exit_code, f"error: {failure}"
+            self._say(error)
+        again = self._ask_again(code) if self.asked.warned and code else None
+        if again is not None:
+            error = error or again
+        facts = {"exit_code": code, "end": time.time(), "cpu_seconds": self.cpu_seconds}
+        self._write(**facts, tail=error.splitlines() if error else self.tail)
+        if self.asked.warned and code and again is None:
+            self._requeue()
+        if code:
+            raise WorkError(f"{self.task.name} ended with exit code {code}: see {self.log}")
+
+    def _begin(self) -> dict[str, Any]:
+        earlier = read_record(self.path)
+        runs = [*earlier.get("runs", [])]
+        if earlier.get("job") == asked.job_id() and "start" in earlier:
+            # Killed with its node, or with no time left to say so: until now, at the latest.
+            end = earlier.get("end") or min(self.started, self.path.stat().st_mtime)
+            runs.append({"start": earlier["start"], "end": end, "node": earlier.get("node", "")})
+        record = {
+            "name": self.task.name,
+            "job": asked.job_id(),
+            "node": asked.node(),
+            "restarts": asked.restarts(),
+            "devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
+            "start": self.started,
+            "runs": runs,
+            "epoch": self._epoch(),
+        }
+        write_json(self.path, record)
+        return record
+
+    def _write(self, **facts: Any) -> None:
+        self.record |= facts
+        write_json(self.path, self.record)
+
+    def _work(self) -> int:
+        """Run the process to its end, again where the broker went and came back; its exit code."""
+        again = self._prepare(bool(self.record["runs"]))
+        broker = self._broker(None)
+        for _ in range(_COME_BACK):
+            code = self._process(broker, again)
+            if not code or self.asked.end or broker is None or not self._left(broker):
+                return code
+            self._say("the broker has gone: waiting for the one that follows it")
+            broker = self._broker(broker.generation)
+            again = self._prepare(True)
+        return code
+
+    def _prepare(self, begun: bool) -> bool:
+        """Whether the task goes on from an earlier start: a trial's folder says it by itself."""
+        return self.run_folder.prepare_trial(self.task) if self.task.role == "trial" else begun
+
+    def _broker(self, after: tuple[str, int] | None) -> Descriptor | None:
+        if self.work.server is not None:
+            return None
+        self._write(waiting="for the broker")
+        log = str(self.run_folder.log("broker"))
+        found = self.registry.wait_ready(self.work.wait_seconds, self._check, after=after, log=log)
+        self._write(waiting=None)
+        return found
+
+    def _left(self, broker: Descriptor) -> bool:
+        """Whether the broker that was read from has gone, and another one is to come."""
+        deadline = time.monotonic() + _NOTICE_SECONDS
+        while time.monotonic() < deadline:
+            self._check()
+            seen = self.registry.read()
+            if seen is None or seen.dead(time.time()):
+                return True
+            if seen.generation != broker.generation or seen.state != "ready":
+                return seen.resumes or seen.state in ("starting", "ready")
+            if time.time() - seen.heartbeat < 5:
+                return False
+            time.sleep(_STEP)
+        return True
+
+    def _process(self, broker: Descriptor | None, again: bool) -> int:
+        server = self.work.server or self.registry.servers()
+        env = {
+            **self.task.env,
+            "PYTHONUNBUFFERED": "1",
+            # Slurm's choice has to be told to an image.
+            "CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES"),
+        }
+        command = self.task.command(server, again=again)
+        argv, env = called(command, env, installed, self.work.container, nv=self.work.gpus)
+        set_environment(env)
+        service = Service(self.task.name, argv, self.log, guard=apptainer.runs(argv))
+        service.start()
+        while (code := service.poll()) is None:
+            self._touch()
+            if self.asked.end:
+                service.stop(self.task.grace)
+            if broker is not None and self._lost():
+                service.stop(self.task.grace)
+            time.sleep(_STEP)
+        end_group(service.group)
+        if broker is not None and code and not self.asked.end:
+            seen = self.registry.read()
+            if seen is not None and seen.lost(time.time()):
+                raise loss(seen)
+        self.cpu_seconds += service.cpu_seconds()
+        self.tail = service.output().splitlines()[-40:]
+        return code if code >= 0 else 128 - code
+
+    def _lost(self) -> bool:
+        """Whether the broker has gone for good: a GPU is not to wait for the reader to give up."""
+        if time.monotonic() - self.looked < _LOOK_SECONDS:
+            return False
+        self.looked = time.monotonic()
+        seen = self.registry.read()
+        return seen is not None and seen.lost(time.time())
+
+    def _check(self) -> None:
+        self._touch()
+        if self.asked.end:
+            raise Terminated(signal.SIGTERM)
+
+    def _touch(self) -> None:
+        if time.time() - self.touched > TOUCH_SECONDS:
+            self.touched = time.time()
+            os.utime(self.path)
+
+    def _ask_again(self, code: int) -> str | None:
+        """Why the job is not to be started once more; None where it is."""
+        left = asked.seconds_left(self.started, self.work.minutes)
+        if left > _ENDING_SECONDS:
+            return None
+        if self.task.role == "producer":
+            return f"error: the upload did not fit into its walltime, {self.work.minutes} minutes"
+        if self._epoch() <= self.record["epoch"]:
+            return f"error: no epoch fits into its walltime, {self.work.minutes} minutes"
+        return None
+
+    def _epoch(self) -> int:
+        """The epochs that a trial has done so far."""
+        if self.task.role != "trial":
+            return 0
+        progress = read_json(self.run_folder.progress_file("trial", self.task.index)) or {}
+        return int(progress.get("epoch", 0))
+
+    def _requeue(self) -> None:
+        self._say("asking Slurm to start this job again")
+        scheduler.requeue(asked.job_id())
+        # Slurm ends it: a job that ended by itself could not be started again.
+        time.sleep(120)
+
+    def _say(self, line: str) -> None:
+        with open(self.log, "a", encoding="utf-8") as log:
+            log.write(line + "\n")

@@ -1,0 +1,173 @@
+"""Which samples go into which record, and what its headers and digests say."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from deeptool.codec.arrow import ArrowCodec
+from deeptool.codec.records import (
+    TARGET_BYTES,
+    Digest,
+    Record,
+    RecordHeader,
+    checksum,
+    pack,
+    parse_headers,
+)
+from deeptool.codec.spec import Leaf, Spec
+from deeptool.codec.values import Leaves, Ragged
+from deeptool.errors import WorkError
+
+ROWS = Spec(Leaf("float32", (None, 3072)))
+
+
+def batch(count: int, width: int = 3072) -> Leaves:
+    return (np.zeros((count, width), np.float32),)
+
+
+def packed(spec: Spec, batches: list[Leaves], **options: int) -> list[Record]:
+    return list(pack(ArrowCodec(spec), batches, upload="u", **options))
+
+
+@pytest.mark.parametrize("sizes", [[1000], [32] * 31 + [8], [1] * 1000, [999, 1], [170, 1, 829]])
+def test_records_are_full_whatever_the_batches_are(sizes: list[int]) -> None:
+    records = packed(ROWS, [batch(size) for size in sizes])
+    assert [record.count for record in records] == [85] * 11 + [65]
+    assert max(len(record.value) for record in records) <= TARGET_BYTES
+    assert min(len(record.value) for record in records[:-1]) > 0.98 * TARGET_BYTES
+
+
+def test_variable_sizes_fill_records_as_evenly() -> None:
+    rng = np.random.default_rng(1)
+    lengths = rng.integers(0, 3000, 4000)
+    texts = np.array([b"x" * int(n) for n in lengths], dtype=object)
+    splits = np.concatenate([[0], np.cumsum(lengths[::-1])])
+    ragged = Ragged(np.zeros(splits[-1], np.float64), (splits,))
+    records = packed(
+        Spec((Leaf("string", (None,)), Leaf("float64", (None, None), 1))), [(texts, ragged)]
+    )
+    sizes = [len(record.value) for record in records]
+    assert max(sizes) <= TARGET_BYTES
+    assert min(sizes[:-1]) > 0.95 * TARGET_BYTES
+
+
+def test_a_larger_sample_is_a_larger_record() -> None:
+    records = packed(ROWS, [batch(3)], target_bytes=5000)
+    assert [(record.first, record.count) for record in records] == [(0, 1), (1, 1), (2, 1)]
+    assert all(len(record.value) > 3072 * 4 for record in records)
+
+
+def test_empty_batches_are_no_records() -> None:
+    assert packed(ROWS, [batch(0), batch(0)]) == []
+    assert [r.count for r in packed(ROWS, [batch(0), batch(2), batch(0), batch(1)])] == [3]
+
+
+def test_a_sample_over_the_cap_names_both_sizes_and_itself() -> None:
+    spec = Spec(Leaf("string", (None,)))
+    texts = np.array([b"small"] * 7 + [b"x" * 60_000], dtype=object)
+    with pytest.raises(WorkError) as error:
+        packed(spec, [(texts[:4],), (texts[4:],)], target_bytes=20, max_bytes=50_000)
+    assert error.value.what == "sample 7 is too large for one record"
+    assert error.value.seen == "60,005 bytes"
+    assert error.value.valid == "at most 50,000 bytes"
+    assert "get_input_pipeline" in str(error.value)
+
+
+def test_what_precedes_a_sample_over_the_cap_is_named_right_when_it_waits() -> None:
+    spec = Spec(Leaf("string", (None,)))
+    texts = np.array([b"small"] * 7 + [b"x" * 60_000], dtype=object)
+    with pytest.raises(WorkError, match="sample 7 is"):
+        packed(spec, [(texts,)], target_bytes=40_000, max_bytes=50_000)
+
+
+def test_open_dimensions_are_one_shape_a_record() -> None:
+    spec = Spec(Leaf("float32", (None, None)))
+    widths = [4, 4, 5, 5, 4]
+    records = packed(spec, [batch(2, width) for width in widths])
+    assert [(record.first, record.count) for record in records] == [(0, 4), (4, 4), (8, 2)]
+
+
+def test_batches_are_taken_one_at_a_time() -> None:
+    taken = 0
+
+    def batches() -> Iterator[Leaves]:
+        nonlocal taken
+        for _ in range(1000):
+            taken += 1
+            yield batch(85)
+
+    records = pack(ArrowCodec(ROWS), batches(), upload="u")
+    next(records)
+    assert taken <= 2
+
+
+def test_a_record_does_not_wait_for_a_slow_pipeline_to_fill_it() -> None:
+    now = 0.0
+
+    def slowly() -> Iterator[Leaves]:
+        nonlocal now
+        for seconds in (0.0, 1.0, 1.0, 1.0, 0.5):
+            now += seconds
+            yield batch(2)
+
+    records = pack(ArrowCodec(ROWS), slowly(), upload="u", linger_seconds=2.0, clock=lambda: now)
+    assert [(record.first, record.count) for record in records] == [(0, 6), (6, 4)]
+
+
+def test_headers_say_what_a_record_holds() -> None:
+    records = list(pack(ArrowCodec(ROWS), [batch(100)], upload="ab-12", epoch=3))
+    assert dict(records[1].headers) == {
+        "v": b"1",
+        "upload": b"ab-12",
+        "epoch": b"3",
+        "first": b"85",
+        "count": b"15",
+        "crc": str(records[1].crc).encode(),
+    }
+    assert parse_headers(records[1].headers) == RecordHeader("ab-12", 3, 85, 15, records[1].crc)
+    assert records[1].crc == checksum(records[1].value)
+
+
+def test_checksums_are_crc32c() -> None:
+    assert checksum(b"123456789") == 0xE3069283  # the check value of CRC-32C (RFC 3720)
+    assert checksum(b"6789", b"12345") == 0xE3069283
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        None,
+        [],
+        [("v", b"1")],
+        [("v", None), ("upload", b"u")],
+        [("v", b"x"), *RecordHeader("u", 0, 0, 1, 0).to_kafka()[1:]],
+        [*RecordHeader("u", 0, 0, 1, 0).to_kafka()[:-1], ("crc", b"?")],
+        [*RecordHeader("u", 0, 0, 1, 0).to_kafka(), ("upload", b"\xff")],
+    ],
+)
+def test_records_of_others_have_no_header(headers: list[tuple[str, bytes | None]] | None) -> None:
+    assert parse_headers(headers) is None
+
+
+def test_other_headers_do_not_matter() -> None:
+    header = RecordHeader("u", 1, 2, 3, 4)
+    assert parse_headers([("trace", b"\xff"), *header.to_kafka(), ("x", None)]) == header
+
+
+def test_a_later_format_is_an_error_and_not_a_strangers_record() -> None:
+    headers = [("v", b"2"), *RecordHeader("u", 0, 0, 1, 0).to_kafka()[1:]]
+    with pytest.raises(WorkError, match="another format version"):
+        parse_headers(headers)
+
+
+def test_the_digest_is_over_what_the_catalog_documents() -> None:
+    digest = Digest()
+    digest.update(0, 85, 7)
+    digest.update(85, 15, 2**32 - 1)
+    documented = b"".join(struct.pack("<QQI", *row) for row in [(0, 85, 7), (85, 15, 2**32 - 1)])
+    assert digest.hexdigest() == hashlib.sha256(documented).hexdigest()

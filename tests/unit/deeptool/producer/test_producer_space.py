@@ -1,0 +1,98 @@
+"""What an upload needs against what is free."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from deeptool.client.broker import Connection
+from deeptool.codec.records import Record
+from deeptool.errors import WorkError
+from deeptool.producer import space
+from deeptool.producer.space import SpaceCheck, check
+
+
+def test_each_broker_is_looked_at_for_its_own_part() -> None:
+    check(1000, {0: 500, 1: 500}, {0: 0.5, 1: 0.5}, "t")
+    # Replicated twice on both: everything is on each.
+    with pytest.raises(WorkError, match="broker 1") as caught:
+        check(1000, {0: 1000, 1: 999}, {0: 1.0, 1: 1.0}, "t")
+    assert "about 1,000 bytes are needed, 999 are free" in str(caught.value)
+    # A broker that does not tell is not held against.
+    check(1000, {0: 1000}, {0: 0.5, 1: 0.5}, "t")
+
+
+def made(monkeypatch: pytest.MonkeyPatch, free: int, compression: str, expected: int) -> SpaceCheck:
+    monkeypatch.setattr(space, "free_bytes", lambda connection: {0: free})
+    monkeypatch.setattr(space, "_copies", lambda connection, topic: {0: 1.0})
+    return SpaceCheck(Connection(("s:1",)), "t", compression, expected)
+
+
+@pytest.mark.parametrize(("compression", "factor"), [("none", 1.0), ("lz4", 0.1), ("zstd", 0.1)])
+def test_the_first_records_tell(
+    monkeypatch: pytest.MonkeyPatch, compression: str, factor: float
+) -> None:
+    # Of 10,000 bytes each, of which a tenth is noise.
+    noise = np.random.default_rng(0).bytes(1000)
+    record = Record(None, noise + bytes(9000), [], 0, 10, 0)
+    needed = 1000 * 10_000 * factor
+    enough = made(monkeypatch, int(needed * 1.3), compression, 10_000)
+    for _ in range(20):
+        enough.look_at(record)
+    short = made(monkeypatch, int(needed * 0.95), compression, 10_000)
+    for _ in range(7):
+        short.look_at(record)
+    with pytest.raises(WorkError, match="will not fit"):
+        short.look_at(record)
+
+
+def test_nothing_is_asked_where_nothing_is_expected(monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(connection: Connection) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(space, "free_bytes", asked)
+    SpaceCheck(Connection(("s:1",)), "t", "none", None).look_at(Record(None, b"", [], 0, 1, 0))
+
+
+def test_no_answer_is_not_known() -> None:
+    assert space.free_bytes(Connection(("127.0.0.1:1",)), timeout=0.5) is None
+
+
+@pytest.mark.parametrize(("usable", "known"), [(123, {0: 246}), (-1, None)])
+def test_what_the_brokers_say(
+    monkeypatch: pytest.MonkeyPatch, usable: int, known: dict[int, int] | None
+) -> None:
+    import kafka
+
+    given: dict[str, object] = {}
+
+    class Admin:
+        DEFAULT_CONFIG = kafka.KafkaAdminClient.DEFAULT_CONFIG
+
+        def __init__(self, **settings: object) -> None:
+            given.update(settings)
+
+        def describe_log_dirs(self) -> list[dict[str, object]]:
+            return [{"broker": 0, "log_dirs": [{"usable_bytes": usable}] * 2}]
+
+        def close(self) -> None:
+            given["closed"] = True
+
+    monkeypatch.setattr(kafka, "KafkaAdminClient", Admin)
+    properties = {
+        "security.protocol": "sasl_ssl",
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.username": "me",
+        "sasl.password": "secret",
+        "ssl.ca.location": "/ca.pem",
+        "socket.keepalive.enable": "true",
+    }
+    assert space.free_bytes(Connection(("s:1",), properties)) == known
+    assert given["closed"] is True
+    assert {k: given[k] for k in given if k.startswith(("s", "ssl"))} == {
+        "security_protocol": "SASL_SSL",
+        "sasl_mechanism": "SCRAM-SHA-512",
+        "sasl_plain_username": "me",
+        "sasl_plain_password": "secret",
+        "ssl_cafile": "/ca.pem",
+    }

@@ -1,0 +1,69 @@
+"""What is shown of a campaign, in terminals of any width."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from hpc.run.screen import TrialTable, picture
+from hpc.run.snapshot import Row, Snapshot
+
+HPARAMS = {"image_size": 32, "learning_rate": 0.001, "augmentation": 0.5}
+NAMES = list(HPARAMS)
+
+
+def trial(index: int, **facts: object) -> Row:
+    values = {
+        "state": "complete",
+        "seconds": 12.3,
+        "progress": {"epoch": 13, "epochs": 60},
+        "result": {
+            "best": {"val_accuracy": 0.9778, "val_loss": 0.0812},
+            "epochs_run": 13,
+            "samples_read": 23361,
+            "input_cpu_seconds": 0.42,
+        },
+        **facts,
+    }
+    return Row(f"trial-{index}", "trial", index, log="", note="", hparams=HPARAMS, **values)  # type: ignore[arg-type]
+
+
+def shown(content: object, width: int) -> list[str]:
+    output = io.StringIO()
+    Console(file=output, width=width).print(content)
+    return output.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 200])
+def test_hparams_and_metric_are_whole_and_a_trial_is_a_line(width: int) -> None:
+    lines = shown(TrialTable([trial(0), trial(1)], NAMES), width)
+    assert len(lines) == (4 if width >= 120 else 3)
+    for word in (*NAMES, "state", "epoch", "val_accuracy"):
+        assert word in " ".join(lines), word
+    for word in ("32", "0.001", "0.5", "complete", "13/60", "0.9778"):
+        assert word in lines[-1].split(), word
+
+
+def test_an_hparam_may_be_named_as_another_column() -> None:
+    lines = shown(TrialTable([trial(0)], ["image_size", "state", "samples"]), 200)
+    assert lines[-2].split()[:4] == ["trial", "image_size", "state", "samples"]
+    assert lines[-1].split()[-2] == "23,361"
+
+
+def test_a_wide_terminal_has_it_all() -> None:
+    last = shown(TrialTable([trial(7, node="n1", device="0")], NAMES), 200)[-1].split()
+    assert last[0] == "7"
+    assert last[-6:] == ["0.9778", "0.0812", "12.3", "23,361", "0.42", "n1:0"]
+
+
+def test_a_trial_that_has_just_begun_has_no_number_of_epochs() -> None:
+    row = trial(0, state="running", result={}, progress={"epoch": 0, "epochs": None})
+    assert "None" not in "".join(shown(TrialTable([row], NAMES), 200))
+
+
+def test_a_broker_of_a_campaign_that_is_done_is_stopped() -> None:
+    broker = Row("broker", "broker", 0, "complete", 9.0, "", "", {}, {}, {})
+    lines = shown(picture(Snapshot("digits", "r", "complete", "h:1", 60.0, (broker,))), 100)
+    assert lines[0] == "digits complete  1:00  broker stopped h:1"

@@ -1,0 +1,92 @@
+"""When a broker's job ends by itself, and what it leaves."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from hpc.broker.discovery import Registry
+from hpc.campaign.definition import Broker
+from hpc.run.run_folder import Run
+from hpc.slurm.broker_job import BrokerWork, _BrokerJob, _Stop, stop_brokers
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> _BrokerJob:
+    monkeypatch.setattr("hpc.slurm.asked.signal.signal", lambda *_: None)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.delenv("SLURM_JOB_END_TIME", raising=False)
+    for name in ("logs", "jobs", "scratch"):
+        (tmp_path / name).mkdir()
+    broker = Broker(scratch=str(tmp_path / "scratch"), idle_minutes=10)
+    return _BrokerJob(BrokerWork(broker, tmp_path, "r", None, None, 60), 0)
+
+
+def reason(job: _BrokerJob) -> str:
+    job.looked = 0.0
+    try:
+        job._check()
+    except _Stop as stop:
+        return str(stop)
+    return ""
+
+
+def test_it_says_that_it_lives_whatever_takes_so_long(
+    job: _BrokerJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hpc.slurm.broker_job.HEARTBEAT_SECONDS", 0.02)
+    registry, seen = Registry(job.run_folder.services, "r"), []
+
+    def fetch() -> None:
+        for _ in range(3):
+            before = time.time()
+            while (found := registry.read()) is None or found.heartbeat < before:
+                time.sleep(0.01)
+            seen.append(found)
+        raise _Stop("the campaign is done")
+
+    monkeypatch.setattr(job, "_serve", fetch)
+    job.run()
+    assert {(each.job, each.state, each.resumes) for each in seen} == {("7", "starting", False)}
+    ended = registry.read()
+    time.sleep(0.1)
+    assert ended is not None
+    assert (ended.state, ended) == ("stopped", registry.read())
+
+
+def test_it_stops_when_its_own_campaign_is_done(job: _BrokerJob) -> None:
+    stop_brokers(job.run_folder, "another", "done")
+    assert reason(job) == ""
+    stop_brokers(job.run_folder, "r", "the campaign is done")
+    assert reason(job) == "the campaign is done"
+
+
+def test_it_stops_before_its_walltime_ends(
+    job: _BrokerJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hpc.slurm.broker_job.MARGIN_SECONDS", 3700.0)
+    assert reason(job) == "its walltime ends"
+
+
+def test_it_stops_when_nobody_works_with_it(job: _BrokerJob, tmp_path: Path) -> None:
+    record = tmp_path / "jobs" / "trial-0.json"
+    record.write_text("{}")
+    job.started -= 3600
+    assert reason(job) == ""
+    os.utime(record, (time.time() - 660, time.time() - 660))
+    assert reason(job).startswith("idle: no producer or trial was at work for 10 minutes")
+
+
+def test_a_scratch_folder_that_is_not_there_is_said_where_others_wait(
+    job: _BrokerJob, tmp_path: Path
+) -> None:
+    (tmp_path / "scratch").rmdir()
+    with pytest.raises(Exception, match="no such scratch folder"):
+        job.run()
+    seen = Registry(Run(tmp_path).services, "r").read()
+    assert seen is not None
+    assert seen.state == "failed"
+    assert "no such scratch folder" in seen.note

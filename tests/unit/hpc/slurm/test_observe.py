@@ -1,0 +1,124 @@
+"""The state of a campaign on Slurm, from files and the queue."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpc.broker.discovery import Descriptor, Registry
+from hpc.run.run_folder import Run
+from hpc.slurm.observe import Jobs, observe
+from hpc.slurm.scheduler import Queued
+
+
+class Folder:
+    """A run folder with one broker, one producer and one trial."""
+
+    def __init__(self, path: Path) -> None:
+        self.run = Run(path)
+        self.run.services.mkdir()
+        (path / "jobs").mkdir()
+        (path / "trials" / "0").mkdir(parents=True)
+        roles = {"broker": "broker", "producer-0": "producer", "trial-0": "trial"}
+        self.state: dict[str, Any] = {
+            "id": "r",
+            "server": None,
+            "launched": 1.0,
+            "tasks": {
+                name: {"role": role, "index": 0, "state": "waiting", "job": str(number)}
+                for number, (name, role) in enumerate(roles.items())
+            },
+        }
+
+    def record(self, name: str, **facts: Any) -> None:
+        job = self.state["tasks"][name]["job"]
+        values = {"job": job, "node": "n1", "start": time.time(), **facts}
+        self.run.record(name).write_text(json.dumps(values))
+
+    def seen(self, name: str, *queued: Queued, ask: bool = True) -> dict[str, Any]:
+        jobs = Jobs(time.time() + 1, {each.id: each for each in queued}) if ask else None
+        task: dict[str, Any] = observe(self.run, self.state, jobs)["tasks"][name]
+        return task
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+def test_a_task_in_the_queue(folder: Folder) -> None:
+    task = folder.seen("trial-0", Queued("2", "PENDING", "Resources"))
+    assert (task["state"], task["note"]) == ("waiting", "queued (Resources)")
+    assert folder.seen("trial-0", ask=False)["state"] == "waiting"
+
+
+def test_a_task_that_runs_says_so_itself(folder: Folder) -> None:
+    folder.record("trial-0", devices="1")
+    for ask in (True, False):
+        task = folder.seen("trial-0", Queued("2", "RUNNING"), ask=ask)
+        assert (task["state"], task["node"], task["devices"]) == ("running", "n1", "1")
+    folder.record("producer-0", waiting="for the broker")
+    assert folder.seen("producer-0", ask=False)["note"] == "on n1, waiting for the broker"
+
+
+def test_a_task_that_was_requeued(folder: Folder) -> None:
+    folder.record("trial-0", runs=[{"start": 1, "end": 2}])
+    task = folder.seen("trial-0", Queued("2", "PENDING", "BeginTime"))
+    assert (task["state"], task["note"]) == ("waiting", "queued again (BeginTime)")
+
+
+def test_a_trial_is_complete_by_its_result(folder: Folder) -> None:
+    folder.record("trial-0", exit_code=0, end=time.time(), tail=[])
+    assert folder.seen("trial-0")["state"] == "failed"
+    (folder.run.trial(0) / "result.json").write_text('{"status": "complete"}')
+    assert folder.seen("trial-0")["state"] == "complete"
+    folder.record("trial-0", exit_code=1, end=time.time(), tail=["error: no disk"])
+    task = folder.seen("trial-0")
+    assert (task["state"], task["note"]) == ("failed", "no disk")
+    folder.record("trial-0", exit_code=143, end=time.time(), tail=[])
+    assert folder.seen("trial-0")["state"] == "interrupted"
+
+
+def test_what_slurm_ended_had_no_time_to_say_so(folder: Folder) -> None:
+    task = folder.seen("trial-0", Queued("2", "OUT_OF_MEMORY", nodes="n2"))
+    assert (task["state"], task["note"]) == ("failed", "Slurm: out of memory on n2")
+    assert "left no record" in folder.seen("trial-0")["note"]
+
+
+def test_a_record_of_another_job_does_not_count(folder: Folder) -> None:
+    folder.record("producer-0", job="99", exit_code=0, end=1.0)
+    assert folder.seen("producer-0", Queued("1", "PENDING", "Priority"))["state"] == "waiting"
+
+
+@pytest.mark.parametrize(
+    ("said", "queued", "expected"),
+    [
+        ("ready", "RUNNING", "ready"),
+        ("starting", "RUNNING", "running"),
+        ("stopped", "COMPLETED", "complete"),
+        ("failed", "FAILED", "failed"),
+        ("ready", "CANCELLED", "failed"),
+        ("ready", "PENDING", "waiting"),
+    ],
+)
+def test_brokers(folder: Folder, said: str, queued: str, expected: str) -> None:
+    Registry(folder.run.services, "r").write(Descriptor("r", "0", 0, 0, 1, said, "h:1"))
+    assert folder.seen("broker", Queued("0", queued))["state"] == expected
+
+
+def test_a_broker_of_an_earlier_job_does_not_count(folder: Folder) -> None:
+    Registry(folder.run.services, "r").write(Descriptor("r", "98", 0, 0, 1, "ready", "h:1"))
+    assert folder.seen("broker", Queued("0", "PENDING", "Priority"))["state"] == "waiting"
+    assert folder.seen("broker", Queued("0", "CANCELLED"))["note"] == "Slurm: cancelled"
+
+
+def test_the_end_is_that_of_this_launch(folder: Folder) -> None:
+    done = {"state": "complete", "finished": 9.0, "uploads": [], "launched": 0.5}
+    folder.run.done_file.write_text(json.dumps(done))
+    assert "finished" not in observe(folder.run, folder.state, None)
+    folder.run.done_file.write_text(json.dumps(done | {"launched": 1.0}))
+    assert observe(folder.run, folder.state, None)["state"] == "complete"

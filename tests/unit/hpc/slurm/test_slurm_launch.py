@@ -1,0 +1,278 @@
+"""Launches on a Slurm that runs each job at once, in this process, with fake_commands.py."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from fake_launch import programs
+
+from deeptool.errors import UserError, WorkError
+from hpc.broker.discovery import Descriptor, Registry
+from hpc.commands import down, launch, logs, status
+from hpc.run.run_folder import Run
+from hpc.slurm import scheduler
+from hpc.slurm.broker_job import BrokerWork
+from hpc.slurm.scheduler import Queued
+
+CAMPAIGN = """
+name = "search"
+settings = "settings.py"
+backend = "slurm"
+[images]
+use = false
+[slurm]
+time = 60
+poll_seconds = 1
+[producers]
+variants = [{procID = 0, hparams = {size = 16}}, {procID = 1, hparams = {size = 32}}]
+[trials]
+grid = { size = [16, 32], lr = [1, 2] }
+"""
+SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR2)
+
+
+class Slurm:
+    """The queue, and how jobs run in it."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.jobs = run, {}
+        self.cancelled: list[str] = []
+        self.requeued: list[str] = []
+        self.held = False
+        self.refuses: str | None = None
+        self.during: Callable[[str], None] = lambda job: None
+
+    def __call__(self, folder: Path) -> Slurm:
+        return self
+
+    def submit(
+        self, works: Sequence[Callable[[], None]], parameters: Mapping[str, Any]
+    ) -> list[str]:
+        name = parameters["job_name"]
+        if self.refuses and name.endswith(self.refuses):
+            raise UserError("Slurm refuses a job of this campaign", seen="no such partition")
+        number = len({job.split("_")[0] for job in self.jobs}) + 1
+        ids = [f"{number}_{n}" for n in range(len(works))] if len(works) > 1 else [str(number)]
+        for job, work in zip(ids, works, strict=True):
+            state = "PENDING" if self.held else self._run(job, work)
+            self.jobs[job] = Queued(job, state, "Resources", "n1", name)
+        return ids
+
+    def _run(self, job: str, work: Callable[[], None]) -> str:
+        if isinstance(work, BrokerWork):
+            ready = Descriptor(work.run, job, 0, 0, 1, "ready", "127.0.0.1:1", host="n1")
+            Registry(self.run.services, work.run).write(ready)
+            return "RUNNING"
+        os.environ["SLURM_JOB_ID"] = job
+        self.during(job)
+        try:
+            work()
+        except WorkError:
+            return "FAILED"
+        return "COMPLETED"
+
+    def queue(self) -> dict[str, Queued]:
+        stop = self.run.services / "stop.json"
+        for job, seen in self.jobs.items():
+            if seen.name.endswith("-broker") and stop.exists() and seen.live:
+                self.jobs[job] = Queued(job, "COMPLETED", "", "n1", seen.name)
+                registry = Registry(self.run.services, self.run.state()["id"])
+                said = registry.read()
+                if said is not None:
+                    registry.write(replace(said, state="stopped"))
+        return dict(self.jobs)
+
+    def cancel(self, ids: Sequence[str]) -> None:
+        for job in ids:
+            seen = self.jobs[job]
+            self.cancelled.append(job)
+            self.jobs[job] = Queued(job, "CANCELLED", "", "", seen.name)
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    environment = dict(os.environ)
+    yield Bench(tmp_path, monkeypatch)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    os.environ.clear()
+    os.environ.update(environment)
+
+
+class Bench:
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (folder / "store").mkdir()
+        (folder / "settings.py").write_text("hparams = {}\n")
+        self.file = folder / "search.toml"
+        self.file.write_text(CAMPAIGN)
+        self.run = Run(folder / "runs" / "search")
+        self.slurm = Slurm(self.run)
+        self.fetched: list[object] = []
+        monkeypatch.chdir(folder)
+        monkeypatch.setenv("FAKE_STORE", str(folder / "store"))
+        monkeypatch.setattr("hpc.slurm.launch.SlurmExecutor", self.slurm)
+        for name in ("worker", "finish"):
+            monkeypatch.setattr(f"hpc.slurm.{name}.installed", programs)
+        for name in ("queue", "cancel"):
+            monkeypatch.setattr(scheduler, name, getattr(self.slurm, name))
+        monkeypatch.setattr(scheduler, "requeue", self.slurm.requeued.append)
+        monkeypatch.setattr(scheduler, "check_there", lambda: None)
+        monkeypatch.setattr("hpc.slurm.launch.jars.runtime", self.fetched.append)
+        monkeypatch.setattr(scheduler, "max_array_size", lambda: 1001)
+        monkeypatch.setattr(scheduler, "history", lambda ids: {})
+        monkeypatch.setattr("hpc.slurm.worker.time.sleep", lambda seconds: None)
+
+    def launch(self, *words: str) -> Result:
+        return CliRunner().invoke(launch.command, [str(self.file), *words])
+
+    def states(self) -> dict[str, str]:
+        from hpc.run.snapshot import take
+
+        return {row.name: row.state for row in take(self.run).rows}
+
+
+def test_everything_runs_and_the_broker_is_let_go(bench: Bench) -> None:
+    result = bench.launch()
+    assert result.exit_code == 0, result.output
+    assert [line for line in result.output.splitlines() if line.startswith("submitted")] == [
+        "submitted broker: job 1",
+        "submitted producers: job 2, 2 tasks",
+        "submitted trials: job 3, 4 tasks",
+        "submitted finish: job 4",
+    ]
+    assert len(bench.fetched) == 1
+    assert set(bench.states().values()) == {"complete"}
+    assert "producer-0 complete: s.0.train: stored 100 samples, 1 MB" in result.output
+    assert "trial-3 complete: val_loss 0.25" in result.output
+    assert (bench.run.folder / "report.html").exists()
+    assert len(list((bench.run.folder / "report").glob("*.png"))) == 2
+    shown = CliRunner().invoke(status.command, [str(bench.run.folder)])
+    assert "4 of 4 trials" in shown.output
+    log = CliRunner().invoke(logs.command, [str(bench.run.folder), "trial", "0", "--follow"])
+    assert "training" in log.output
+
+
+def test_a_second_launch_runs_what_is_new(bench: Bench) -> None:
+    assert bench.launch().exit_code == 0
+    again = bench.launch()
+    assert again.exit_code == 0, again.output
+    assert "4 of 4 trials are complete" in again.output
+    assert "submitted" not in again.output
+    more = bench.launch("--grid", "lr=3")
+    assert more.exit_code == 0, more.output
+    assert "submitted trials: job 7, 2 tasks" in more.output
+    assert "is there already" in more.output
+    assert set(bench.states().values()) == {"complete"}
+    assert len(bench.states()) == 1 + 2 + 6
+
+
+def test_failures_are_named(bench: Bench) -> None:
+    result = bench.launch("--set", "hparams.fail=3")
+    assert isinstance(result.exception, WorkError)
+    assert "4 of 4 trials failed" in str(result.exception)
+    assert "trial-0 failed: the loss is not a number" in result.output
+    refused = bench.launch("--fresh", "--set", "hparams.refuse=1")
+    assert "2 of 2 producers failed" in str(refused.exception)
+    assert "holds a complete dataset" in refused.output
+
+
+def test_what_slurm_refuses_leaves_nothing_in_the_queue(bench: Bench) -> None:
+    bench.slurm.refuses = "-trials"
+    result = bench.launch()
+    assert isinstance(result.exception, UserError)
+    assert "cancelled what had been submitted" in result.output
+    assert "1" in bench.slurm.cancelled
+    assert not any(seen.live for seen in bench.slurm.jobs.values())
+    bench.slurm.refuses = None
+    assert bench.launch().exit_code == 0
+
+
+def test_a_detached_launch_is_joined_and_ended(bench: Bench) -> None:
+    bench.slurm.held = True
+    result = bench.launch("--detach")
+    assert result.exit_code == 0, result.output
+    assert "the jobs go on: deeptool-hpc status" in result.output
+    assert set(bench.states().values()) == {"waiting"}
+    more = bench.launch("--grid", "lr=3")
+    assert "this one has more" in str(more.exception)
+    joined = bench.launch("--detach")
+    assert "the jobs are in the queue already" in joined.output
+    assert len(bench.slurm.jobs) == 8
+    ended = CliRunner().invoke(down.command, [str(bench.run.folder)])
+    assert ended.exit_code == 0, ended.output
+    assert "broker (1)" in ended.output
+    assert sorted(set(bench.slurm.cancelled)) == sorted(bench.slurm.jobs)
+    nothing = CliRunner().invoke(down.command, [str(bench.run.folder)])
+    assert "no job of" in nothing.output
+
+
+def test_another_users_campaign_is_not_ended(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert bench.launch().exit_code == 0
+    monkeypatch.setattr("hpc.commands.down.os.getuid", lambda: os.geteuid() + 1)
+    result = CliRunner().invoke(down.command, [str(bench.run.folder)])
+    assert isinstance(result.exception, UserError)
+    assert "another user's" in str(result.exception)
+
+
+def test_jobs_that_go_without_an_end(bench: Bench) -> None:
+    bench.slurm.held = True
+    assert bench.launch("--detach").exit_code == 0
+    watching = bench.slurm.queue
+
+    def gone() -> dict[str, Queued]:
+        seen = watching()
+        # Once it is watched that somebody cancels it all.
+        bench.slurm.cancel([job for job in seen if seen[job].live])
+        return seen
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scheduler, "queue", gone)
+        result = bench.launch()
+    assert isinstance(result.exception, WorkError)
+    assert "have gone from the queue before their end" in str(result.exception)
+    assert bench.run.state()["state"] == "failed"
+
+
+def test_a_warned_trial_is_requeued_and_goes_on(bench: Bench) -> None:
+    bench.file.write_text(CAMPAIGN.replace("lr = [1, 2]", "lr = [1], sleep = [30]"))
+
+    def warn(job: str) -> None:
+        def once_it_trains() -> None:
+            config = bench.run.trial(int(job[-1])) / "config.json"
+            for _ in range(2000):
+                if config.exists():
+                    break
+                threading.Event().wait(0.01)
+            os.kill(os.getpid(), signal.SIGUSR2)
+
+        if job.startswith("3"):
+            threading.Thread(target=once_it_trains, daemon=True).start()
+
+    bench.slurm.during = warn
+    result = bench.launch()
+    assert bench.slurm.requeued == ["3_0", "3_1"], result.output
+    record = bench.run.record("trial-0").read_text()
+    assert '"exit_code": 143' in record
+
+
+def test_a_trial_whose_broker_is_lost_says_so(bench: Bench) -> None:
+    def lose(job: str) -> None:
+        if job.startswith("3"):
+            registry = Registry(bench.run.services, bench.run.state()["id"])
+            seen = registry.read()
+            assert seen is not None
+            registry.write(replace(seen, state="stopped", note="idle"))
+
+    bench.slurm.during = lose
+    result = bench.launch()
+    assert isinstance(result.exception, WorkError)
+    assert "trial-0 failed: the campaign's broker has stopped" in result.output
