@@ -13,8 +13,8 @@ import psutil
 from deeptool.catalog.events import Begun
 from deeptool.catalog.fold import TopicState, Upload
 from deeptool.catalog.log import CatalogLog
-from deeptool.client import broker
-from deeptool.client.broker import Connection
+from deeptool.client import admin
+from deeptool.client.connection import Connection
 from deeptool.errors import UserError
 
 # An upload that misses so many of its own heartbeats is taken for dead.
@@ -154,14 +154,14 @@ def clean_up(connection: Connection, log: CatalogLog, topic: str) -> int:
     int
         How many partitions lost records.
     """
-    ends = broker.end_offsets(connection, topic)
+    ends = admin.end_offsets(connection, topic)
     state = log.read().get(topic, TopicState())
     kept = [upload for upload in (state.current, state.pending) if upload is not None]
     before = {
         partition: min([end, *(upload.first_offset(partition) for upload in kept)])
         for partition, end in ends.items()
     }
-    starts = broker.start_offsets(connection, topic)
+    starts = admin.start_offsets(connection, topic)
     before = {p: offset for p, offset in before.items() if offset > starts.get(p, 0)}
-    broker.delete_records(connection, topic, before)
+    admin.delete_records(connection, topic, before)
     return len(before)

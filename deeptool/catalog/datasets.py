@@ -14,7 +14,7 @@ from deeptool.catalog.stored import NotComplete as NotComplete
 from deeptool.catalog.stored import NotStored as NotStored
 from deeptool.catalog.stored import Shard as Shard
 from deeptool.catalog.stored import Stored as Stored
-from deeptool.client.naming import SPLITS, topic_name
+from deeptool.client.topic_names import SPLITS, topic_name
 from deeptool.errors import UserError
 
 T = TypeVar("T")

@@ -11,9 +11,16 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from deeptool.catalog import events
 from deeptool.catalog.events import Event
 from deeptool.catalog.fold import TopicState, apply
-from deeptool.client import broker
-from deeptool.client.broker import Connection
-from deeptool.client.naming import CATALOG_TOPIC
+from deeptool.client import admin
+from deeptool.client.connection import Connection
+from deeptool.client.kafka_errors import (
+    NO_SUCH_OFFSET,
+    NO_SUCH_TOPIC,
+    NOT_ALLOWED,
+    PARTITION_END,
+    explain,
+)
+from deeptool.client.topic_names import CATALOG_TOPIC
 from deeptool.errors import WorkError
 
 MAX_EVENT_BYTES = 64 << 20
@@ -22,13 +29,7 @@ _CATALOG_CONFIG = {"cleanup.policy": "compact", "max.message.bytes": str(MAX_EVE
 APPEND_SECONDS = 120.0
 READ_SECONDS = 60.0
 # What no waiting heals: the topic is gone, or not for this user.
-_FATAL = (
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError._UNKNOWN_PARTITION,
-    KafkaError._UNKNOWN_TOPIC,
-    KafkaError._AUTO_OFFSET_RESET,
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-)
+_FATAL = NO_SUCH_TOPIC | NO_SUCH_OFFSET | NOT_ALLOWED
 
 
 class CatalogLog:
@@ -90,16 +91,14 @@ class CatalogLog:
 
     def _open(self, create: bool) -> bool:
         if create and not self._made:
-            broker.create_topic(
-                self.connection, CATALOG_TOPIC, partitions=1, config=_CATALOG_CONFIG
-            )
+            admin.create_topic(self.connection, CATALOG_TOPIC, partitions=1, config=_CATALOG_CONFIG)
             self._made = True
         if self._consumer is not None:
             return True
-        if not broker.partitions(self.connection, CATALOG_TOPIC):
+        if not admin.partitions(self.connection, CATALOG_TOPIC):
             return False
         # Records of the catalog are never deleted by deeptool, but may be by somebody else.
-        self._next = broker.start_offsets(self.connection, CATALOG_TOPIC)[0]
+        self._next = admin.start_offsets(self.connection, CATALOG_TOPIC)[0]
         self._consumer = Consumer(
             self.connection.config(
                 {
@@ -137,16 +136,16 @@ class CatalogLog:
             if message is not None and error is None:
                 self._apply(message)
             elif message is not None and error is not None:
-                if error.code() == KafkaError._PARTITION_EOF:
+                if error.code() == PARTITION_END:
                     # Compaction leaves gaps: the end can be reached without a record there.
                     self._next = max(self._next, int(message.offset()))
                 elif error.code() in _FATAL:
-                    raise broker.explain("the catalog cannot be read any more", error)
+                    raise explain("the catalog cannot be read any more", error)
                 else:
                     trouble = error
             if self._next < end and time.monotonic() > deadline:
                 what = f"the broker did not deliver the catalog within {READ_SECONDS:.0f} s"
-                raise broker.explain(what, trouble) if trouble else WorkError(what)
+                raise explain(what, trouble) if trouble else WorkError(what)
         # An idle consumer would keep its connection busy with fetches that wait for more.
         consumer.unassign()
         return dict(self._catalog)
@@ -164,7 +163,7 @@ class CatalogLog:
                 TopicPartition(CATALOG_TOPIC, 0), timeout=READ_SECONDS, cached=False
             )
         except KafkaException as error:
-            raise broker.explain("the end of the catalog could not be read", error) from error
+            raise explain("the end of the catalog could not be read", error) from error
         return int(end)
 
     def _deliver(self, event: Event) -> int:
@@ -196,10 +195,10 @@ class CatalogLog:
                 self._producer.poll(0.5)
         except KafkaException as error:
             self._producer = None
-            raise broker.explain(failed, error) from error
+            raise explain(failed, error) from error
         if not reports or reports[0][0] is not None:
             self._producer = None
             if reports and reports[0][0] is not None:
-                raise broker.explain(failed, reports[0][0])
+                raise explain(failed, reports[0][0])
             raise WorkError(failed, seen=f"no answer in {APPEND_SECONDS:.0f} s")
         return int(reports[0][1].offset())

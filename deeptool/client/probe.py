@@ -14,6 +14,7 @@ from pathlib import Path
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
+from deeptool.client.kafka_errors import HANDSHAKE_FAILED, NO_BROKER_LEFT
 from deeptool.errors import UserError
 
 # ApiVersions, version 0: the one request that every Kafka answers, before any authentication.
@@ -119,7 +120,7 @@ def check(config: Mapping[str, object], servers: Sequence[str], timeout: float) 
 
 def _shut_out(broker: str, errors: Sequence[KafkaError], strangers: Sequence[str]) -> UserError:
     """Why a broker that speaks Kafka does not list its topics."""
-    texts = [error.str() for error in errors if error.code() != KafkaError._ALL_BROKERS_DOWN]
+    texts = [error.str() for error in errors if error.code() != NO_BROKER_LEFT]
     refusals = [error.str() for error in errors if _is_refusal(error)]
     # librdkafka names a broker that it was told of by its number, others "bootstrap".
     elsewhere = [text for text in texts if re.search(r"/\d+: (Connect to|Failed to resolve)", text)]
@@ -156,9 +157,7 @@ def _client(config: Mapping[str, object]) -> AdminClient:
 
 
 def _is_refusal(error: KafkaError) -> bool:
-    return error.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL) or (
-        "SSL handshake failed" in error.str()
-    )
+    return error.code() in HANDSHAKE_FAILED or ("SSL handshake failed" in error.str())
 
 
 def _find(servers: Sequence[str], encrypted: bool, deadline: float) -> list[str]:

@@ -6,10 +6,17 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
 
-from deeptool.client import broker
-from deeptool.client.broker import Connection
+from deeptool.client.connection import Connection
+from deeptool.client.kafka_errors import (
+    HANDSHAKE_FAILED,
+    NO_SUCH_TOPIC,
+    NOT_ALLOWED,
+    PARTITION_END,
+    UNREACHABLE,
+    explain,
+)
 from deeptool.errors import WorkError
 
 _POLL_SECONDS = 0.5
@@ -17,14 +24,7 @@ _POLL_SECONDS = 0.5
 PATIENCE_SECONDS = 10.0
 # One that does not answer at all is waited for, as at the upload.
 AWAY_SECONDS = 120.0
-_AWAY = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE)
-_REFUSED = (
-    KafkaError._AUTHENTICATION,
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError._UNKNOWN_TOPIC,
-    KafkaError._UNKNOWN_PARTITION,
-)
+_REJECTED = NOT_ALLOWED | HANDSHAKE_FAILED | NO_SUCH_TOPIC
 
 
 @dataclass(frozen=True)
@@ -138,11 +138,11 @@ class _Reader:
                     return message
                 if message.offset() > position:
                     return "no record is there"
-            elif error is not None and error.code() in _REFUSED:
-                raise broker.explain(f"topic {self._topic} cannot be read", error)
-            elif error is not None and error.code() in _AWAY:
+            elif error is not None and error.code() in _REJECTED:
+                raise explain(f"topic {self._topic} cannot be read", error)
+            elif error is not None and error.code() in UNREACHABLE:
                 away = True
-            elif error is not None and error.code() == KafkaError._PARTITION_EOF:
+            elif error is not None and error.code() == PARTITION_END:
                 return "no record is there"
             elif error is not None:
                 return str(error.str())

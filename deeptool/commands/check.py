@@ -9,9 +9,8 @@ import click
 
 from deeptool.catalog.fold import Catalog, TopicState
 from deeptool.catalog.log import CatalogLog
-from deeptool.client import broker
-from deeptool.client.broker import Connection
-from deeptool.client.naming import SPLITS
+from deeptool.client.connection import Connection, connect
+from deeptool.client.topic_names import SPLITS
 from deeptool.commands.options import (
     DEFAULT_SERVERS,
     client_properties_option,
@@ -45,7 +44,7 @@ def command(
 
     A topic's name will do, too.
     """
-    connection = broker.connect(servers or DEFAULT_SERVERS, client_properties)
+    connection = connect(servers or DEFAULT_SERVERS, client_properties)
     with CatalogLog(connection) as log:
         catalog = log.read()
     complete = {t: s.current.begun for t, s in catalog.items() if s.current is not None}

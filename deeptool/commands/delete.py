@@ -13,9 +13,9 @@ from deeptool.catalog.claim import clean_up, watch
 from deeptool.catalog.events import Deleted, Failed
 from deeptool.catalog.fold import Catalog, TopicState
 from deeptool.catalog.log import CatalogLog
-from deeptool.client import broker
-from deeptool.client.broker import Connection
-from deeptool.client.naming import SPLITS
+from deeptool.client import admin
+from deeptool.client.connection import Connection, connect
+from deeptool.client.topic_names import SPLITS
 from deeptool.commands import options
 from deeptool.errors import UserError, WorkError
 
@@ -65,7 +65,7 @@ def delete(connection: Connection, log: CatalogLog, topic: str, shown: TopicStat
             seen=f"upload {current.id} by {current.begun.owner}",
             next_step="deeptool inspect lists what is stored",
         )
-    if broker.partitions(connection, topic):
+    if admin.partitions(connection, topic):
         clean_up(connection, log, topic)
     return shown.current.bytes if shown.current else 0
 
@@ -96,7 +96,7 @@ def command(
     The empty topics stay, so that a trial that is still reading gets an error and never other data.
     """
     servers = servers or options.DEFAULT_SERVERS
-    connection = broker.connect(servers, client_properties)
+    connection = connect(servers, client_properties)
     with CatalogLog(connection) as log:
         catalog = log.read()
         found = matching(catalog, session, proc_id, SPLITS if split == "both" else (split,))

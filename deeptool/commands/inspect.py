@@ -17,7 +17,8 @@ from deeptool.catalog.claim import SILENT_HEARTBEATS
 from deeptool.catalog.events import Completed
 from deeptool.catalog.fold import Catalog, Upload
 from deeptool.catalog.log import CatalogLog
-from deeptool.client import broker
+from deeptool.client import admin
+from deeptool.client.connection import connect
 from deeptool.commands import options
 
 
@@ -151,10 +152,10 @@ def command(
 ) -> None:
     """List what is stored: all of it, or one SESSION (or one topic)."""
     servers = servers or options.DEFAULT_SERVERS
-    connection = broker.connect(servers, client_properties)
+    connection = connect(servers, client_properties)
     with CatalogLog(connection) as log:
         catalog = log.read()
-    stored = rows(catalog, broker.partitions_of(connection), time.time())
+    stored = rows(catalog, admin.partitions_of(connection), time.time())
     found = [row for row in stored if session in (None, row["session"], row["topic"])]
     if as_json:
         click.echo(json.dumps(found, indent=1))

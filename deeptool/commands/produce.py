@@ -14,9 +14,8 @@ import psutil
 from deeptool.catalog.events import Completed
 from deeptool.catalog.fold import TopicState
 from deeptool.catalog.log import CatalogLog
-from deeptool.client import broker
-from deeptool.client.broker import Connection
-from deeptool.client.naming import SPLITS, check_topic, topic_name
+from deeptool.client.connection import Connection, connect
+from deeptool.client.topic_names import SPLITS, check_topic, topic_name
 from deeptool.codec import CODECS
 from deeptool.commands.check import check_topics
 from deeptool.commands.options import (
@@ -107,9 +106,7 @@ def command(
     settings = load_settings(usersettings, proc_id=proc_id, num_procs=num_procs, hparams=hparams)
     if options["auto_shard"] and settings.num_procs == 1:
         raise UserError("--auto-shard needs the number of shards", next_step="give --num-procs M")
-    connection = broker.connect(
-        servers or tuple(settings.kafka_bootstrap_servers), client_properties
-    )
+    connection = connect(servers or tuple(settings.kafka_bootstrap_servers), client_properties)
     topics = {s: topic or topic_name(settings.session_name, settings.proc_id, s) for s in splits}
     if check:
         check_topics(connection, list(topics.values()), as_json)

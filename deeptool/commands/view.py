@@ -9,14 +9,14 @@ from pathlib import Path
 
 import click
 import numpy as np
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
 from deeptool.catalog.datasets import Shard, find
 from deeptool.catalog.fold import Catalog
 from deeptool.catalog.log import CatalogLog
-from deeptool.client import broker
-from deeptool.client.broker import Connection
-from deeptool.client.naming import SPLITS, topic_name
+from deeptool.client.connection import Connection, connect
+from deeptool.client.kafka_errors import NO_SUCH_OFFSET, PARTITION_END
+from deeptool.client.topic_names import SPLITS, topic_name
 from deeptool.codec import make_codec
 from deeptool.codec.records import Codec, parse_headers
 from deeptool.codec.values import Leaves
@@ -70,7 +70,7 @@ def command(
     """
     from deeptool.store.draw import draw
 
-    connection = broker.connect(servers or DEFAULT_SERVERS, client_properties)
+    connection = connect(servers or DEFAULT_SERVERS, client_properties)
     with CatalogLog(connection) as log:
         shard = _choose(log.read(), session, split, proc_id)
     begun = shard.upload.begun
@@ -160,7 +160,7 @@ def _fetch_one(
             continue
         if error := message.error():
             seen = error.str()
-            if error.code() in (KafkaError._PARTITION_EOF, KafkaError._AUTO_OFFSET_RESET):
+            if error.code() in NO_SUCH_OFFSET | {PARTITION_END}:
                 break
             continue
         header = parse_headers(message.headers())

@@ -12,7 +12,8 @@ from typing import Any
 from deeptool.catalog.claim import claim, owner
 from deeptool.catalog.events import Begun, Completed
 from deeptool.catalog.log import CatalogLog
-from deeptool.client import broker, naming
+from deeptool.client import admin, topic_names
+from deeptool.client.connection import connect
 from deeptool.codec import make_codec
 from deeptool.codec.records import TARGET_BYTES
 from deeptool.errors import UserError
@@ -141,9 +142,9 @@ def upload(
         )
     if compression not in COMPRESSIONS:
         raise UserError("unknown compression", seen=compression, valid=", ".join(COMPRESSIONS))
-    named = naming.topic_name(name, proc_id, split)
-    topic = naming.check_topic(topic) if topic else named
-    connection = broker.connect(servers, client_properties)
+    named = topic_names.topic_name(name, proc_id, split)
+    topic = topic_names.check_topic(topic) if topic else named
+    connection = connect(servers, client_properties)
     meter = CpuMeter()
     source = Source(
         dataset,
@@ -180,7 +181,7 @@ def upload(
                 settings_sha256=settings_sha256,
                 raw_data=raw_data,
                 heartbeat_seconds=heartbeat,
-                start=broker.end_offsets(connection, topic),
+                start=admin.end_offsets(connection, topic),
                 time=time.time(),
                 replace=replace,
                 limit=limit,

@@ -10,8 +10,8 @@ from deeptool.catalog.claim import clean_up
 from deeptool.catalog.events import Begun, Completed, Failed
 from deeptool.catalog.fold import Catalog, TopicState
 from deeptool.catalog.log import CatalogLog
-from deeptool.client import broker
-from deeptool.client.broker import Connection
+from deeptool.client import admin
+from deeptool.client.connection import Connection
 from deeptool.errors import DeeptoolError, WorkError
 from deeptool.producer.heartbeat import Heartbeat, lost
 
@@ -66,7 +66,7 @@ def give_up(log: CatalogLog, heart: Heartbeat, begun: Begun, error: BaseExceptio
 
 def delete_garbage(connection: Connection, log: CatalogLog, topic: str) -> None:
     """Delete what replaced and failed uploads left in the topic; the next upload tries again."""
-    if not broker.partitions(connection, topic):
+    if not admin.partitions(connection, topic):
         return
     try:
         clean_up(connection, log, topic)

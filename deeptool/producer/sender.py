@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from deeptool.client.broker import Connection
+from deeptool.client.connection import Connection
+from deeptool.client.kafka_errors import TOO_LARGE, UNREACHABLE
 from deeptool.codec.records import Record
 from deeptool.errors import WorkError
 from deeptool.producer.ledger import Ledger, RecordFacts
@@ -21,8 +22,6 @@ COMPRESSIONS = ("none", "lz4", "zstd")
 DELIVERY_SECONDS = 300
 QUEUE_BYTES = 64 << 20
 
-_TOO_LARGE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE)
-_AWAY = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE)
 _POLL_SECONDS = 0.2
 
 
@@ -171,7 +170,7 @@ class Sender:
         return on_delivery
 
     def _explain(self, error: KafkaError, size: int) -> WorkError:
-        if error.code() in _TOO_LARGE:
+        if error.code() in TOO_LARGE:
             return WorkError(
                 "the broker refuses a record for its size",
                 seen=f"a record of {size:,} bytes; topic {self._topic} takes "
@@ -187,7 +186,7 @@ class Sender:
 
     def _on_error(self, error: KafkaError) -> None:
         now = time.monotonic()
-        if error.code() in _AWAY and now - self._warned > 30:
+        if error.code() in UNREACHABLE and now - self._warned > 30:
             self._warned = now
             _log.warning(
                 "the broker does not answer (%s); the upload goes on when it is back within %d s",

@@ -7,7 +7,7 @@ import logging
 import pyarrow as pa
 from confluent_kafka.admin import AdminClient
 
-from deeptool.client.broker import Connection
+from deeptool.client.connection import Connection
 from deeptool.codec.records import Record
 from deeptool.errors import WorkError
 

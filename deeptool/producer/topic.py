@@ -6,8 +6,8 @@ import logging
 
 import numpy as np
 
-from deeptool.client import broker
-from deeptool.client.broker import Connection
+from deeptool.client import admin
+from deeptool.client.connection import Connection
 from deeptool.codec.records import MAX_BYTES
 from deeptool.codec.spec import Spec
 from deeptool.codec.values import numpy_dtype
@@ -40,14 +40,14 @@ def prepare(connection: Connection, topic: str, partitions: int) -> tuple[tuple[
         The topic cannot be made, or exists with settings under which samples would be lost.
     """
     try:
-        broker.create_topic(
+        admin.create_topic(
             connection, topic, partitions=partitions, config={_LIMIT: str(QUEUE_BYTES)}
         )
     except UserError as refused:
         _log.info("%s; trying with the broker's own %s", refused, _LIMIT)
-        broker.create_topic(connection, topic, partitions=partitions, config={})
-    limit = int(broker.topic_config(connection, topic)[_LIMIT])
-    return broker.partitions(connection, topic), limit
+        admin.create_topic(connection, topic, partitions=partitions, config={})
+    limit = int(admin.topic_config(connection, topic)[_LIMIT])
+    return admin.partitions(connection, topic), limit
 
 
 def check_sample_size(spec: Spec) -> None:

@@ -12,8 +12,8 @@ import numpy as np
 from deeptool.catalog import datasets
 from deeptool.catalog.log import CatalogLog
 from deeptool.catalog.stored import Stored
-from deeptool.client import naming
-from deeptool.client.broker import connect
+from deeptool.client import topic_names
+from deeptool.client.connection import connect
 from deeptool.errors import UserError
 from deeptool.reader.graph import Form, elements, open_paths, padding_by_path
 from deeptool.reader.source import Source
@@ -130,7 +130,7 @@ def kafka_dataset(
 
     def find(catalog: Any) -> Stored:
         if topic is not None:
-            return datasets.find_topic(catalog, naming.check_topic(topic), follow)
+            return datasets.find_topic(catalog, topic_names.check_topic(topic), follow)
         return datasets.find(catalog, dataset, split, procIDs, follow)
 
     with CatalogLog(connection) as log:

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
 
 from deeptool.catalog.log import CatalogLog
 from deeptool.catalog.stored import Stored
-from deeptool.client import broker
+from deeptool.client import admin
+from deeptool.client.kafka_errors import PARTITION_END
 from deeptool.codec.records import parse_headers
 from deeptool.codec.values import Leaves, rows
 from deeptool.errors import WorkError
@@ -130,7 +131,7 @@ class Follower:
         self._read: dict[str, _Progress] = {}
         self._uploads = {shard.topic: shard.upload.id for shard in watch.stored.shards}
         for shard in watch.stored.shards:
-            numbers = broker.partitions(connection, shard.topic)
+            numbers = admin.partitions(connection, shard.topic)
             lanes = {number: _Lane(shard.upload.first_offset(number)) for number in numbers}
             self._read[shard.topic] = _Progress(lanes)
         self._consumer.assign(
@@ -172,7 +173,7 @@ class Follower:
             error = message.error()
             if error is None:
                 yield from self._accept(message)
-            elif error.code() != KafkaError._PARTITION_EOF:
+            elif error.code() != PARTITION_END:
                 raise_unless_passing(error, message.topic() or "")
 
     def _accept(self, message: Message) -> Iterator[Samples]:

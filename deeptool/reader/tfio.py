@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from deeptool.client import broker
-from deeptool.client.broker import Connection
+from deeptool.client import admin
+from deeptool.client.connection import Connection
 from deeptool.codec.spec import Leaf
 from deeptool.codec.values import Array, Ragged, rows
 from deeptool.errors import UserError, WorkError
@@ -93,7 +93,7 @@ class TfioSource:
         with self.meter.working():
             planned = replace(self.reading, least_block=_BLOCK_BYTES).plan(int(k))
             starts = {
-                shard.topic: broker.start_offsets(self.reading.connection, shard.topic)
+                shard.topic: admin.start_offsets(self.reading.connection, shard.topic)
                 for shard in planned.shards
             }
             found = []

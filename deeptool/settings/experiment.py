@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from deeptool.client.naming import SPLITS
+from deeptool.client.topic_names import SPLITS
 from deeptool.errors import UserError
 from deeptool.settings import fingerprint, usercode
 from deeptool.settings.contract import FUNCTIONS, PIPELINE_PARAMETERS, VARIABLES, Contract, in_file

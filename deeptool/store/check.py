@@ -14,8 +14,8 @@ from confluent_kafka import Message
 
 from deeptool.catalog.events import EpochStored
 from deeptool.catalog.fold import Upload
-from deeptool.client import broker
-from deeptool.client.broker import Connection
+from deeptool.client import admin
+from deeptool.client.connection import Connection
 from deeptool.client.scan import Unreadable, scan
 from deeptool.codec import make_codec
 from deeptool.codec.records import Codec, Digest, checksum, parse_headers
@@ -119,8 +119,8 @@ class _Check:
         self._codec: Codec = make_codec(begun.codec, begun.element_spec)
         self._total = sum(epoch.samples for epoch in epochs)
         self._epochs = len(epochs)
-        starts = broker.start_offsets(self.connection, begun.topic)
-        ends = broker.end_offsets(self.connection, begun.topic)
+        starts = admin.start_offsets(self.connection, begun.topic)
+        ends = admin.end_offsets(self.connection, begun.topic)
         # First sample, count, partition and offset of every record that is right, per epoch.
         self._found = [array("q") for _ in epochs]
         for partition in sorted({p for epoch in epochs for p in epoch.runs}):

@@ -10,8 +10,15 @@ from types import TracebackType
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from deeptool.client import broker
-from deeptool.client.broker import Connection
+from deeptool.client.connection import Connection
+from deeptool.client.kafka_errors import (
+    DAMAGED,
+    NO_SUCH_OFFSET,
+    NO_SUCH_TOPIC,
+    PARTITION_END,
+    PASSING,
+    explain,
+)
 from deeptool.codec.records import checksum, parse_headers
 from deeptool.errors import DeeptoolError, WorkError
 from deeptool.store import shutdown
@@ -27,29 +34,6 @@ _POLL_SECONDS = 0.25
 # Room for one record of about 1 MiB with its framing: of further partitions, a broker sends no
 # record that does not fit, and so nothing.
 _FETCH_BYTES = 2 << 20
-
-_GONE = (
-    KafkaError.OFFSET_OUT_OF_RANGE,
-    KafkaError._AUTO_OFFSET_RESET,
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError._UNKNOWN_PARTITION,
-    KafkaError._UNKNOWN_TOPIC,
-)
-_DAMAGED = (KafkaError._BAD_MSG, KafkaError.INVALID_MSG, KafkaError._BAD_COMPRESSION)
-# By themselves they pass, or the silence that follows is the error.
-_PASSING = (
-    KafkaError._ALL_BROKERS_DOWN,
-    KafkaError._TRANSPORT,
-    KafkaError._RESOLVE,
-    KafkaError._TIMED_OUT,
-    KafkaError._TIMED_OUT_QUEUE,
-    KafkaError.LEADER_NOT_AVAILABLE,
-    KafkaError.NOT_LEADER_FOR_PARTITION,
-    KafkaError.REPLICA_NOT_AVAILABLE,
-    KafkaError.REQUEST_TIMED_OUT,
-    KafkaError.NETWORK_EXCEPTION,
-    KafkaError._WAIT_COORD,
-)
 
 
 def consumer_config(connection: Connection, queue_bytes: int) -> dict[str, object]:
@@ -208,7 +192,7 @@ class Fetcher:
         lane = Lane(message.topic() or "", message.partition() or 0)
         error = message.error()
         state = self._lanes.get(lane)
-        if error is not None and error.code() != KafkaError._PARTITION_EOF:
+        if error is not None and error.code() != PARTITION_END:
             self._note(error)
             raise_unless_passing(error, lane.topic)
             return False
@@ -338,29 +322,29 @@ class FirstSamples:
                 if int(message.offset()) == offset and header and header.upload == self._upload:
                     return header.first
                 raise _missing(lane, offset, offset + 1)
-            if trouble.code() != KafkaError._PARTITION_EOF:
+            if trouble.code() != PARTITION_END:
                 raise_unless_passing(trouble, self._topic)
         raise silence(f"offset {offset} of {_place(lane)}", trouble)
 
 
 def raise_unless_passing(error: KafkaError, topic: str) -> None:
     """Raise what an error of a consumer means for the dataset that it reads."""
-    if error.code() not in _PASSING:
+    if error.code() not in PASSING:
         raise meaning(error, topic)
 
 
 def meaning(error: KafkaError, topic: str) -> DeeptoolError:
     """An error of a consumer, as the error to raise for it."""
     seen = f"{error.str()} ({error.name()})"
-    if error.code() in _GONE:
+    if error.code() in NO_SUCH_TOPIC | NO_SUCH_OFFSET:
         return WorkError(
             f"the dataset in topic {topic} was deleted or replaced while it was read",
             seen=seen,
             next_step="deeptool inspect lists what is stored now; start again to read that",
         )
-    if error.code() in _DAMAGED:
+    if error.code() in DAMAGED:
         return _damaged(topic, seen)
-    return broker.explain(f"topic {topic} cannot be read", KafkaException(error))
+    return explain(f"topic {topic} cannot be read", KafkaException(error))
 
 
 def _damaged(topic: str, seen: str) -> WorkError:

@@ -10,7 +10,7 @@ import numpy as np
 
 from deeptool.catalog.events import EpochStored
 from deeptool.catalog.stored import Shard, Stored
-from deeptool.client.broker import Connection
+from deeptool.client.connection import Connection
 from deeptool.errors import WorkError
 from deeptool.store import pass_plan
 from deeptool.store.librdkafka import FirstSamples

@@ -5,7 +5,7 @@ from __future__ import annotations
 from deeptool.catalog import datasets
 from deeptool.catalog.log import CatalogLog
 from deeptool.catalog.stored import Stored
-from deeptool.client.broker import Connection
+from deeptool.client.connection import Connection
 from deeptool.errors import UserError, WorkError
 from deeptool.settings import Settings, compare
 from deeptool.store.watch import Watch

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any, Literal, Protocol
 
-from deeptool.client.naming import Split
+from deeptool.client.topic_names import Split
 from deeptool.errors import UserError
 from deeptool.settings import Settings
 

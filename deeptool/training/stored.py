@@ -8,7 +8,7 @@ from deeptool.catalog import datasets
 from deeptool.catalog.fold import Catalog
 from deeptool.catalog.log import CatalogLog
 from deeptool.catalog.stored import Stored
-from deeptool.client.broker import connect
+from deeptool.client.connection import connect
 from deeptool.reader import ReadMeter, kafka_dataset
 from deeptool.settings import Settings, compare
 from deeptool.training.arrival import Arrival

@@ -12,8 +12,8 @@ from confluent_kafka import Producer
 from kafka import KafkaConsumer
 from kafka.admin import KafkaAdminClient, NewTopic
 
-from deeptool.client import broker as client
-from deeptool.client.broker import Connection, connect
+from deeptool.client import admin
+from deeptool.client.connection import Connection, connect
 from deeptool.errors import UserError
 from hpc.broker import kafka, ports
 from hpc.broker.embedded import EmbeddedBroker, Options
@@ -40,45 +40,45 @@ def fill(connection: Connection, topic: str, counts: Mapping[int, int]) -> None:
 def test_one_server_that_answers_is_enough(broker: str) -> None:
     connection = connect(f"127.0.0.1:1,{broker}")
     assert connection.servers == ("127.0.0.1:1", broker)
-    assert client.topics(connection) == client.topics(connect([broker]))
+    assert admin.topics(connection) == admin.topics(connect([broker]))
 
 
 def test_a_new_topic_is_as_it_was_asked_for(connection: Connection, session_name: str) -> None:
     topic = f"{session_name}.0.train"
-    assert client.partitions(connection, topic) == ()
-    assert topic not in client.topics(connection)
-    assert client.end_offsets(connection, topic) == {}
-    client.create_topic(connection, topic, partitions=3, config=LARGE)
-    assert client.partitions(connection, topic) == (0, 1, 2)
-    assert client.partitions_of(connection)[topic] == 3
-    assert topic in client.topics(connection)
-    settings = client.topic_config(connection, topic)
-    assert {name: settings[name] for name in {**client.TOPIC_CONFIG, **LARGE}} == {
+    assert admin.partitions(connection, topic) == ()
+    assert topic not in admin.topics(connection)
+    assert admin.end_offsets(connection, topic) == {}
+    admin.create_topic(connection, topic, partitions=3, config=LARGE)
+    assert admin.partitions(connection, topic) == (0, 1, 2)
+    assert admin.partitions_of(connection)[topic] == 3
+    assert topic in admin.topics(connection)
+    settings = admin.topic_config(connection, topic)
+    assert {name: settings[name] for name in {**admin.TOPIC_CONFIG, **LARGE}} == {
         "cleanup.policy": "delete",
         "retention.ms": "-1",
         "retention.bytes": "-1",
         "max.message.bytes": "2000000",
     }
-    assert client.end_offsets(connection, topic) == {0: 0, 1: 0, 2: 0}
+    assert admin.end_offsets(connection, topic) == {0: 0, 1: 0, 2: 0}
 
 
 def test_looking_for_a_topic_does_not_make_it(connection: Connection, session_name: str) -> None:
     for _ in range(2):
-        assert client.partitions(connection, session_name) == ()
-        assert client.start_offsets(connection, session_name) == {}
+        assert admin.partitions(connection, session_name) == ()
+        assert admin.start_offsets(connection, session_name) == {}
 
 
 def test_a_topic_that_is_there_is_kept(connection: Connection, session_name: str) -> None:
     topic = f"{session_name}.0.train"
-    client.create_topic(connection, topic, partitions=1, config=LARGE)
+    admin.create_topic(connection, topic, partitions=1, config=LARGE)
     fill(connection, topic, {0: 5})
-    client.create_topic(connection, topic, partitions=4, config={"max.message.bytes": "1000000"})
-    assert client.end_offsets(connection, topic) == {0: 5}
-    assert client.topic_config(connection, topic)["max.message.bytes"] == "2000000"
-    client.create_topic(connection, topic, partitions=1, config={"max.message.bytes": "3000000"})
-    assert client.topic_config(connection, topic)["max.message.bytes"] == "3000000"
-    client.alter_topic_config(connection, topic, {"max.message.bytes": "4000000"})
-    settings = client.topic_config(connection, topic)
+    admin.create_topic(connection, topic, partitions=4, config={"max.message.bytes": "1000000"})
+    assert admin.end_offsets(connection, topic) == {0: 5}
+    assert admin.topic_config(connection, topic)["max.message.bytes"] == "2000000"
+    admin.create_topic(connection, topic, partitions=1, config={"max.message.bytes": "3000000"})
+    assert admin.topic_config(connection, topic)["max.message.bytes"] == "3000000"
+    admin.alter_topic_config(connection, topic, {"max.message.bytes": "4000000"})
+    settings = admin.topic_config(connection, topic)
     assert (settings["max.message.bytes"], settings["retention.ms"]) == ("4000000", "-1")
 
 
@@ -90,38 +90,38 @@ def test_a_topic_that_would_lose_samples_is_refused(
     theirs.create_topics([NewTopic(session_name, 1, 1, topic_configs={"retention.ms": "1000"})])
     theirs.close()
     with pytest.raises(UserError, match="would refuse or lose records") as caught:
-        client.create_topic(connection, session_name, partitions=1, config=LARGE)
+        admin.create_topic(connection, session_name, partitions=1, config=LARGE)
     assert caught.value.seen == "retention.ms=1000"
     assert caught.value.valid == "retention.ms=-1"
-    assert client.topic_config(connection, session_name)["retention.ms"] == "1000"
+    assert admin.topic_config(connection, session_name)["retention.ms"] == "1000"
 
 
 def test_names_that_kafka_does_not_take(connection: Connection, session_name: str) -> None:
-    client.create_topic(connection, f"{session_name}.0.train", partitions=1, config={})
+    admin.create_topic(connection, f"{session_name}.0.train", partitions=1, config={})
     with pytest.raises(UserError, match="takes this topic for an existing one"):
-        client.create_topic(connection, f"{session_name}_0.train", partitions=1, config={})
+        admin.create_topic(connection, f"{session_name}_0.train", partitions=1, config={})
     with pytest.raises(UserError, match="it holds ' '"):
-        client.create_topic(connection, f"{session_name} 0", partitions=1, config={})
+        admin.create_topic(connection, f"{session_name} 0", partitions=1, config={})
 
 
 def test_what_the_broker_does_not_allow(connection: Connection, session_name: str) -> None:
     with pytest.raises(UserError, match="could not be made") as caught:
-        client.create_topic(connection, session_name, partitions=1, config={}, replication=3)
+        admin.create_topic(connection, session_name, partitions=1, config={}, replication=3)
     assert "INVALID_REPLICATION_FACTOR" in str(caught.value.seen)
     with pytest.raises(UserError, match="could not be made") as caught:
-        client.create_topic(connection, session_name, partitions=1, config={"no.such": "setting"})
+        admin.create_topic(connection, session_name, partitions=1, config={"no.such": "setting"})
     assert "no.such" in str(caught.value.seen)
 
 
 def test_deleted_records_are_gone_and_their_offsets_stay(
     broker: str, connection: Connection, session_name: str
 ) -> None:
-    client.create_topic(connection, session_name, partitions=3, config={})
+    admin.create_topic(connection, session_name, partitions=3, config={})
     fill(connection, session_name, {0: 5, 1: 7})
-    client.delete_records(connection, session_name, {0: 2, 1: 7})
-    client.delete_records(connection, session_name, {})
-    assert client.start_offsets(connection, session_name) == {0: 2, 1: 7, 2: 0}
-    assert client.end_offsets(connection, session_name) == {0: 5, 1: 7, 2: 0}
+    admin.delete_records(connection, session_name, {0: 2, 1: 7})
+    admin.delete_records(connection, session_name, {})
+    assert admin.start_offsets(connection, session_name) == {0: 2, 1: 7, 2: 0}
+    assert admin.end_offsets(connection, session_name) == {0: 5, 1: 7, 2: 0}
     fill(connection, session_name, {1: 1})
     consumer = KafkaConsumer(
         session_name,
@@ -189,8 +189,8 @@ def credentials(directory: Path, password: str, user: str = "broker") -> Path:
 
 def test_the_right_password(secured: Secured, tmp_path: Path, session_name: str) -> None:
     connection = connect(secured.password, credentials(tmp_path, "b"))
-    client.create_topic(connection, session_name, partitions=1, config={})
-    assert session_name in client.topics(connection)
+    admin.create_topic(connection, session_name, partitions=1, config={})
+    assert session_name in admin.topics(connection)
 
 
 def test_a_wrong_password(
@@ -231,5 +231,5 @@ def test_what_a_user_may_not_do_is_the_users_to_correct(
 ) -> None:
     connection = connect(secured.password, credentials(tmp_path, "secret", "me"))
     with pytest.raises(UserError, match=f"topic {session_name} could not be made") as caught:
-        client.create_topic(connection, session_name, partitions=1, config={})
+        admin.create_topic(connection, session_name, partitions=1, config={})
     assert "AUTHORIZATION_FAILED" in str(caught.value.seen)

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
-from deeptool.client import broker as client
-from deeptool.client.broker import connect
+from deeptool.client import admin
+from deeptool.client.connection import connect
 from deeptool.errors import UserError
 from deeptool.files import read_json
 from hpc.broker import passwords
@@ -53,7 +53,7 @@ def test_only_who_knows_the_password_gets_in(server: EmbeddedBroker, tmp_path: P
     secret = secret_of(server)
     password = passwords.read(secret)
     connection = connect(server.bootstrap, passwords.write_client_properties(secret))
-    client.create_topic(connection, "mine", partitions=1, config={})
+    admin.create_topic(connection, "mine", partitions=1, config={})
     producer = KafkaProducer(bootstrap_servers=server.bootstrap, **login(password))
     producer.send("mine", b"a record").get(timeout=20)
     producer.close()
@@ -148,14 +148,14 @@ while True:
 def test_another_password_on_a_kept_folder(server: EmbeddedBroker, tmp_path: Path) -> None:
     secret = secret_of(server)
     before = passwords.client_properties(secret)
-    client.create_topic(connect(server.bootstrap, before), "kept", partitions=1, config={})
+    admin.create_topic(connect(server.bootstrap, before), "kept", partitions=1, config={})
     server.stop()
     secret.unlink()
     after = passwords.client_properties(passwords.create(secret.parent))
     assert before != after
     for _ in ("changed", "known by now"):
         server.start()
-        assert "kept" in client.topics(connect(server.bootstrap, after))
+        assert "kept" in admin.topics(connect(server.bootstrap, after))
         with pytest.raises(UserError, match="refuses this client"):
             connect(server.bootstrap, before, timeout=3)
         server.stop()

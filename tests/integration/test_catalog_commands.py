@@ -21,9 +21,9 @@ from deeptool.catalog.events import Begun, Completed, EpochStored, Failed, Progr
 from deeptool.catalog.fold import TopicState
 from deeptool.catalog.log import CatalogLog
 from deeptool.cli import cli
-from deeptool.client import broker as client
-from deeptool.client.broker import Connection, connect
-from deeptool.client.naming import topic_name
+from deeptool.client import admin
+from deeptool.client.connection import Connection, connect
+from deeptool.client.topic_names import topic_name
 from deeptool.codec.spec import Leaf, Spec
 from deeptool.commands import delete as delete_command
 from deeptool.errors import DeeptoolError, UserError, WorkError
@@ -41,7 +41,7 @@ class Store:
 
     def begin(self, proc_id: int = 0, split: str = "train", **other: Any) -> Begun:
         topic = other.get("topic", topic_name(self.session, proc_id, split))
-        client.create_topic(self.connection, topic, partitions=2, config={})
+        admin.create_topic(self.connection, topic, partitions=2, config={})
         values: dict[str, Any] = {
             "topic": topic,
             "upload": f"{topic}-{time.time_ns()}",
@@ -58,7 +58,7 @@ class Store:
             "settings_sha256": "abcdef0123456789",
             "raw_data": {"digest": "d", "files": 2, "bytes": 99, "newest": 1.5},
             "heartbeat_seconds": 10.0,
-            "start": client.end_offsets(self.connection, topic),
+            "start": admin.end_offsets(self.connection, topic),
             "time": time.time() - 100,
         }
         return claim(self.log, Begun(**{**values, **other}))
@@ -210,7 +210,7 @@ def test_an_empty_catalog_says_so_in_one_line(own_broker: OwnBroker) -> None:
     )
     assert rows_of(address) == []
     # Looking at a broker leaves nothing there.
-    assert "deeptool.catalog" not in client.topics(connect(address))
+    assert "deeptool.catalog" not in admin.topics(connect(address))
     error = error_of(run(address, "delete", "any", "--yes"))
     assert (error.exit_code, error.what) == (2, "nothing of any is stored")
 
@@ -243,7 +243,7 @@ def test_a_server_of_another_form_is_a_usage_error(broker: str) -> None:
 
 
 def starts(store: Store, topic: str) -> dict[int, int]:
-    return client.start_offsets(store.connection, topic)
+    return admin.start_offsets(store.connection, topic)
 
 
 def test_delete_frees_the_records_and_keeps_the_empty_topic(broker: str, store: Store) -> None:
@@ -255,7 +255,7 @@ def test_delete_frees_the_records_and_keeps_the_empty_topic(broker: str, store: 
         f"{begun.topic}: 15 samples, 600 bytes\ndeleted {begun.topic}: freed 600 bytes\n"
     )
     assert rows_of(broker, store.session) == []
-    assert starts(store, begun.topic) == client.end_offsets(store.connection, begun.topic)
+    assert starts(store, begun.topic) == admin.end_offsets(store.connection, begun.topic)
     assert starts(store, begun.topic)[0] == 3
     # The next upload goes on behind it.
     again = store.begin()
@@ -355,7 +355,7 @@ def test_an_interrupted_deletion_is_finished_by_the_next(broker: str, store: Sto
     begun = store.begin()
     store.finish(begun)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(client, "delete_records", lambda *args: sys.exit("killed"))
+        patch.setattr(admin, "delete_records", lambda *args: sys.exit("killed"))
         assert run(broker, "delete", store.session, "--yes").exit_code == 1
     assert rows_of(broker, store.session) == []
     assert starts(store, begun.topic)[0] == 0
@@ -386,7 +386,7 @@ def test_a_topic_that_others_deleted_is_forgotten(broker: str, store: Store) -> 
     admin.delete_topics([begun.topic])
     admin.close()
     deadline = time.monotonic() + 20
-    while client.partitions(store.connection, begun.topic) and time.monotonic() < deadline:
+    while admin.partitions(store.connection, begun.topic) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert rows_of(broker, store.session)[0]["partitions"] is None
     assert run(broker, "delete", store.session, "--yes").exit_code == 0

@@ -20,9 +20,9 @@ from deeptool.catalog.claim import claim, clean_up, still_mine
 from deeptool.catalog.events import Begun, Completed, Deleted, EpochStored, Failed, Progress
 from deeptool.catalog.fold import TopicState
 from deeptool.catalog.log import CatalogLog
-from deeptool.client import broker as client
-from deeptool.client.broker import Connection, connect
-from deeptool.client.naming import CATALOG_TOPIC, topic_name
+from deeptool.client import admin
+from deeptool.client.connection import Connection, connect
+from deeptool.client.topic_names import CATALOG_TOPIC, topic_name
 from deeptool.codec.spec import Leaf, Spec
 from deeptool.errors import UserError, WorkError
 from hpc.broker import kafka
@@ -131,11 +131,11 @@ def test_an_independent_client_sees_the_events(
     start = begun(session_name, "a")
     log.append(start)
     log.append(completed(start, {0: ((0, 1),)}))
-    settings = client.topic_config(connection, CATALOG_TOPIC)
+    settings = admin.topic_config(connection, CATALOG_TOPIC)
     assert settings["cleanup.policy"] == "compact"
     assert settings["retention.ms"] == settings["retention.bytes"] == "-1"
     assert int(settings["max.message.bytes"]) == 64 << 20
-    assert client.partitions(connection, CATALOG_TOPIC) == (0,)
+    assert admin.partitions(connection, CATALOG_TOPIC) == (0,)
     consumer = KafkaConsumer(
         CATALOG_TOPIC,
         bootstrap_servers=broker,
@@ -267,7 +267,7 @@ def test_one_log_serves_several_threads(log: CatalogLog, session_name: str) -> N
 @pytest.fixture
 def topic(connection: Connection, session_name: str) -> str:
     name = topic_name(session_name, 0, "train")
-    client.create_topic(connection, name, partitions=2, config={})
+    admin.create_topic(connection, name, partitions=2, config={})
     return name
 
 
@@ -275,7 +275,7 @@ def upload(
     connection: Connection, log: CatalogLog, start: Begun, counts: Mapping[int, int]
 ) -> tuple[Begun, Completed]:
     """Claim, write so many records to each partition; the commit is left to the caller."""
-    ends = client.end_offsets(connection, start.topic)
+    ends = admin.end_offsets(connection, start.topic)
     start = claim(log, replace(start, start=ends))
     fill(connection, start.topic, counts)
     runs = {p: ((ends[p], ends[p] + count),) for p, count in counts.items() if count}
@@ -283,7 +283,7 @@ def upload(
 
 
 def starts(connection: Connection, topic: str) -> list[int]:
-    return list(client.start_offsets(connection, topic).values())
+    return list(admin.start_offsets(connection, topic).values())
 
 
 def test_what_belongs_to_no_dataset_is_deleted(
@@ -308,7 +308,7 @@ def test_what_belongs_to_no_dataset_is_deleted(
     assert clean_up(connection, log, topic) == 1
     assert starts(connection, topic) == [7, 2]
     assert clean_up(connection, log, topic) == 0
-    assert client.end_offsets(connection, topic) == {0: 8, 1: 7}
+    assert admin.end_offsets(connection, topic) == {0: 8, 1: 7}
     log.append(Deleted(topic, third.upload, time.time()))
     assert clean_up(connection, log, topic) == 2
     assert starts(connection, topic) == [8, 7]
@@ -332,7 +332,7 @@ def test_records_that_come_while_it_works_are_kept(
 
     assert clean_up(connection, Late(connection), topic) == 1
     assert starts(connection, topic) == [2, 0]
-    assert client.end_offsets(connection, topic) == {0: 5, 1: 1}
+    assert admin.end_offsets(connection, topic) == {0: 5, 1: 1}
 
 
 # Trouble
@@ -349,9 +349,9 @@ def test_a_catalog_of_its_own(own_broker: OwnBroker, monkeypatch: pytest.MonkeyP
     connection = connect(server.bootstrap)
     with CatalogLog(connection) as early:
         assert early.read() == {}
-        assert CATALOG_TOPIC not in client.topics(connection)
+        assert CATALOG_TOPIC not in admin.topics(connection)
         assert early.read(create=True) == {}
-        assert CATALOG_TOPIC in client.topics(connection)
+        assert CATALOG_TOPIC in admin.topics(connection)
 
         large = begun("large", "a")
         early.append(large)
@@ -360,7 +360,7 @@ def test_a_catalog_of_its_own(own_broker: OwnBroker, monkeypatch: pytest.MonkeyP
 
         small = begun("small", "b")
         early.append(small)
-        client.alter_topic_config(
+        admin.alter_topic_config(
             connection,
             CATALOG_TOPIC,
             {"segment.ms": "50", "min.cleanable.dirty.ratio": "0", "max.compaction.lag.ms": "50"},
@@ -385,7 +385,7 @@ def test_a_catalog_of_its_own(own_broker: OwnBroker, monkeypatch: pytest.MonkeyP
             assert pending.samples == 61
 
         # A broker that is away.
-        monkeypatch.setattr(client, "REQUEST_SECONDS", 2.0)
+        monkeypatch.setattr(admin, "REQUEST_SECONDS", 2.0)
         monkeypatch.setattr(log_module, "APPEND_SECONDS", 2.0)
         monkeypatch.setattr(log_module, "READ_SECONDS", 2.0)
         server.kill()
@@ -401,9 +401,9 @@ def test_a_catalog_of_its_own(own_broker: OwnBroker, monkeypatch: pytest.MonkeyP
         assert pending is not None
         assert pending.samples == 63
 
-        admin = KafkaAdminClient(bootstrap_servers=server.bootstrap)
-        admin.delete_topics([CATALOG_TOPIC])
-        admin.close()
+        other = KafkaAdminClient(bootstrap_servers=server.bootstrap)
+        other.delete_topics([CATALOG_TOPIC])
+        other.close()
         monkeypatch.setattr(log_module, "READ_SECONDS", 5.0)
         with pytest.raises(WorkError, match=r"cannot be read any more|end of the catalog"):
             early.read()

@@ -16,9 +16,9 @@ from confluent_kafka import Producer
 
 import deeptool
 from deeptool.catalog.events import EpochStored
-from deeptool.client import broker as brokers
-from deeptool.client import scan
-from deeptool.client.naming import topic_name
+from deeptool.client import admin, scan
+from deeptool.client.connection import connect
+from deeptool.client.topic_names import topic_name
 from deeptool.commands.check import command
 from deeptool.errors import UserError, WorkError
 from deeptool.store.check import Checked, check_upload
@@ -45,7 +45,7 @@ def stored(server: str, session: str, codec: str = "arrow", compression: str = "
 
 
 def check(server: str, topic: str) -> Checked:
-    return check_upload(brokers.connect(server), uploads.current(server, topic))
+    return check_upload(connect(server), uploads.current(server, topic))
 
 
 def offset_of(server: EmbeddedBroker, topic: str, sample: int) -> tuple[int, int]:
@@ -180,7 +180,7 @@ def test_several_damages_in_several_partitions(tampered: EmbeddedBroker, session
 
 def test_deleted_records_are_told(broker: str, session_name: str) -> None:
     topic = stored(broker, session_name)
-    brokers.delete_records(brokers.connect(broker), topic, {0: 3})
+    admin.delete_records(connect(broker), topic, {0: 3})
     checked = check(broker, topic)
     (damage,) = checked.damages
     assert (damage.partition, damage.start, damage.stop) == (0, 0, 3)
@@ -192,19 +192,19 @@ def test_a_topic_made_anew_holds_none_of_it(broker: str, session_name: str) -> N
     from confluent_kafka.admin import AdminClient
 
     topic = stored(broker, session_name)
-    connection = brokers.connect(broker)
+    connection = connect(broker)
     upload = uploads.current(broker, topic)
     admin = AdminClient(connection.config())
     admin.delete_topics([topic])[topic].result(10)
     checked = check_upload(connection, upload)
     assert [damage.reason for damage in checked.damages] == ["the partition does not exist"] * 2
     deadline = time.monotonic() + 30
-    while topic in brokers.topics(connection):
+    while topic in admin.topics(connection):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     # The broker may still be at it behind the scenes, and refuse the name for a moment.
     time.sleep(2)
-    brokers.create_topic(connection, topic, partitions=2, config={})
+    admin.create_topic(connection, topic, partitions=2, config={})
     stranger = Producer(connection.config())
     stranger.produce(topic, b"something else", partition=0)
     stranger.flush(10)
@@ -232,7 +232,7 @@ def test_the_command(broker: str, session_name: str) -> None:
     _, error = run(session_name, "-pid", "1")
     assert isinstance(error, UserError)
     assert "nothing complete is stored" in str(error)
-    brokers.delete_records(brokers.connect(broker), topic, {1: 2})
+    admin.delete_records(connect(broker), topic, {1: 2})
     output, error = run(session_name)
     assert isinstance(error, WorkError)
     assert f"{topic}: DAMAGED" in output

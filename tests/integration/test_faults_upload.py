@@ -19,8 +19,9 @@ import uploads
 import deeptool
 from deeptool.catalog.events import Begun
 from deeptool.catalog.log import CatalogLog
-from deeptool.client import broker as brokers
-from deeptool.client.naming import topic_name
+from deeptool.client import admin
+from deeptool.client.connection import connect
+from deeptool.client.topic_names import topic_name
 from deeptool.errors import UserError, WorkError
 from deeptool.producer import commit, space
 from deeptool.progress import Progress
@@ -87,7 +88,7 @@ def test_an_infinite_pipeline(broker: str, session_name: str) -> None:
     with pytest.raises(UserError, match="infinite"):
         deeptool.upload(rows(4).repeat(), broker, session_name)
     topic = topic_name(session_name, 0, "train")
-    assert topic not in brokers.topics(brokers.connect(broker))
+    assert topic not in admin.topics(connect(broker))
 
 
 def test_an_epoch_of_another_spec(broker: str, session_name: str) -> None:
@@ -118,8 +119,8 @@ def test_a_record_that_the_broker_refuses(broker: str, session_name: str) -> Non
 
     def generate() -> Iterator[np.ndarray]:
         # Lowered behind the upload's back, once it has begun.
-        connection = brokers.connect(broker)
-        brokers.alter_topic_config(connection, topic, {"max.message.bytes": "200000"})
+        connection = connect(broker)
+        admin.alter_topic_config(connection, topic, {"max.message.bytes": "200000"})
         time.sleep(1)
         yield np.random.default_rng(0).random(100_000)
 
@@ -134,7 +135,7 @@ def test_a_record_that_the_broker_refuses(broker: str, session_name: str) -> Non
 
 
 def test_not_enough_space(broker: str, session_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    free = space.free_bytes(brokers.connect(broker))
+    free = space.free_bytes(connect(broker))
     assert free is not None
     assert all(amount > 1 << 20 for amount in free.values())
     monkeypatch.setattr(space, "free_bytes", lambda connection: dict.fromkeys(free, 500_000))
@@ -173,7 +174,7 @@ def test_a_producer_that_lost_its_topic_stops(
     monkeypatch.setenv("DEEPTOOL_OWNER", "the-second-one")
     taken = uploads.state(broker, topic).pending
     assert taken is not None
-    with CatalogLog(brokers.connect(broker)) as log:
+    with CatalogLog(connect(broker)) as log:
         values = {**vars(taken.begun), "upload": "second", "owner": "the-second-one"}
         log.append(Begun(**{**values, "takes_over": taken.id}))
         began = time.monotonic()
@@ -181,9 +182,9 @@ def test_a_producer_that_lost_its_topic_stops(
         assert time.monotonic() - began < 6
     assert isinstance(first.error, WorkError)
     assert "the-second-one" in str(first.error)
-    end = brokers.end_offsets(brokers.connect(broker), topic)
+    end = admin.end_offsets(connect(broker), topic)
     time.sleep(1)
-    assert brokers.end_offsets(brokers.connect(broker), topic) == end
+    assert admin.end_offsets(connect(broker), topic) == end
     # The same owner again: taken over at once.
     deeptool.upload(rows(20), broker, session_name)
     assert first_column(broker, topic) == list(range(20))
@@ -246,7 +247,7 @@ def test_the_broker_is_killed_and_restarted(own_broker: OwnBroker, session_name:
     topic = topic_name(session_name, 0, "train")
     assert first_column(server.bootstrap, topic) == list(range(400))
     stored = uploads.current(server.bootstrap, topic)
-    checked = check_upload(brokers.connect(server.bootstrap), stored)
+    checked = check_upload(connect(server.bootstrap), stored)
     assert (checked.damages, checked.samples) == ((), 400)
 
 
@@ -316,7 +317,7 @@ def test_a_producer_that_is_killed_and_run_again(
     read_until_stored(first, 100)
     first.kill()
     first.wait(30)
-    assert sum(brokers.end_offsets(brokers.connect(broker), topic).values()) > 10
+    assert sum(admin.end_offsets(connect(broker), topic).values()) > 10
     state = uploads.state(broker, topic)
     assert state.current is None
     assert state.pending is not None
@@ -325,7 +326,7 @@ def test_a_producer_that_is_killed_and_run_again(
     assert second.returncode == 0
     assert first_column(broker, topic) == list(range(300))
     # What the first one left is no part of it, and gone.
-    starts = brokers.start_offsets(brokers.connect(broker), topic)
+    starts = admin.start_offsets(connect(broker), topic)
     assert any(start > 0 for start in starts.values())
 
 

@@ -26,7 +26,7 @@ from paths import HELPERS, ROOT
 from deeptool import TrialResult, train, upload
 from deeptool.catalog.datasets import NotComplete, NotStored
 from deeptool.catalog.fold import Upload
-from deeptool.client.naming import topic_name
+from deeptool.client.topic_names import topic_name
 from deeptool.errors import UserError, WorkError
 from deeptool.settings import load_settings
 

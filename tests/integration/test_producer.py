@@ -16,8 +16,9 @@ from click.testing import CliRunner
 
 import deeptool
 from deeptool.catalog.events import Completed
-from deeptool.client import broker as brokers
-from deeptool.client.naming import topic_name
+from deeptool.client import admin
+from deeptool.client.connection import connect
+from deeptool.client.topic_names import topic_name
 from deeptool.codec.records import Digest
 from deeptool.commands.produce import command
 from deeptool.errors import UserError, WorkError
@@ -88,16 +89,16 @@ def test_what_the_catalog_keeps(broker: str, session_name: str) -> None:
 
 def test_topics_are_made_to_last(broker: str, session_name: str) -> None:
     deeptool.upload(numbers(20), broker, session_name, partitions=3)
-    connection = brokers.connect(broker)
+    connection = connect(broker)
     topic = topic_name(session_name, 0, "train")
-    config = brokers.topic_config(connection, topic)
+    config = admin.topic_config(connection, topic)
     assert {k: config[k] for k in ("cleanup.policy", "retention.ms", "retention.bytes")} == {
         "cleanup.policy": "delete",
         "retention.ms": "-1",
         "retention.bytes": "-1",
     }
     assert config["max.message.bytes"] == str(64 << 20)
-    assert brokers.partitions(connection, topic) == (0, 1, 2)
+    assert admin.partitions(connection, topic) == (0, 1, 2)
 
 
 def test_an_independent_client_sees_what_the_catalog_says(broker: str, session_name: str) -> None:
@@ -205,7 +206,7 @@ def test_replacing_deletes_the_old_records(broker: str, session_name: str) -> No
     deeptool.upload(numbers(60), broker, session_name, replace=True)
     upload = uploads.current(broker, topic)
     assert uploads.column(broker, upload, leaf=1) == list(range(60))
-    starts = brokers.start_offsets(brokers.connect(broker), topic)
+    starts = admin.start_offsets(connect(broker), topic)
     assert starts[0] == upload.first_offset(0) > 0
 
 
@@ -250,8 +251,8 @@ def test_records_of_strangers_are_no_part_of_the_dataset(broker: str, session_na
     from confluent_kafka import Producer
 
     topic = topic_name(session_name, 0, "train")
-    connection = brokers.connect(broker)
-    brokers.create_topic(connection, topic, partitions=1, config={})
+    connection = connect(broker)
+    admin.create_topic(connection, topic, partitions=1, config={})
     stranger = Producer(connection.config())
 
     def pipeline() -> object:
@@ -272,7 +273,7 @@ def test_records_of_strangers_are_no_part_of_the_dataset(broker: str, session_na
     assert [int(row[0]) for row in x] == list(range(30))
     stored = completed.epochs[0]
     assert sum(stop - start for start, stop in stored.runs[0]) == stored.records == 30
-    assert brokers.end_offsets(connection, topic)[0] == 33
+    assert admin.end_offsets(connection, topic)[0] == 33
 
 
 def burn(seconds: float) -> None:
@@ -429,7 +430,7 @@ def test_a_topic_with_a_lower_limit_takes_smaller_records(
     broker: str, session_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where a site's policy refuses topics with larger messages."""
-    create = brokers.create_topic
+    create = admin.create_topic
 
     def refusing(connection, topic, *, partitions, config, replication=-1):  # type: ignore[no-untyped-def]
         if topic.startswith(session_name) and "max.message.bytes" in config:
@@ -437,12 +438,12 @@ def test_a_topic_with_a_lower_limit_takes_smaller_records(
         site = {"max.message.bytes": "1000000"} if topic.startswith(session_name) else {}
         create(connection, topic, partitions=partitions, config={**config, **site})
 
-    monkeypatch.setattr(brokers, "create_topic", refusing)
+    monkeypatch.setattr(admin, "create_topic", refusing)
     rows = np.random.default_rng(1).random((40, 25_000))
     dataset = tf.data.Dataset.from_tensor_slices(rows).batch(4)
     completed = deeptool.upload(dataset, broker, session_name)
     assert completed_samples(completed) == 40
-    limit = int(brokers.topic_config(brokers.connect(broker), completed.topic)["max.message.bytes"])
+    limit = int(admin.topic_config(connect(broker), completed.topic)["max.message.bytes"])
     assert limit == 1_000_000
     large = tf.data.Dataset.from_tensors(np.zeros((1, 200_000)))
     with pytest.raises(WorkError, match="too large for one record") as caught:

@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from deeptool.catalog.fold import TopicState, Upload
 from deeptool.catalog.log import CatalogLog
-from deeptool.client import broker
+from deeptool.client.connection import connect
 from deeptool.codec import make_codec
 from deeptool.codec.records import RecordHeader, parse_headers
 from deeptool.codec.values import Leaves, concat_rows
@@ -17,7 +17,7 @@ from deeptool.codec.values import Leaves, concat_rows
 
 def state(server: str, topic: str) -> TopicState:
     """What the catalog says of a topic."""
-    with CatalogLog(broker.connect(server)) as log:
+    with CatalogLog(connect(server)) as log:
         return log.read().get(topic, TopicState())
 
 

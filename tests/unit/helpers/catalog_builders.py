@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deeptool.catalog.events import Begun, Completed, Deleted, EpochStored, Failed, Progress
-from deeptool.client.naming import topic_name
+from deeptool.client.topic_names import topic_name
 from deeptool.codec.spec import Leaf, Spec
 
 TOPIC = "s.0.train"

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from deeptool.client import broker
+from deeptool.client import admin
+from deeptool.client.connection import Connection
 from deeptool.errors import WorkError
 
 
@@ -39,10 +40,10 @@ class Admin:
         return futures
 
 
-def offsets(monkeypatch: pytest.MonkeyPatch, admin: Admin) -> dict[int, int]:
-    monkeypatch.setattr(broker, "_admin", lambda connection: admin)
-    monkeypatch.setattr(broker, "partitions", lambda connection, topic: (0, 1))
-    return broker.end_offsets(broker.Connection(("127.0.0.1:1",)), "digits.0.train")
+def offsets(monkeypatch: pytest.MonkeyPatch, client: Admin) -> dict[int, int]:
+    monkeypatch.setattr(admin, "_admin", lambda connection: client)
+    monkeypatch.setattr(admin, "partitions", lambda connection, topic: (0, 1))
+    return admin.end_offsets(Connection(("127.0.0.1:1",)), "digits.0.train")
 
 
 def failed(code: int) -> KafkaException:
@@ -50,22 +51,22 @@ def failed(code: int) -> KafkaException:
 
 
 def test_one_that_does_not_lead_yet_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    admin = Admin(failed(KafkaError.NOT_LEADER_FOR_PARTITION), failed(3), 7)
-    assert offsets(monkeypatch, admin) == {0: 7, 1: 7}
-    assert admin.asked == 3
+    client = Admin(failed(KafkaError.NOT_LEADER_FOR_PARTITION), failed(3), 7)
+    assert offsets(monkeypatch, client) == {0: 7, 1: 7}
+    assert client.asked == 3
 
 
 def test_another_failure_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    admin = Admin(failed(KafkaError._TRANSPORT), 7)
+    client = Admin(failed(KafkaError._TRANSPORT), 7)
     with pytest.raises(WorkError, match="the offsets of topic") as told:
-        offsets(monkeypatch, admin)
+        offsets(monkeypatch, client)
     assert "_TRANSPORT" in str(told.value)
-    assert admin.asked == 1
+    assert client.asked == 1
 
 
 def test_one_that_never_leads_is_told_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(broker, "REQUEST_SECONDS", 0.3)
-    admin = Admin(failed(KafkaError.NOT_LEADER_FOR_PARTITION))
+    monkeypatch.setattr(admin, "REQUEST_SECONDS", 0.3)
+    client = Admin(failed(KafkaError.NOT_LEADER_FOR_PARTITION))
     with pytest.raises(WorkError, match="NOT_LEADER_FOR_PARTITION"):
-        offsets(monkeypatch, admin)
-    assert admin.asked > 1
+        offsets(monkeypatch, client)
+    assert client.asked > 1

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from deeptool.client.broker import Connection, connect
+from deeptool.client.connection import Connection, connect
 from deeptool.client.probe import addresses, read_properties
 from deeptool.errors import UserError
 

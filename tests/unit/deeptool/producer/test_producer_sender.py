@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from deeptool.client.broker import Connection
+from deeptool.client.connection import Connection
 from deeptool.codec.records import Record
 from deeptool.errors import WorkError
 from deeptool.producer import sender as senders

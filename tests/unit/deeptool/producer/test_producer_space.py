@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deeptool.client.broker import Connection
+from deeptool.client.connection import Connection
 from deeptool.codec.records import Record
 from deeptool.errors import WorkError
 from deeptool.producer import space

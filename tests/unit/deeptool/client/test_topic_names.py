@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deeptool.client.naming import CATALOG_TOPIC, check_collision, check_topic, topic_name
+from deeptool.client.topic_names import CATALOG_TOPIC, check_collision, check_topic, topic_name
 from deeptool.errors import UserError
 
 

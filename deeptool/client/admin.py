@@ -1,18 +1,16 @@
-"""What deeptool asks of a Kafka broker: to answer, and to hold topics with the right settings."""
+"""What deeptool asks of a Kafka cluster: topics with the right settings, offsets, deletions."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from functools import lru_cache
-from os import PathLike
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -25,8 +23,10 @@ from confluent_kafka.admin import (
 )
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
-from deeptool.client import naming, probe
-from deeptool.errors import DeeptoolError, UserError, WorkError
+from deeptool.client import topic_names
+from deeptool.client.connection import Connection
+from deeptool.client.kafka_errors import ALREADY_EXISTS, LEADS_SOON, code_of, explain
+from deeptool.errors import UserError, WorkError
 
 REQUEST_SECONDS = 30.0
 
@@ -35,96 +35,8 @@ REQUEST_SECONDS = 30.0
 TOPIC_CONFIG: Mapping[str, str] = MappingProxyType(
     {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 )
-_USERS_TO_CORRECT = (
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError.INVALID_REPLICATION_FACTOR,
-    KafkaError.INVALID_PARTITIONS,
-    KafkaError.INVALID_CONFIG,
-    KafkaError.POLICY_VIOLATION,
-    KafkaError.TOPIC_EXCEPTION,
-)
-
-# A broker leads the partitions of a new topic, or of one that moved, a moment later than its own
-# metadata say so.
-_LEADS_SOON = (
-    KafkaError.NOT_LEADER_FOR_PARTITION,
-    KafkaError.LEADER_NOT_AVAILABLE,
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-)
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Connection:
-    """How to reach a Kafka cluster; a plain value, nothing is open.
-
-    Attributes
-    ----------
-    servers : tuple of str
-        ``host:port`` of some of its brokers.
-    properties : mapping of str to str
-        librdkafka's settings beyond the defaults: security, mostly. Not shown by ``repr``.
-    """
-
-    servers: tuple[str, ...]
-    properties: Mapping[str, str] = field(default_factory=dict, repr=False)
-
-    def config(self, overrides: Mapping[str, object] | None = None) -> dict[str, object]:
-        """The configuration of a librdkafka client; `overrides` have the last word."""
-        return {
-            "client.id": "deeptool",
-            # librdkafka writes to stderr by itself; what matters arrives as an error.
-            "log_level": 0,
-            "allow.auto.create.topics": False,
-            # Its 10 s would add to every restart of a broker.
-            "reconnect.backoff.max.ms": 2000,
-            **self.properties,
-            "bootstrap.servers": ",".join(self.servers),
-            **(overrides or {}),
-        }
-
-
-def connect(
-    servers: str | Sequence[str],
-    client_properties: Mapping[str, str] | str | PathLike[str] | None = None,
-    timeout: float = 10.0,
-) -> Connection:
-    """Find out that a Kafka broker answers, and how to reach it.
-
-    Parameters
-    ----------
-    servers : str or sequence of str
-        ``host:port``, several of them comma separated or in a sequence; one that answers is enough.
-    client_properties : mapping, path or None
-        librdkafka's settings for a secured broker ("security.protocol", "sasl.username", ...), or a
-        file of ``key=value`` lines that nobody else can read.
-    timeout : float
-        Seconds to wait for an answer.
-
-    Raises
-    ------
-    UserError
-        Nothing answers there, or something that is not Kafka, or a broker that refuses these
-        credentials; an address or a settings file of the wrong form.
-    """
-    addresses = probe.addresses(servers)
-    if isinstance(client_properties, (str, PathLike)):
-        client_properties = probe.read_properties(client_properties)
-    connection = Connection(addresses, dict(client_properties or {}))
-    probe.check(connection.config(), addresses, timeout)
-    return connection
-
-
-def explain(what: str, error: KafkaException | KafkaError, **details: Any) -> DeeptoolError:
-    """`what` failed, for the reason that librdkafka gives, as the right kind of error."""
-    reason = error.args[0] if isinstance(error, KafkaException) else error
-    if isinstance(reason, KafkaError):
-        kind = UserError if reason.code() in _USERS_TO_CORRECT else WorkError
-        return kind(what, seen=f"{reason.str()} ({reason.name()})", **details)
-    return WorkError(what, seen=str(error), **details)
 
 
 def topics(connection: Connection) -> tuple[str, ...]:
@@ -170,18 +82,18 @@ def create_topic(
     WorkError
         The broker did not do it in time.
     """
-    if topic != naming.CATALOG_TOPIC:
-        naming.check_topic(topic)
+    if topic != topic_names.CATALOG_TOPIC:
+        topic_names.check_topic(topic)
     wanted = {**TOPIC_CONFIG, **config}
     existing = topics(connection)
     if topic not in existing:
-        naming.check_collision(topic, existing)
+        topic_names.check_collision(topic, existing)
         new = NewTopic(topic, partitions, replication, config=wanted)
         made = _admin(connection).create_topics([new], request_timeout=REQUEST_SECONDS)
         try:
             made[topic].result()
         except KafkaException as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+            if code_of(error) != ALREADY_EXISTS:
                 raise explain(f"topic {topic} could not be made", error) from error
     # Also where it is there: another client may have made it a moment ago.
     _await_leaders(connection, topic)
@@ -259,7 +171,7 @@ def _of_leaders(
 ) -> dict[TopicPartition, T]:
     """What the leaders of all partitions answer, asked again while one does not lead yet."""
     retrying = Retrying(
-        retry=retry_if_exception(lambda error: _code(error) in _LEADS_SOON),
+        retry=retry_if_exception(lambda error: code_of(error) in LEADS_SOON),
         stop=stop_after_delay(REQUEST_SECONDS),
         wait=wait_fixed(0.1),
         reraise=True,
@@ -268,10 +180,6 @@ def _of_leaders(
         return retrying(lambda: {asked: future.result() for asked, future in ask().items()})
     except KafkaException as error:
         raise explain(what, error) from error
-
-
-def _code(error: BaseException) -> int | None:
-    return error.args[0].code() if isinstance(error, KafkaException) else None
 
 
 def _metadata(admin: AdminClient) -> ClusterMetadata:
