@@ -92,7 +92,7 @@ def contents(name: str, options: Options, root: Path = ROOT) -> dict[str, Path |
         As `jars.java` and `jars.kafka_jars`.
     """
     if name == "tensorflow":
-        top = ["pyproject.toml", "README.md", f"constraints/{options.environment}.txt"]
+        top = ["pyproject.toml", "LICENSE", "README.md", f"constraints/{options.environment}.txt"]
         return {
             f"deeptool-source/{path.relative_to(root)}": path
             for path in [root / file for file in top]

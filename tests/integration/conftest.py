@@ -7,17 +7,16 @@ import re
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from brokers import OwnBroker
 
 from deeptool.store import shutdown
 from hpc.broker.embedded import EmbeddedBroker, Options
 from hpc.broker.kafka import Mode
-
-OwnBroker = Callable[..., EmbeddedBroker]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from brokers import OwnBroker
 from click.testing import CliRunner, Result
 from confluent_kafka import Producer
-from conftest import OwnBroker
 
 from deeptool.catalog.claim import claim
 from deeptool.catalog.events import Begun, Completed, EpochStored, Failed, Progress

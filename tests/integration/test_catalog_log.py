@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from brokers import OwnBroker
 from confluent_kafka import Producer
-from conftest import OwnBroker
 from kafka import KafkaConsumer
 from kafka.admin import KafkaAdminClient
 

@@ -9,7 +9,7 @@ import textwrap
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import OwnBroker
+from brokers import OwnBroker
 
 import deeptool
 

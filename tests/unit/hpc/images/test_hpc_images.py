@@ -189,7 +189,8 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (root / name).mkdir(parents=True)
     for name in builder.NAMES:
         (root / "recipes" / f"{name}.def").write_text(f"# {name}")
-    for name in ("pyproject.toml", "README.md", "constraints/latest.txt", "deeptool/a.py"):
+    top = ("pyproject.toml", "LICENSE", "README.md")
+    for name in (*top, "constraints/latest.txt", "deeptool/a.py"):
         (root / name).write_text(name)
     programs = tmp_path / "bin"
     programs.mkdir()

@@ -5,4 +5,4 @@ from __future__ import annotations
 from pathlib import Path
 
 HELPERS = Path(__file__).resolve().parent
-ROOT = HELPERS.parents[2]
+ROOT = HELPERS.parents[1]
