@@ -1,4 +1,4 @@
-"""What goes wrong, said once and clearly, and the exit code that goes with it."""
+"""Errors that say all their reader needs, and how a command ends: message, exit code, outcome."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from types import FrameType
 from typing import NoReturn
 
 import click
+
+from deeptool.outcome import CommandError, OutcomeFile
 
 
 class DeeptoolError(Exception):
@@ -41,9 +43,13 @@ class DeeptoolError(Exception):
         super().__init__(what)
         self.what, self.seen, self.valid, self.next_step = what, seen, valid, next_step
 
+    @property
+    def seen_text(self) -> str | None:
+        """The offending value as a message shows it."""
+        return self.seen if self.seen is None or isinstance(self.seen, str) else repr(self.seen)
+
     def __str__(self) -> str:
-        seen = self.seen if self.seen is None or isinstance(self.seen, str) else repr(self.seen)
-        details = (("seen", seen), ("valid", self.valid), ("next", self.next_step))
+        details = (("seen", self.seen_text), ("valid", self.valid), ("next", self.next_step))
         return "\n".join([self.what] + [f"  {name}: {text}" for name, text in details if text])
 
 
@@ -71,27 +77,32 @@ def run_command(command: click.Command, args: Sequence[str] | None = None) -> No
     """Run a click command and end the process with the designed exit code.
 
     0 done; 2 the user's to correct; 1 a failure during the work; 128+n a signal. A traceback is
-    shown only where the command line holds ``--debug``.
+    shown only where the command line holds ``--debug``. How the command ended is also written to
+    the outcome file, where the environment names one (see `deeptool.outcome`); a command finds it
+    by ``click.get_current_context().find_object(OutcomeFile)``.
 
-    Ctrl-C, SIGTERM and SIGHUP unwind the command, so that it ends what it began; another one
+    Ctrl-C, SIGTERM and SIGHUP unwind the command, so that it ends what it began. A second one
     interrupts that too, and one more, once all is unwound, ends the process on the spot.
     """
     arguments = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
+    outcome_file = OutcomeFile()
     signal.signal(signal.SIGTERM, _raise_terminated)
-    # nohup has it ignored.
+    # Under nohup SIGHUP is ignored, and must stay so.
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         signal.signal(signal.SIGHUP, _raise_terminated)
+    failed: CommandError | None = None
     try:
-        returned = command.main(arguments, standalone_mode=False)
+        returned = command.main(arguments, standalone_mode=False, obj=outcome_file)
         sys.stdout.flush()
         # Without standalone mode click returns the code of ctx.exit(), which --help uses.
         code = returned if type(returned) is int else 0
-    except SystemExit:
-        raise
     except BaseException as error:
-        code = _report(error, debug)
+        code, failed = _report(error, debug)
+    # Nothing is left to unwind: a signal that comes now would only show a traceback.
+    _end_on_signals()
+    _write_outcome(outcome_file, code, failed)
     sys.exit(code)
 
 
@@ -99,33 +110,72 @@ def _raise_terminated(signum: int, frame: FrameType | None) -> NoReturn:
     raise Terminated(signum)
 
 
-def _report(error: BaseException, debug: bool) -> int:
-    """Say what ended a command; returns the exit code."""
+def _end_on_signals() -> None:
+    """From here on a signal ends the process on the spot."""
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(signum) != signal.SIG_IGN:
+            signal.signal(signum, signal.SIG_DFL)
+
+
+def _write_outcome(outcome_file: OutcomeFile, code: int, error: CommandError | None) -> None:
+    try:
+        outcome_file.write(code, error)
+    except OSError as unwritten:
+        # What the command did is done: its exit code stays what it is.
+        click.echo(f"warning: the outcome file could not be written: {unwritten}", err=True)
+
+
+def _report(error: BaseException, debug: bool) -> tuple[int, CommandError | None]:
+    """Say what ended a command; returns the exit code and what the outcome file says."""
+    if isinstance(error, SystemExit):
+        return _exit_asked(error)
     ended = _signal_behind(error)
     if ended is not None:
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(signum, signal.SIG_DFL)
+        _end_on_signals()
     if debug:
         traceback.print_exception(type(error), error, error.__traceback__)
     if isinstance(error, BrokenPipeError):
         # Whoever read the output has gone: no message (click does the same, for long outputs), and
         # the interpreter's own last flush must not fail too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    code = 1
+        closed = "the reader of the command's output has gone"
+        return 1, CommandError(message=closed, what=closed)
+    code, described = 1, None
     if isinstance(error, click.ClickException):
         error.show()
-        code = error.exit_code
+        code, message = error.exit_code, error.format_message()
+        described = CommandError(message=message, what=message)
     elif isinstance(error, DeeptoolError):
         click.echo(f"error: {error}", err=True)
-        code = error.exit_code
+        code, described = error.exit_code, _described(error)
     elif isinstance(error, Exception) and not isinstance(error, click.Abort):
-        hint = "" if debug else "\n  next: run it again with --debug"
-        click.echo(f"error: {type(error).__name__}: {error}{hint}", err=True)
+        what, hint = f"{type(error).__name__}: {error}", "run it again with --debug"
+        click.echo(f"error: {what}" + ("" if debug else f"\n  next: {hint}"), err=True)
+        described = CommandError(message=what, what=what, next_step=hint)
     if ended is None:
-        return code
-    click.echo("interrupted" if ended == signal.SIGINT else f"ended by {ended.name}", err=True)
-    return 128 + ended
+        return code, described
+    said = "interrupted" if ended == signal.SIGINT else f"ended by {ended.name}"
+    click.echo(said, err=True)
+    return 128 + ended, described or CommandError(message=said, what=said)
+
+
+def _exit_asked(error: SystemExit) -> tuple[int, CommandError | None]:
+    """Of ``sys.exit(code)`` in a command, which means by it what Python does."""
+    if error.code is None or isinstance(error.code, int):
+        return error.code or 0, None
+    message = str(error.code)
+    click.echo(message, err=True)
+    return 1, CommandError(message=message, what=message)
+
+
+def _described(error: DeeptoolError) -> CommandError:
+    return CommandError(
+        message=str(error),
+        what=error.what,
+        seen=error.seen_text,
+        valid=error.valid,
+        next_step=error.next_step,
+    )
 
 
 def _signal_behind(error: BaseException | None) -> signal.Signals | None:

@@ -27,6 +27,7 @@ from deeptool.commands.options import (
     settings_option,
 )
 from deeptool.errors import UserError
+from deeptool.outcome import OutcomeFile, StoredTopic
 from deeptool.progress import shown
 
 if TYPE_CHECKING:
@@ -114,8 +115,13 @@ def command(
     # The first upload is charged with what came before it: TensorFlow's import, the settings.
     since = (psutil.Process().create_time(), 0.0)
     rows = []
+    outcome_file = click.get_current_context().find_object(OutcomeFile)
     for one, name in topics.items():
         row = _produce(settings, one, connection, name, since, **options)
+        if outcome_file is not None:
+            outcome_file.add_stored(
+                StoredTopic(name, one, row["samples"], row["bytes"], row["reused"])
+            )
         since = (time.time(), time.process_time())
         rows.append(row)
         if not as_json:

@@ -11,9 +11,15 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
+
+# It runs without site-packages, to start in no time: this module needs the standard library alone.
+sys.path.insert(0, str(Path(__file__).parents[3]))
+from deeptool.outcome import CommandError, OutcomeFile, StoredTopic
 
 ARGUMENTS = sys.argv[1:]
 STORE = Path(os.environ["FAKE_STORE"])
+OUTCOME = OutcomeFile()
 
 
 def option(name: str, default: str = "") -> str:
@@ -43,8 +49,18 @@ def log(what: str) -> None:
         file.write(json.dumps([what, time.time(), os.getpid(), ARGUMENTS]) + "\n")
 
 
+def leave(code: int, what: str, next_step: str | None = None) -> NoReturn:
+    """End with an error, as `deeptool.errors.run_command` does."""
+    message = what if next_step is None else f"{what}\n  next: {next_step}"
+    print(f"error: {message}", file=sys.stderr)
+    OUTCOME.write(code, CommandError(message=message, what=what, next_step=next_step))
+    sys.exit(code)
+
+
 def end(signum: int, frame: object) -> None:
     log(f"stopped {ARGUMENTS[0]} {ARGUMENTS[1]}")
+    said = f"ended by {signal.Signals(signum).name}"
+    OUTCOME.write(128 + signum, CommandError(message=said, what=said))
     sys.exit(128 + signum)
 
 
@@ -59,7 +75,7 @@ def broker() -> None:
     if os.environ.get("FAKE_BROKER_DIES"):
         while not (STORE / "uploading").exists():
             time.sleep(0.05)
-        sys.exit("error: the disk is full")
+        leave(1, "the disk is full")
     signal.pause()
 
 
@@ -67,12 +83,14 @@ def produce() -> None:
     proc_id = option("--procID")
     settings = Path(option("--usersettings")).read_bytes()
     if option("--server") != "127.0.0.1:1":
-        sys.exit("no such server")
+        leave(1, "no such server")
     if "refuse" in hparams():
-        print("error: topic t holds a complete dataset, but another one\n  next: --replace")
-        sys.exit(2)
+        leave(2, "topic t holds a complete dataset, but another one", "--replace")
     stored = STORE / f"topic-{proc_id}.json"
-    if stored.exists() and "--replace" not in ARGUMENTS:
+    reused = stored.exists() and "--replace" not in ARGUMENTS
+    fact = StoredTopic(f"s.{proc_id}.train", "train", 100, 1_000_000, reused)
+    if reused:
+        OUTCOME.add_stored(fact)
         log(f"reused {proc_id}")
         print(f"s.{proc_id}.train: is there already (100 samples)")
         return
@@ -93,6 +111,7 @@ def produce() -> None:
     }
     write(stored, row)
     write(Path(option("--progress-file")), progress | {"state": "complete", "samples": 100})
+    OUTCOME.add_stored(fact)
     log(f"stored {proc_id}")
     print(f"upload s.{proc_id}.train: complete: 100 samples")
     print(f"s.{proc_id}.train: stored 100 samples, 1 MB")
@@ -106,7 +125,7 @@ def train() -> None:
     else:
         asked = hparams()
         if (folder / "config.json").exists():
-            sys.exit("error: this session folder holds another trial")
+            leave(1, "this session folder holds another trial")
         write(folder / "config.json", asked)
     log(f"trial {folder.name} {'again' if again else 'begins'}")
     started = time.time()
@@ -115,8 +134,7 @@ def train() -> None:
     print("training", flush=True)
     if asked.get("fail") and not os.environ.get("FAKE_FIXED"):
         write(folder / "result.json", {"status": "failed"})
-        print("error: the loss is not a number", file=sys.stderr)
-        sys.exit(asked["fail"])
+        leave(asked["fail"], "the loss is not a number")
     result = {"status": "complete", "monitor": "val_loss", "best": {"val_loss": 0.25, "loss": 0.2}}
     result |= {"epochs_run": 2, "samples_read": 200, "input_cpu_seconds": 0.5}
     write(folder / "result.json", result | {"started": started, "finished": time.time()})
@@ -139,6 +157,7 @@ def main() -> None:
     elif ARGUMENTS[0] == "report":
         Path(ARGUMENTS[1], "report.html").write_text("<html>")
         print(json.dumps({"savings": None}))
+    OUTCOME.write(0, None)
 
 
 main()
