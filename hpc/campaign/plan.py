@@ -67,10 +67,10 @@ class Task:
 
     def command(self, server: str, *, again: bool = False) -> tuple[str, ...]:
         """`argv`, or `again`, for a broker's address."""
-        return at((again and self.again) or self.argv, server)
+        return with_server((again and self.again) or self.argv, server)
 
 
-def at(argv: Sequence[str], server: str) -> tuple[str, ...]:
+def with_server(argv: Sequence[str], server: str) -> tuple[str, ...]:
     """A command for a broker's address."""
     return tuple(server if word == SERVER else word for word in argv)
 

@@ -12,7 +12,7 @@ from deeptool.errors import UserError, WorkError
 from hpc.campaign.plan import GRACE, STOP_ORDER
 from hpc.commands.status import run_argument
 from hpc.processes.identity import wait_gone
-from hpc.run.run_folder import Run, left, open_run, stop_left
+from hpc.run.run_folder import RunFolder, open_run, running_processes, stop_left
 from hpc.slurm.down import slurm_down
 
 # A launch that is asked to end lets each of its groups take its grace, and writes its files.
@@ -31,7 +31,7 @@ def command(run_dir: Path | None) -> None:
     if run.state().get("backend") == "slurm":
         _slurm(run)
         return
-    running = left(run)
+    running = running_processes(run)
     launch = run.launch()
     if launch is None and not running:
         click.echo(f"nothing of {run.folder} is running")
@@ -44,7 +44,7 @@ def command(run_dir: Path | None) -> None:
             os.kill(int(launch["pid"]), signal.SIGKILL)
             wait_gone([launch], 5)
     stop_left(run)
-    remaining = left(run)
+    remaining = running_processes(run)
     click.echo(f"stopped: {', '.join(name for name in stopped if name not in remaining)}")
     if remaining:
         pids = {
@@ -54,7 +54,7 @@ def command(run_dir: Path | None) -> None:
     click.echo(f"what was stored and trained stays in {run.folder}")
 
 
-def _check_own(run: Run) -> None:
+def _check_own(run: RunFolder) -> None:
     """Raise unless the campaign is this user's: another's jobs are not seen from here."""
     owner = run.folder.stat().st_uid
     if owner != os.getuid():
@@ -66,7 +66,7 @@ def _check_own(run: Run) -> None:
         )
 
 
-def _slurm(run: Run) -> None:
+def _slurm(run: RunFolder) -> None:
     outcome = slurm_down(run)
     if not (outcome.jobs or outcome.left):
         click.echo(f"no job of {run.folder} is in the queue")

@@ -16,7 +16,7 @@ from hpc.campaign.plan import make_plan, render
 from hpc.campaign.resources import Backend
 from hpc.campaign.toml_file import load
 from hpc.run.launch import Outcome, launch
-from hpc.run.run_folder import Run, left
+from hpc.run.run_folder import RunFolder, running_processes
 from hpc.run.screen import Screen, TrialTable, clock
 from hpc.run.snapshot import varying
 from hpc.slurm.render import render_slurm
@@ -116,7 +116,7 @@ def command(
 
 def show_plan(campaign: Campaign, as_json: bool) -> None:
     """Print what a launch of `campaign` would run."""
-    plan = make_plan(campaign, Run(campaign.folder).state().get("id", "<run id>"))
+    plan = make_plan(campaign, RunFolder(campaign.folder).state().get("id", "<run id>"))
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(plan), indent=1, default=str))
     elif campaign.backend == "slurm":
@@ -153,7 +153,7 @@ def _show(outcome: Outcome, console: Console) -> None:
     if snapshot.state == "running":
         console.print(f"the jobs go on: deeptool-hpc status {snapshot.run_dir}", soft_wrap=True)
         return
-    running = left(Run(Path(snapshot.run_dir)))
+    running = running_processes(RunFolder(Path(snapshot.run_dir)))
     end = f"still running: {', '.join(running)}" if running else "everything stopped"
     console.print(f"{end}, {clock(snapshot.seconds)} in all", highlight=False)
 

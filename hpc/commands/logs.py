@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from deeptool.errors import UserError
-from hpc.run.run_folder import Run, open_run
-from hpc.run.snapshot import Row, take
+from hpc.run.run_folder import RunFolder, open_run
+from hpc.run.snapshot import TaskRow, take_snapshot
 
 _ROLES = ("broker", "producer", "trial", "view")
 _STEP = 0.2
@@ -26,12 +26,12 @@ def command(words: tuple[str, ...], follow: bool) -> None:
     ROLE is broker, producer, trial or view; INDEX is a producer's procID or a trial's number.
     """
     run, role, index = _parse(words)
-    row = _choose(take(run).of(role), role, index)
+    row = _choose(take_snapshot(run).of(role), role, index)
     for text in _read(run, row, follow):
         click.echo(text, nl=False)
 
 
-def _parse(words: tuple[str, ...]) -> tuple[Run, str, int | None]:
+def _parse(words: tuple[str, ...]) -> tuple[RunFolder, str, int | None]:
     folder, rest = (None, words) if words[0] in _ROLES else (Path(words[0]), words[1:])
     if not rest or rest[0] not in _ROLES or len(rest) > 2 or not all(map(str.isdigit, rest[1:])):
         raise UserError(
@@ -42,7 +42,7 @@ def _parse(words: tuple[str, ...]) -> tuple[Run, str, int | None]:
     return open_run(folder), rest[0], int(rest[1]) if len(rest) > 1 else None
 
 
-def _choose(rows: tuple[Row, ...], role: str, index: int | None) -> Row:
+def _choose(rows: tuple[TaskRow, ...], role: str, index: int | None) -> TaskRow:
     chosen = [row for row in rows if index in (None, row.index)]
     if len(chosen) == 1:
         return chosen[0]
@@ -53,13 +53,13 @@ def _choose(rows: tuple[Row, ...], role: str, index: int | None) -> Row:
     )
 
 
-def _read(run: Run, row: Row, follow: bool) -> Iterator[str]:
+def _read(run: RunFolder, row: TaskRow, follow: bool) -> Iterator[str]:
     path = Path(row.log)
     on_slurm = run.state().get("backend") == "slurm"
     offset = 0
     while True:
         # Asked before the file is read: what is written until then is not lost.
-        rows = {each.name: each.state for each in take(run, ask=False).rows}
+        rows = {each.name: each.state for each in take_snapshot(run, ask=False).rows}
         over = not on_slurm and run.launch() is None
         ended = rows.get(row.name) not in ("waiting", "running", "ready") or over
         if path.exists():

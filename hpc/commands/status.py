@@ -12,7 +12,7 @@ from rich.live import Live
 
 from hpc.run.run_folder import ENDED, open_run
 from hpc.run.screen import picture
-from hpc.run.snapshot import take
+from hpc.run.snapshot import take_snapshot
 
 _WATCH_SECONDS = 1.0
 
@@ -28,7 +28,7 @@ run_argument = click.argument(
 def command(run_dir: Path | None, as_json: bool, watch: bool) -> None:
     """Show how the campaign of RUN_DIR is doing (the newest below runs/)."""
     run = open_run(run_dir)
-    snapshot = take(run)
+    snapshot = take_snapshot(run)
     if as_json:
         click.echo(json.dumps(snapshot.to_json(), indent=1))
         return
@@ -43,5 +43,5 @@ def command(run_dir: Path | None, as_json: bool, watch: bool) -> None:
     with Live(picture(snapshot), console=console, auto_refresh=False) as live:
         while snapshot.state not in (*ENDED, "killed"):
             time.sleep(poll)
-            snapshot = take(run)
+            snapshot = take_snapshot(run)
             live.update(picture(snapshot), refresh=True)

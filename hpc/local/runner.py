@@ -16,9 +16,9 @@ from hpc.campaign.plan import STOP_ORDER, Plan, Task
 from hpc.local.executor import Executor, Running
 from hpc.processes.job import Job, read_record
 from hpc.run.outcome import failure, shown_result, upload_note
-from hpc.run.run_folder import Run, own_identity, write_state
+from hpc.run.run_folder import RunFolder, own_identity, write_state
 from hpc.run.screen import Screen, trial_text, upload_text
-from hpc.run.snapshot import take
+from hpc.run.snapshot import take_snapshot
 
 _STEP = 0.05
 _SHOW_SECONDS = 0.25
@@ -71,7 +71,7 @@ class Runner:
     ----------
     plan, tasks
         The plan, and what of it is to run.
-    run : Run
+    run : RunFolder
         The folder.
     state : dict
         What the state file says; kept up to date here.
@@ -83,7 +83,7 @@ class Runner:
         self,
         plan: Plan,
         tasks: Sequence[Task],
-        run: Run,
+        run: RunFolder,
         state: dict[str, Any],
         executor: Executor,
         screen: Screen,
@@ -125,7 +125,7 @@ class Runner:
         self._signals.check()
         if time.monotonic() - self._shown > _SHOW_SECONDS:
             self._shown = time.monotonic()
-            self._screen.show(lambda: take(self._run, self._state))
+            self._screen.show(lambda: take_snapshot(self._run, self._state))
 
     def stop(self) -> None:
         """End what still runs: trials, then producers, then the broker; kill what does not end."""
@@ -224,7 +224,9 @@ class Runner:
         facts.setdefault("end", time.time())
         self._note(task.name, state=state, **facts)
         self._save()
-        row = next(row for row in take(self._run, self._state).rows if row.name == task.name)
+        row = next(
+            row for row in take_snapshot(self._run, self._state).rows if row.name == task.name
+        )
         if state == "complete":
             if task.role != "view":
                 text = upload_text(row) if task.role == "producer" else trial_text(row)

@@ -18,21 +18,21 @@ from hpc.campaign.definition import Campaign
 from hpc.campaign.plan import (
     Plan,
     Task,
-    at,
     broker_folder,
     make_plan,
     secrets_folder,
     trial_key,
     view_tasks,
+    with_server,
 )
 from hpc.campaign.toml_file import differences, dump
 from hpc.local.executor import LocalExecutor
 from hpc.local.runner import Interrupts, Runner, new_entry
 from hpc.processes.container import Programs, installed
 from hpc.run.outcome import shown_result
-from hpc.run.run_folder import Run, new_id, own_identity, stop_left, write_state
+from hpc.run.run_folder import RunFolder, new_id, own_identity, stop_left, write_state
 from hpc.run.screen import Screen
-from hpc.run.snapshot import Row, Snapshot, take
+from hpc.run.snapshot import Snapshot, TaskRow, take_snapshot
 from hpc.run.summary import broker_facts, close_account, open_account, summary
 
 _ASK_SECONDS = 180.0
@@ -61,7 +61,7 @@ class Outcome:
     report: Mapping[str, Any] | None
 
     @property
-    def failed(self) -> list[Row]:
+    def failed(self) -> list[TaskRow]:
         """The producers and trials that failed."""
         rows = (*self.snapshot.of("producer"), *self.snapshot.of("trial"))
         return [row for row in rows if row.state == "failed"]
@@ -102,7 +102,7 @@ def launch(
     from hpc.slurm.launch import SlurmLaunch
 
     signals = Interrupts()
-    run = Run(campaign.folder)
+    run = RunFolder(campaign.folder)
     with run.locked(), signals.caught():
         one: Launch
         if campaign.backend == "slurm":
@@ -121,7 +121,7 @@ class Launch:
     def __init__(
         self,
         campaign: Campaign,
-        run: Run,
+        run: RunFolder,
         screen: Screen,
         signals: Interrupts,
         programs: Programs,
@@ -209,7 +209,7 @@ class Launch:
         if self.campaign.report and self.plan.of("trial"):
             self.screen.event("writing the report", "dim")
             report = self._ask("report", str(self.run.folder), "--json", check=self.signals.check)
-        return Outcome(take(self.run), report)
+        return Outcome(take_snapshot(self.run), report)
 
     def _compare(self, before: Mapping[str, Any] | None, tasks: Mapping[str, Any]) -> None:
         """Say what differs from the earlier launch; refuse what would mix two kinds of trials."""
@@ -264,7 +264,9 @@ class Launch:
         }
 
     def _uploaded(self, server: str, tick: Callable[[], None]) -> Sequence[Task]:
-        rows = self._ask("inspect", *at(self.plan.connection, server), "--json", check=tick)
+        rows = self._ask(
+            "inspect", *with_server(self.plan.connection, server), "--json", check=tick
+        )
         self.state["uploads"] = own_uploads(self.campaign, self.plan, rows)
         return view_tasks(self.plan, self.state["uploads"]) if self.campaign.report else ()
 
@@ -307,7 +309,7 @@ def own_uploads(
     return [row for row in rows if own(row)]
 
 
-def _result(run: Run, task: Task) -> dict[str, Any]:
+def _result(run: RunFolder, task: Task) -> dict[str, Any]:
     """What a trial came to that ended when its launch was no more, to see it; else nothing."""
     result: dict[str, Any] = {}
     if task.role == "trial":

@@ -29,7 +29,7 @@ _FILES = ("campaign.json", "plan.json", "state.json", "summary.json", "done.json
 _REPORT = ("report.html", "report.csv", "report.json")
 
 
-class Run:
+class RunFolder:
     """The files of one run folder.
 
     ``campaign.json``, ``plan.json``, ``state.json`` (what the launch knows of each task),
@@ -134,7 +134,7 @@ class Run:
         return launch if alive(launch) else None
 
 
-def open_run(folder: Path | None) -> Run:
+def open_run(folder: Path | None) -> RunFolder:
     """The run of a folder; of the newest one below ``runs/`` where none is given.
 
     Raises
@@ -143,7 +143,7 @@ def open_run(folder: Path | None) -> Run:
         When nothing was launched there.
     """
     if folder is not None:
-        run = Run(Path(os.path.abspath(folder)))
+        run = RunFolder(Path(os.path.abspath(folder)))
         if run.state():
             return run
         raise UserError(
@@ -158,7 +158,7 @@ def open_run(folder: Path | None) -> Run:
             next_step="deeptool-hpc launch CAMPAIGN.toml",
         )
     newest = max(files, key=lambda file: (file.parent / "state.json").stat().st_mtime)
-    return Run(newest.parent.absolute())
+    return RunFolder(newest.parent.absolute())
 
 
 def new_id() -> str:
@@ -171,7 +171,7 @@ def own_identity() -> dict[str, float]:
     return identity(os.getpid())
 
 
-def left(run: Run) -> dict[str, dict[str, Mapping[str, float]]]:
+def running_processes(run: RunFolder) -> dict[str, dict[str, Mapping[str, float]]]:
     """Task name -> those of its processes that still run: ``job``, ``controller``, ``process``."""
     found = {}
     for name, task in run.state().get("tasks", {}).items():
@@ -182,7 +182,7 @@ def left(run: Run) -> dict[str, dict[str, Mapping[str, float]]]:
     return found
 
 
-def stop_left(run: Run) -> dict[str, bool]:
+def stop_left(run: RunFolder) -> dict[str, bool]:
     """End what a launch that is no more has left: trials, then producers, then the broker.
 
     Returns
@@ -196,7 +196,7 @@ def stop_left(run: Run) -> dict[str, bool]:
         grace = max(GRACE[role] for role in group)
         found = {
             name: processes
-            for name, processes in left(run).items()
+            for name, processes in running_processes(run).items()
             if state["tasks"][name]["role"] in group
         }
         for processes in found.values():
@@ -214,6 +214,6 @@ def stop_left(run: Run) -> dict[str, bool]:
     return ended
 
 
-def write_state(run: Run, state: Mapping[str, Any]) -> None:
+def write_state(run: RunFolder, state: Mapping[str, Any]) -> None:
     """Replace the state file."""
     write_json(run.state_file, state)

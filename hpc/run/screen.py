@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from hpc.run.snapshot import Row, Snapshot, metrics, varying
+from hpc.run.snapshot import Snapshot, TaskRow, metrics, varying
 
 _STYLES = {
     "complete": "green",
@@ -88,7 +88,7 @@ def _header(snapshot: Snapshot) -> Text:
     return text
 
 
-def _producers(rows: Sequence[Row]) -> Table:
+def _producers(rows: Sequence[TaskRow]) -> Table:
     table = Table.grid(padding=(0, 2))
     for row in rows:
         seen = row.progress
@@ -104,7 +104,7 @@ def _producers(rows: Sequence[Row]) -> Table:
     return table
 
 
-def upload_text(row: Row) -> str:
+def upload_text(row: TaskRow) -> str:
     """How far a producer is, in words."""
     if row.note:
         return row.note
@@ -115,13 +115,13 @@ def upload_text(row: Row) -> str:
     return f"{seen['samples']:,}{total} samples, {seen['mb_per_second']:,.1f} MB/s"
 
 
-def trial_text(row: Row) -> str:
+def trial_text(row: TaskRow) -> str:
     """What a trial that is complete came to, in words."""
     found = [f"{name} {number(value)}" for name, value in metrics(row).items()]
     return ", ".join([*found, f"{row.seconds or 0:.1f} s"])
 
 
-def _count(rows: Sequence[Row]) -> Table:
+def _count(rows: Sequence[TaskRow]) -> Table:
     states = [row.state for row in rows]
     ended = sum(state in ("complete", "failed") for state in states)
     words = [f"{ended} of {len(rows)} trials"]
@@ -133,10 +133,10 @@ def _count(rows: Sequence[Row]) -> Table:
     return table
 
 
-def _shown(rows: Sequence[Row]) -> list[Row]:
+def _shown(rows: Sequence[TaskRow]) -> list[TaskRow]:
     """Those that fit on a screen: running ones, then the last that ended, then the next."""
 
-    def rank(row: Row) -> tuple[int, int]:
+    def rank(row: TaskRow) -> tuple[int, int]:
         if row.state == "running":
             return 0, row.index
         return (2, row.index) if row.state == "waiting" else (1, -row.index)
@@ -149,13 +149,13 @@ class TrialTable:
 
     Parameters
     ----------
-    rows : sequence of Row
+    rows : sequence of TaskRow
         The trials.
     names : sequence of str
         The hparams to show; what the trials took gives way to them.
     """
 
-    def __init__(self, rows: Sequence[Row], names: Sequence[str]) -> None:
+    def __init__(self, rows: Sequence[TaskRow], names: Sequence[str]) -> None:
         self._rows = rows
         measured = list(dict.fromkeys(name for row in rows for name in metrics(row)))[:3]
         self._columns = [
@@ -206,25 +206,25 @@ class _Column:
     """What a trial shows under a title; of those to `spare` (not 0) the largest gives way first."""
 
     title: str
-    cell: Callable[[Row], RenderableType]
+    cell: Callable[[TaskRow], RenderableType]
     right: bool = False
     whole: bool = False
     spare: int = 0
 
 
-def _hparam(name: str, row: Row) -> str:
+def _hparam(name: str, row: TaskRow) -> str:
     return str(row.hparams.get(name, ""))
 
 
-def _metric(name: str, row: Row) -> str:
+def _metric(name: str, row: TaskRow) -> str:
     return number(metrics(row).get(name))
 
 
-def _place(row: Row) -> str:
+def _place(row: TaskRow) -> str:
     return f"{row.node}:{row.device}" if row.node else row.note
 
 
-def _epoch(row: Row) -> str:
+def _epoch(row: TaskRow) -> str:
     """How many of how many: fewer at the end of a trial that stopped early."""
     done = row.result.get("epochs_run", row.progress.get("epoch"))
     if done is None:
@@ -233,15 +233,15 @@ def _epoch(row: Row) -> str:
     return str(done) if planned is None else f"{done}/{planned}"
 
 
-def _seconds(row: Row) -> str:
+def _seconds(row: TaskRow) -> str:
     return "" if row.seconds is None else f"{row.seconds:.1f}"
 
 
-def _count_text(key: str, row: Row) -> str:
+def _count_text(key: str, row: TaskRow) -> str:
     return f"{row.result[key]:,}" if row.result.get(key) is not None else ""
 
 
-def _seconds_text(key: str, row: Row) -> str:
+def _seconds_text(key: str, row: TaskRow) -> str:
     return f"{row.result[key]:.2f}" if row.result.get(key) is not None else ""
 
 

@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from deeptool.files import read_json
-from hpc.run.run_folder import ENDED, Run
+from hpc.run.run_folder import ENDED, RunFolder
 from hpc.slurm.observe import ask_slurm, observe
 
 
 @dataclass(frozen=True)
-class Row:
+class TaskRow:
     """One task.
 
     Attributes
@@ -61,16 +61,18 @@ class Snapshot:
     state: str
     server: str
     seconds: float
-    rows: tuple[Row, ...]
+    rows: tuple[TaskRow, ...]
 
-    def of(self, role: str) -> tuple[Row, ...]:
+    def of(self, role: str) -> tuple[TaskRow, ...]:
         return tuple(row for row in self.rows if row.role == role)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def take(run: Run, state: Mapping[str, Any] | None = None, *, ask: bool = True) -> Snapshot:
+def take_snapshot(
+    run: RunFolder, state: Mapping[str, Any] | None = None, *, ask: bool = True
+) -> Snapshot:
     """A snapshot of a run, from its state file unless `state` is what that is about to say.
 
     On Slurm the queue is asked too, unless not to `ask`.
@@ -92,12 +94,12 @@ def take(run: Run, state: Mapping[str, Any] | None = None, *, ask: bool = True) 
     )
 
 
-def _row(run: Run, name: str, task: Mapping[str, Any], now: float) -> Row:
+def _row(run: RunFolder, name: str, task: Mapping[str, Any], now: float) -> TaskRow:
     begun = task.get("start")
     progress = None
     if begun is not None and task["role"] in ("producer", "trial"):
         progress = task.get("progress") or read_json(run.progress_file(task["role"], task["index"]))
-    return Row(
+    return TaskRow(
         name=name,
         role=task["role"],
         index=task["index"],
@@ -114,14 +116,14 @@ def _row(run: Run, name: str, task: Mapping[str, Any], now: float) -> Row:
     )
 
 
-def metrics(row: Row) -> dict[str, float]:
+def metrics(row: TaskRow) -> dict[str, float]:
     """The best validation metrics of a trial that is complete, the latest of one that runs."""
     values = row.result.get("best") or row.progress.get("metrics") or {}
     chosen = {key: value for key, value in values.items() if key.startswith("val_")}
     return chosen or dict(values)
 
 
-def varying(rows: tuple[Row, ...]) -> list[str]:
+def varying(rows: tuple[TaskRow, ...]) -> list[str]:
     """The hparams that differ between trials; all of a single one's."""
     names = list(dict.fromkeys(name for row in rows for name in row.hparams))
     if len(rows) < 2:

@@ -24,7 +24,7 @@ from hpc.broker.options import Metadata, Options
 from hpc.broker.passwords import CLIENT_PROPERTIES
 from hpc.campaign.definition import Broker
 from hpc.processes import apptainer
-from hpc.run.run_folder import Run
+from hpc.run.run_folder import RunFolder
 from hpc.slurm import asked, scheduler
 
 # Before its walltime ends: enough to stop cleanly, and to be started again.
@@ -85,7 +85,7 @@ class _BrokerJob:
         self.work, self.node = work, node
         self.asked = asked.Asked()
         self.started = time.time()
-        self.run_folder = Run(work.run_dir)
+        self.run_folder = RunFolder(work.run_dir)
         self.registry = Registry(self.run_folder.services, work.run)
         self.log = self.run_folder.log("broker" if node == 0 else f"broker-{node}")
         self.directory: Path | None = None
@@ -296,7 +296,7 @@ class _BrokerJob:
             log.write(f"{time.strftime('%H:%M:%S')} {line}\n")
 
 
-def stop_brokers(run_folder: Run, run: str, reason: str) -> None:
+def stop_brokers(run_folder: RunFolder, run: str, reason: str) -> None:
     """Ask the brokers of a run to stop, wherever they are."""
     run_folder.services.mkdir(parents=True, exist_ok=True)
     write_json(run_folder.services / STOP_FILE, {"run": run, "reason": reason})

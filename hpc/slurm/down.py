@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from hpc.run.run_folder import Run, write_state
+from hpc.run.run_folder import RunFolder, write_state
 from hpc.slurm import scheduler
 from hpc.slurm.batch import job_name
 from hpc.slurm.broker_job import stop_brokers
@@ -33,7 +33,7 @@ class Stopped:
     left: tuple[str, ...]
 
 
-def slurm_down(run: Run) -> Stopped:
+def slurm_down(run: RunFolder) -> Stopped:
     """Cancel the trials, then the producers, let the brokers stop, and cancel what then is left.
 
     Raises

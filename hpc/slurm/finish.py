@@ -13,11 +13,11 @@ from deeptool.errors import DeeptoolError, WorkError
 from deeptool.files import read_json, write_json
 from hpc.broker.discovery import Registry
 from hpc.campaign.definition import Campaign
-from hpc.campaign.plan import Plan, Task, at, view_tasks
+from hpc.campaign.plan import Plan, Task, view_tasks, with_server
 from hpc.processes.container import Container, called, installed
 from hpc.processes.job import set_environment
 from hpc.run.launch import ask, own_uploads
-from hpc.run.run_folder import Run
+from hpc.run.run_folder import RunFolder
 from hpc.run.summary import summary
 from hpc.slurm.broker_job import stop_brokers
 from hpc.slurm.observe import ask_slurm, observe
@@ -47,13 +47,13 @@ class FinishWork:
 
     def __call__(self) -> None:
         """Do it; whatever fails of it, the brokers are let go."""
-        run = Run(self.campaign.folder)
+        run = RunFolder(self.campaign.folder)
         try:
             self._work(run)
         finally:
             stop_brokers(run, self.run, "the campaign is done")
 
-    def _work(self, run: Run) -> None:
+    def _work(self, run: RunFolder) -> None:
         state = run.state()
         state = observe(run, state, ask_slurm(state))
         registry = Registry(run.services, self.run)
@@ -85,7 +85,12 @@ class FinishWork:
         write_json(run.done_file, {**done, "launched": self.launched, "reported": bool(report)})
 
     def _uploads(self, server: str) -> list[dict[str, Any]]:
-        argv = (*installed("deeptool"), "inspect", *at(self.plan.connection, server), "--json")
+        argv = (
+            *installed("deeptool"),
+            "inspect",
+            *with_server(self.plan.connection, server),
+            "--json",
+        )
         return own_uploads(self.campaign, self.plan, ask(argv, lambda: None))
 
     def _view(self, task: Task, server: str) -> None:
@@ -107,7 +112,7 @@ def _try(notes: list[str], what: str, step: Callable[[], Any]) -> Any:
         return None
 
 
-def read_report(run: Run) -> dict[str, Any] | None:
+def read_report(run: RunFolder) -> dict[str, Any] | None:
     """The report's values, None where there is no report."""
     report: dict[str, Any] | None = read_json(run.folder / "report.json")
     return report

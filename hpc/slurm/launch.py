@@ -19,9 +19,9 @@ from hpc.local.runner import Interrupts, new_entry
 from hpc.processes import apptainer
 from hpc.processes.container import Programs
 from hpc.run.launch import Launch, Outcome
-from hpc.run.run_folder import Run, write_state
+from hpc.run.run_folder import RunFolder, write_state
 from hpc.run.screen import Screen, trial_text, upload_text
-from hpc.run.snapshot import Snapshot, take
+from hpc.run.snapshot import Snapshot, take_snapshot
 from hpc.slurm import scheduler
 from hpc.slurm.batch import Batch, job_name, make_batches, parameters
 from hpc.slurm.broker_job import STOP_FILE, BrokerWork
@@ -44,7 +44,7 @@ class SlurmLaunch(Launch):
     def __init__(
         self,
         campaign: Campaign,
-        run: Run,
+        run: RunFolder,
         screen: Screen,
         signals: Interrupts,
         programs: Programs,
@@ -90,7 +90,7 @@ class SlurmLaunch(Launch):
 
     def finish(self) -> Outcome:
         """How it all ended; where it has not, how it is doing."""
-        snapshot = take(self.run)
+        snapshot = take_snapshot(self.run)
         return Outcome(snapshot, None if self._detach else read_report(self.run))
 
     def take_over(self, fresh: bool) -> None:
@@ -178,9 +178,9 @@ class SlurmLaunch(Launch):
                 if time.monotonic() - asked > poll or not asked:
                     asked, jobs = time.monotonic(), ask_slurm(self.state)
                 seen = observe(self.run, self.state, jobs)
-                snapshot = take(self.run, seen)
+                snapshot = take_snapshot(self.run, seen)
                 self._tell(snapshot, shown)
-                self.screen.show(partial(take, self.run, seen))
+                self.screen.show(partial(take_snapshot, self.run, seen))
                 if read_done(self.run, self.state):
                     break
                 if jobs is not None and not live_jobs(self.state["id"], jobs.known):

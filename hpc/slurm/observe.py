@@ -12,7 +12,7 @@ from deeptool.files import read_json
 from hpc.broker.discovery import Descriptor, Registry
 from hpc.processes.job import read_record
 from hpc.run.outcome import shown_result, upload_note
-from hpc.run.run_folder import Run
+from hpc.run.run_folder import RunFolder
 from hpc.slurm import scheduler
 from hpc.slurm.scheduler import Queued
 
@@ -33,12 +33,12 @@ _LIVE = ("running", "ready")
 _BROKER_STATES = {"starting": "running", "draining": "running", "stopped": "complete"}
 
 
-def observe(run: Run, state: Mapping[str, Any], jobs: Jobs | None) -> dict[str, Any]:
+def observe(run: RunFolder, state: Mapping[str, Any], jobs: Jobs | None) -> dict[str, Any]:
     """The state of a campaign whose jobs are on Slurm.
 
     Parameters
     ----------
-    run : Run
+    run : RunFolder
         Its folder: records, progress, results, descriptors.
     state : mapping
         The state file's values, as they were after the submission.
@@ -58,7 +58,7 @@ def observe(run: Run, state: Mapping[str, Any], jobs: Jobs | None) -> dict[str, 
     return {**state, "server": state["server"] or registry.servers(), "tasks": tasks, **ends}
 
 
-def read_done(run: Run, state: Mapping[str, Any]) -> dict[str, Any] | None:
+def read_done(run: RunFolder, state: Mapping[str, Any]) -> dict[str, Any] | None:
     """How the launch ended, once its last job has said so."""
     done: dict[str, Any] | None = read_json(run.done_file)
     return done if done and done["launched"] == state["launched"] else None
@@ -79,7 +79,7 @@ def ask_slurm(state: Mapping[str, Any]) -> Jobs | None:
     return Jobs(asked, {**ended, **found})
 
 
-def _task(run: Run, name: str, task: Mapping[str, Any], jobs: Jobs | None) -> dict[str, Any]:
+def _task(run: RunFolder, name: str, task: Mapping[str, Any], jobs: Jobs | None) -> dict[str, Any]:
     record = read_record(run.record(name))
     job = task.get("job")
     if job is None or record.get("job") not in (None, job):
@@ -106,7 +106,7 @@ def _task(run: Run, name: str, task: Mapping[str, Any], jobs: Jobs | None) -> di
     return {}
 
 
-def _facts(run: Run, task: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
+def _facts(run: RunFolder, task: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
     known = ("start", "end", "exit_code", "cpu_seconds", "node", "devices", "runs", "restarts")
     facts = {key: record[key] for key in known if record.get(key) is not None}
     if not record:

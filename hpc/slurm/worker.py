@@ -17,7 +17,7 @@ from hpc.processes import apptainer
 from hpc.processes.container import Container, called, installed
 from hpc.processes.job import end_group, read_record, set_environment
 from hpc.processes.service import Service
-from hpc.run.run_folder import Run
+from hpc.run.run_folder import RunFolder
 from hpc.slurm import asked, scheduler
 
 _STEP = 0.1
@@ -78,7 +78,7 @@ class _Worker:
     def __init__(self, work: Work) -> None:
         self.work, self.task = work, work.task
         self.asked = asked.Asked()
-        self.run_folder = Run(work.run_dir)
+        self.run_folder = RunFolder(work.run_dir)
         self.registry = Registry(self.run_folder.services, work.run)
         self.log = self.run_folder.log(self.task.name)
         self.path = self.run_folder.record(self.task.name)

@@ -18,7 +18,7 @@ from hpc.local.runner import Interrupts, Runner, new_entry, startable
 from hpc.processes.identity import identity
 from hpc.processes.job import Job
 from hpc.run.outcome import failure
-from hpc.run.run_folder import Run
+from hpc.run.run_folder import RunFolder
 from hpc.run.screen import Screen
 
 
@@ -124,7 +124,7 @@ class Bench:
     """A runner with its surroundings."""
 
     def __init__(self, folder: Path, tasks: list[Task], max_parallel: int = 1) -> None:
-        self.run = Run(folder)
+        self.run = RunFolder(folder)
         self.run.prepare(tasks)
         (folder / "broker").mkdir()
         self.executor = FakeExecutor(folder)

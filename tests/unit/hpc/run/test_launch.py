@@ -24,7 +24,7 @@ from deeptool.errors import UserError, WorkError
 from deeptool.files import read_json
 from hpc.commands import down, launch, logs, status
 from hpc.local.executor import LocalExecutor
-from hpc.run.run_folder import Run, left
+from hpc.run.run_folder import RunFolder, running_processes
 
 SECONDS = 60
 
@@ -49,7 +49,7 @@ class Bench:
         (folder / "settings.py").write_text("hparams = {}\n")
         self.file = folder / "search.toml"
         self.file.write_text(CAMPAIGN)
-        self.run = Run(folder / "runs" / "search")
+        self.run = RunFolder(folder / "runs" / "search")
         self.started: list[subprocess.Popen[str]] = []
         monkeypatch.chdir(folder)
         monkeypatch.setenv("FAKE_STORE", str(self.store))
@@ -285,19 +285,22 @@ def test_what_a_killed_launch_has_left_is_stopped_first(bench: Bench) -> None:
     # a machine that hangs.
     process = bench.start()
     bench.wait_for_two_trials()
-    jobs = [found["job"] for found in left(bench.run).values() if "job" in found]
+    jobs = [found["job"] for found in running_processes(bench.run).values() if "job" in found]
     for job in jobs:
         os.kill(int(job["pid"]), signal.SIGSTOP)
     process.kill()
     process.wait()
     time.sleep(1)
-    assert len([name for name in left(bench.run) if name.startswith(("broker", "trial"))]) == 3
+    assert (
+        len([name for name in running_processes(bench.run) if name.startswith(("broker", "trial"))])
+        == 3
+    )
     for job in jobs:
         os.kill(int(job["pid"]), signal.SIGCONT)
     result = CliRunner().invoke(down.command, [])
     assert result.exit_code == 0, result.output
     assert bench.processes() == []
-    assert left(bench.run) == {}
+    assert running_processes(bench.run) == {}
 
 
 def test_one_launch_at_a_time_and_down(bench: Bench) -> None:

@@ -8,13 +8,13 @@ import pytest
 from rich.console import Console
 
 from hpc.run.screen import TrialTable, picture
-from hpc.run.snapshot import Row, Snapshot
+from hpc.run.snapshot import Snapshot, TaskRow
 
 HPARAMS = {"image_size": 32, "learning_rate": 0.001, "augmentation": 0.5}
 NAMES = list(HPARAMS)
 
 
-def trial(index: int, **facts: object) -> Row:
+def trial(index: int, **facts: object) -> TaskRow:
     values = {
         "state": "complete",
         "seconds": 12.3,
@@ -27,7 +27,7 @@ def trial(index: int, **facts: object) -> Row:
         },
         **facts,
     }
-    return Row(f"trial-{index}", "trial", index, log="", note="", hparams=HPARAMS, **values)  # type: ignore[arg-type]
+    return TaskRow(f"trial-{index}", "trial", index, log="", note="", hparams=HPARAMS, **values)  # type: ignore[arg-type]
 
 
 def shown(content: object, width: int) -> list[str]:
@@ -64,6 +64,6 @@ def test_a_trial_that_has_just_begun_has_no_number_of_epochs() -> None:
 
 
 def test_a_broker_of_a_campaign_that_is_done_is_stopped() -> None:
-    broker = Row("broker", "broker", 0, "complete", 9.0, "", "", {}, {}, {})
+    broker = TaskRow("broker", "broker", 0, "complete", 9.0, "", "", {}, {}, {})
     lines = shown(picture(Snapshot("digits", "r", "complete", "h:1", 60.0, (broker,))), 100)
     assert lines[0] == "digits complete  1:00  broker stopped h:1"

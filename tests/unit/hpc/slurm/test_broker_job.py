@@ -10,7 +10,7 @@ import pytest
 
 from hpc.broker.discovery import Registry
 from hpc.campaign.definition import Broker
-from hpc.run.run_folder import Run
+from hpc.run.run_folder import RunFolder
 from hpc.slurm.broker_job import BrokerWork, _BrokerJob, _Stop, stop_brokers
 
 
@@ -86,7 +86,7 @@ def test_a_scratch_folder_that_is_not_there_is_said_where_others_wait(
     (tmp_path / "scratch").rmdir()
     with pytest.raises(Exception, match="no such scratch folder"):
         job.run()
-    seen = Registry(Run(tmp_path).services, "r").read()
+    seen = Registry(RunFolder(tmp_path).services, "r").read()
     assert seen is not None
     assert seen.state == "failed"
     assert "no such scratch folder" in seen.note

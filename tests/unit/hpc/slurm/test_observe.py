@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hpc.broker.discovery import Descriptor, Registry
-from hpc.run.run_folder import Run
+from hpc.run.run_folder import RunFolder
 from hpc.slurm.observe import Jobs, observe
 from hpc.slurm.scheduler import Queued
 
@@ -19,7 +19,7 @@ class Folder:
     """A run folder with one broker, one producer and one trial."""
 
     def __init__(self, path: Path) -> None:
-        self.run = Run(path)
+        self.run = RunFolder(path)
         self.run.services.mkdir()
         (path / "jobs").mkdir()
         (path / "trials" / "0").mkdir(parents=True)

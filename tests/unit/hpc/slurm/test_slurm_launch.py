@@ -17,7 +17,7 @@ from fake_launch import programs
 from deeptool.errors import UserError, WorkError
 from hpc.broker.discovery import Descriptor, Registry
 from hpc.commands import down, launch, logs, status
-from hpc.run.run_folder import Run
+from hpc.run.run_folder import RunFolder
 from hpc.slurm import scheduler
 from hpc.slurm.broker_job import BrokerWork
 from hpc.slurm.scheduler import Queued
@@ -42,7 +42,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR2)
 class Slurm:
     """The queue, and how jobs run in it."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: RunFolder) -> None:
         self.run, self.jobs = run, {}
         self.cancelled: list[str] = []
         self.requeued: list[str] = []
@@ -114,7 +114,7 @@ class Bench:
         (folder / "settings.py").write_text("hparams = {}\n")
         self.file = folder / "search.toml"
         self.file.write_text(CAMPAIGN)
-        self.run = Run(folder / "runs" / "search")
+        self.run = RunFolder(folder / "runs" / "search")
         self.slurm = Slurm(self.run)
         self.fetched: list[object] = []
         monkeypatch.chdir(folder)
@@ -135,9 +135,9 @@ class Bench:
         return CliRunner().invoke(launch.command, [str(self.file), *words])
 
     def states(self) -> dict[str, str]:
-        from hpc.run.snapshot import take
+        from hpc.run.snapshot import take_snapshot
 
-        return {row.name: row.state for row in take(self.run).rows}
+        return {row.name: row.state for row in take_snapshot(self.run).rows}
 
 
 def test_everything_runs_and_the_broker_is_let_go(bench: Bench) -> None:
