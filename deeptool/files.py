@@ -1,13 +1,17 @@
-"""Files that are whole whenever another process reads them, and what they hold."""
+"""Files that several processes use: written whole, locked, and told apart by their SHA-256."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 def write_text(path: str | os.PathLike[str], text: str, mode: int = 0o644) -> None:
@@ -39,10 +43,47 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         return None
 
 
-def sha256(path: Path) -> str:
-    """SHA-256 (hex) of a file."""
+def lock(path: str | os.PathLike[str], *, wait: bool = True, optional: bool = False) -> IO[str]:
+    """Lock a file, which is made where there is none.
+
+    Returns
+    -------
+    file
+        Open to append and read. The lock is held until it is closed, so `with lock(path):` holds
+        it for a block, or until the process ends, however that ends.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    wait : bool
+        Whether to wait for whoever holds the lock.
+    optional : bool
+        Whether to do without a lock on a file system that has none (some shared ones).
+
+    Raises
+    ------
+    BlockingIOError
+        When another process holds it, unless `wait`.
+    OSError
+        When the file cannot be opened or locked.
+    """
+    file = open(path, "a+", encoding="utf-8")  # noqa: SIM115
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError as error:
+        if not (optional and error.errno in _NO_LOCKS):
+            file.close()
+            raise
+    return file
+
+
+def sha256(content: Path | bytes) -> str:
+    """SHA-256 (hex) of a file, or of bytes."""
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()
     whole = hashlib.sha256()
-    with open(path, "rb") as file:
+    with open(content, "rb") as file:
         while chunk := file.read(1 << 20):
             whole.update(chunk)
     return whole.hexdigest()

@@ -12,6 +12,7 @@ from typing import Any
 
 from deeptool.client.topic_names import SPLITS
 from deeptool.errors import UserError
+from deeptool.files import sha256
 from deeptool.settings import fingerprint, usercode
 from deeptool.settings.contract import FUNCTIONS, PIPELINE_PARAMETERS, VARIABLES, Contract, in_file
 from deeptool.settings.hparams import RecordingDict, plain
@@ -57,7 +58,7 @@ class Settings(Contract):
         self._behind = behind
         super().__init__(**{**values, "hparams": plain(self._recording)})
         self.path, self.module = source.path, module
-        self.sha256 = fingerprint.sha256(source.data)
+        self.sha256 = sha256(source.data)
         for name in FUNCTIONS:
             function = getattr(self, name)
             if function is not None and name != "get_input_pipeline":

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from deeptool.errors import UserError
+from deeptool.files import sha256
 from deeptool.settings.hparams import ALWAYS_VALID, plain
 
 if TYPE_CHECKING:
@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from deeptool.settings.experiment import Settings
 
 _ABSENT = object()
-
-
-def sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def raw_data(folder: str) -> dict[str, Any] | None:
@@ -50,11 +46,9 @@ def raw_data(folder: str) -> dict[str, Any] | None:
         raise UserError(
             f"cannot list the raw data: {error.strerror}", seen=error.filename or folder
         ) from error
-    digest = hashlib.sha256()
-    for name, size, modified in entries:
-        digest.update(os.fsencode(f"{name}\0{size}\0{modified}\0"))
+    lines = [os.fsencode(f"{name}\0{size}\0{modified}\0") for name, size, modified in entries]
     return {
-        "digest": digest.hexdigest(),
+        "digest": sha256(b"".join(lines)),
         "files": len(entries),
         "bytes": sum(size for _, size, _ in entries),
         "newest": max((modified for *_, modified in entries), default=0) / 1e9 or None,

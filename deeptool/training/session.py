@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
-import hashlib
 import os
 import re
 import shutil
@@ -16,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from deeptool.errors import UserError, WorkError
-from deeptool.files import read_json, write_json
+from deeptool.files import lock, read_json, sha256, write_json
 from deeptool.training.result import TrialResult
 
 LONGEST_NAME = 200
@@ -77,17 +75,13 @@ class Session:
         UserError
             Another process does now.
         """
-        with open(self.path / ".lock", "ab") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise UserError(
-                    "another process trains in this session folder now", seen=str(self.path)
-                ) from error
-            except OSError as error:
-                # Some shared file systems have no locks: then nobody has.
-                if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
-                    raise
+        try:
+            held = lock(self.path / ".lock", wait=False, optional=True)
+        except BlockingIOError as error:
+            raise UserError(
+                "another process trains in this session folder now", seen=str(self.path)
+            ) from error
+        with held:
             yield
 
 
@@ -160,7 +154,7 @@ def folder_name(session_name: str, hparams: Mapping[str, Any], started: float) -
     text = "_".join(f"{key}={value}" for key, value in hparams.items())
     shown = re.sub(r"[^A-Za-z0-9.=,+_-]+", "-", text)
     if len(shown) > LONGEST_NAME - len(name):
-        shown = hashlib.sha256(text.encode()).hexdigest()[:12]
+        shown = sha256(text.encode())[:12]
     return "_".join(part for part in (name, shown, when) if part)
 
 

@@ -86,7 +86,7 @@ class Descriptor:
         return not self.resumes and (self.state in _ENDED or self.dead(now))
 
 
-class Registry:
+class Discovery:
     """The descriptors of one run.
 
     Parameters

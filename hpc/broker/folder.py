@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ from typing import IO, Any
 import psutil
 
 from deeptool.errors import UserError
+from deeptool.files import lock as lock_file
 from deeptool.files import read_json, write_json
 from hpc.processes.identity import alive, wait_gone
 
@@ -31,18 +31,15 @@ def lock(directory: Path) -> IO[str]:
     UserError
         When another process holds it: a broker is up there.
     """
-    file = open(directory / ".lock", "a")  # noqa: SIM115
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
+        return lock_file(directory / ".lock", wait=False)
+    except BlockingIOError as error:
         state = read_json(directory / STATE) or {}
         raise UserError(
             f"a broker is up on {directory} already",
             seen=f"{state.get('state', 'starting')}, at {state.get('bootstrap', 'no address yet')}",
             next_step=f"use it, or end it with: {down_command(directory)}",
         ) from error
-    return file
 
 
 @contextmanager

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import os
 import shutil
 import subprocess
@@ -14,7 +12,7 @@ from pathlib import Path
 import platformdirs
 
 from deeptool.errors import UserError, WorkError
-from deeptool.files import sha256
+from deeptool.files import lock, sha256
 from hpc.broker.kafka import VERSION, Runtime
 
 COORDINATES = (f"org.apache.kafka:kafka_2.13:{VERSION}", "org.slf4j:slf4j-reload4j:1.7.36")
@@ -108,8 +106,7 @@ def kafka_jars(
     if not wrong(folder, expected):
         return folder
     cache.mkdir(parents=True, exist_ok=True)
-    with open(cache / f".kafka-{VERSION}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with lock(cache / f".kafka-{VERSION}.lock"):
         if not wrong(folder, expected):
             return folder
         progress(f"fetching Kafka {VERSION} ({len(expected)} jars, 50 MB, once) into {folder}")
@@ -141,7 +138,7 @@ def class_archive(
     modules = java.parent.parent / "lib" / "modules"
     # Java refuses an archive made with other files than its own, and judges that by their times.
     stamp = f"{modules} {modules.stat().st_mtime_ns}"
-    archive = jars / f"classes-{hashlib.sha256(stamp.encode()).hexdigest()[:12]}.jsa"
+    archive = jars / f"classes-{sha256(stamp.encode())[:12]}.jsa"
     if archive.exists():
         return archive
     progress("preparing a faster start of Kafka (once)")

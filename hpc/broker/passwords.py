@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import secrets
@@ -10,7 +9,7 @@ import stat
 from pathlib import Path
 
 from deeptool.errors import UserError
-from deeptool.files import write_text
+from deeptool.files import sha256, write_text
 
 USER = "deeptool"
 MECHANISM = "SCRAM-SHA-512"
@@ -116,7 +115,7 @@ def jaas(password: str) -> str:
 
 def digest(password: str) -> str:
     """What tells one password from another; kept with the data that it opens, mode 0600."""
-    return hashlib.sha256(password.encode()).hexdigest()
+    return sha256(password.encode())
 
 
 def _check_mode(path: Path, command: str) -> None:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import IO, Any
 
 from deeptool.errors import Terminated, UserError, WorkError
@@ -25,34 +21,9 @@ from hpc.broker.embedded import (
     Progress,
     prepare,
 )
+from hpc.processes.caught_signals import USUAL, CaughtSignals
 
 _STEP = 0.05
-
-
-class Signals:
-    """The signals that end a supervisor, as a flag: nothing is interrupted halfway."""
-
-    def __init__(self) -> None:
-        self.seen: int | None = None
-
-    @contextmanager
-    def caught(self) -> Iterator[None]:
-        """Note signals instead of dying of them."""
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, folder.DOWN)
-        before = {number: signal.signal(number, self._note) for number in numbers}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def check(self) -> None:
-        """Raise `Terminated` once a signal came."""
-        if self.seen is not None:
-            raise Terminated(self.seen)
-
-    def _note(self, signum: int, frame: FrameType | None) -> None:
-        self.seen = self.seen or signum
 
 
 def run(options: Options, progress: Progress, ready: Check) -> None:
@@ -76,7 +47,7 @@ def run(options: Options, progress: Progress, ready: Check) -> None:
     """
     # Before signals are only noted: a download is to end at once.
     prepare(options, progress)
-    signals = Signals()
+    signals = CaughtSignals(*USUAL, folder.DOWN)
     broker = EmbeddedBroker(options)
     with signals.caught():
         try:
@@ -86,7 +57,7 @@ def run(options: Options, progress: Progress, ready: Check) -> None:
         except Terminated:
             progress("stopping")
             broker.stop()
-            if signals.seen != folder.DOWN:
+            if signals.seen[0] != folder.DOWN:
                 raise
         except WorkError as error:
             broker.stop(error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from deeptool.files import sha256
 from hpc.campaign.resources import (
     Backend,
     BesideFile,
@@ -258,4 +258,4 @@ class Campaign(Strict):
 
     def settings_sha256(self) -> str:
         """Of the settings file's bytes: what the catalog keeps with each upload."""
-        return hashlib.sha256(self.settings.read_bytes()).hexdigest()
+        return sha256(self.settings)

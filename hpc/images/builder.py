@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from deeptool.errors import UserError, WorkError
-from deeptool.files import read_json, sha256, write_json, write_text
+from deeptool.files import lock, read_json, sha256, write_json, write_text
 from hpc.images.parts import ROOT, Options, arguments, certificates, contents, digest, stage
 
 NAMES = ("kafka", "zookeeper", "tensorflow")
@@ -91,7 +91,7 @@ def build(
     """
     program = _requirements(names, options, root)
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder, progress):
+    with _lock(folder, progress):
         built = [
             _up_to_date(program, name, options, folder, root, force, progress) for name in names
         ]
@@ -215,15 +215,12 @@ def _check_space(kind: str) -> None:
         )
 
 
-@contextlib.contextmanager
-def _locked(folder: Path, progress: Progress) -> Iterator[None]:
-    with open(folder / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            progress(f"waiting for another build in {folder}")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def _lock(folder: Path, progress: Progress) -> IO[str]:
+    try:
+        return lock(folder / ".lock", wait=False)
+    except BlockingIOError:
+        progress(f"waiting for another build in {folder}")
+        return lock(folder / ".lock")
 
 
 def _record(image: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Mapping
@@ -102,8 +101,8 @@ def contents(name: str, options: Options, root: Path = ROOT) -> dict[str, Path |
     return {
         **{f"java/{path.relative_to(runtime)}": path for path in _files(runtime)},
         **{f"kafka/libs/{file}": libraries / file for file in jars.sums()},
-        "kafka/jars.sha256": root / "hpc" / "kafka-jars.sha256",
-        "kafka/classes.txt": root / "hpc" / "kafka-classes.txt",
+        "kafka/jars.sha256": root / "hpc" / "broker" / "kafka-jars.sha256",
+        "kafka/classes.txt": root / "hpc" / "broker" / "kafka-classes.txt",
         "kafka/jvm.options": root / "recipes" / "jvm.options",
         "kafka/log4j.properties": kafka.log4j_properties(),
     }
@@ -141,10 +140,10 @@ def digest(
     for name, content in contents.items():
         data = content.encode() if isinstance(content, str) else content.read_bytes()
         parts[f"file {name} {_mode(content):o}"] = data
-    whole = hashlib.sha256()
+    lines = []
     for name, data in sorted(parts.items()):
-        whole.update(f"{name} {hashlib.sha256(data).hexdigest()}\n".encode())
-    return whole.hexdigest()
+        lines.append(f"{name} {sha256(data)}\n")
+    return sha256("".join(lines).encode())
 
 
 def stage(contents: Mapping[str, Path | str], folder: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Protocol
 import submitit
 
 from deeptool.errors import WorkError
-from hpc.processes.container import Container, Programs, called
+from hpc.processes.container import Container, Programs, shell_command
 from hpc.processes.identity import identity
 from hpc.processes.job import Job, read_record, run_job, signal_all
 
@@ -79,7 +79,7 @@ class LocalExecutor:
         }
         # The broker's command is not: it runs images itself.
         container = self._container if job.argv[0] == "deeptool" else None
-        argv, env = called(job.argv, {**env, **job.env}, self._programs, container, nv=True)
+        argv, env = shell_command(job.argv, {**env, **job.env}, self._programs, container, nv=True)
         job = replace(job, argv=argv, env=env)
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _TERMINAL)
         try:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from deeptool.errors import UserError, WorkError
 from deeptool.files import read_json
 from hpc.broker.folder import STATE as BROKER_STATE
-from hpc.broker.supervisor import Signals
 from hpc.campaign.plan import STOP_ORDER, Plan, Task
 from hpc.local.executor import Executor, Running
+from hpc.processes.caught_signals import CaughtSignals
 from hpc.processes.job import Job, read_record
 from hpc.run.outcome import failure, shown_result, upload_note
 from hpc.run.run_folder import RunFolder, own_identity, write_state
@@ -52,18 +51,6 @@ def startable(tasks: Iterable[Task], states: Mapping[str, str], max_parallel: in
     return found
 
 
-class Interrupts(Signals):
-    """The signals that end a launch; `insistent` once a second one came."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.insistent = False
-
-    def _note(self, signum: int, frame: FrameType | None) -> None:
-        self.insistent = self.seen is not None
-        super()._note(signum, frame)
-
-
 class Runner:
     """Runs tasks through an executor, and keeps the run folder's state file.
 
@@ -87,7 +74,7 @@ class Runner:
         state: dict[str, Any],
         executor: Executor,
         screen: Screen,
-        signals: Interrupts,
+        signals: CaughtSignals,
         uploaded: Callable[[str], Sequence[Task]],
     ) -> None:
         self._plan, self._run, self._state = plan, run, state

@@ -47,7 +47,7 @@ class Container:
         return {f"{prefix}ENV_{key}": value for key, value in inside.items()}
 
 
-def called(
+def shell_command(
     argv: Sequence[str],
     env: Mapping[str, str | None],
     programs: Programs,

@@ -27,7 +27,8 @@ from hpc.campaign.plan import (
 )
 from hpc.campaign.toml_file import differences, dump
 from hpc.local.executor import LocalExecutor
-from hpc.local.runner import Interrupts, Runner, new_entry
+from hpc.local.runner import Runner, new_entry
+from hpc.processes.caught_signals import USUAL, CaughtSignals
 from hpc.processes.container import Programs, installed
 from hpc.run.outcome import shown_result
 from hpc.run.run_folder import RunFolder, new_id, own_identity, stop_left, write_state
@@ -101,7 +102,7 @@ def launch(
     """
     from hpc.slurm.launch import SlurmLaunch
 
-    signals = Interrupts()
+    signals = CaughtSignals(*USUAL)
     run = RunFolder(campaign.folder)
     with run.locked(), signals.caught():
         one: Launch
@@ -123,7 +124,7 @@ class Launch:
         campaign: Campaign,
         run: RunFolder,
         screen: Screen,
-        signals: Interrupts,
+        signals: CaughtSignals,
         programs: Programs,
     ) -> None:
         self.campaign, self.run, self.screen = campaign, run, screen

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import signal
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from deeptool.errors import UserError
-from deeptool.files import read_json, write_json
+from deeptool.files import lock, read_json, write_json
 from hpc.broker.folder import STATE as BROKER_STATE
 from hpc.broker.folder import end_processes
 from hpc.campaign.plan import GRACE, STOP_ORDER, Task
@@ -106,7 +105,14 @@ class RunFolder:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            file = open(self.folder / ".lock", "a+")  # noqa: SIM115
+            file = lock(self.folder / ".lock", wait=False)
+        except BlockingIOError as error:
+            holder = (self.folder / ".lock").read_text(encoding="utf-8").strip()
+            raise UserError(
+                "another launch is already using this run folder",
+                seen=f"process {holder}, {self.folder}",
+                next_step=f"wait for it, or end it with: deeptool-hpc down {self.folder}",
+            ) from error
         except OSError as error:
             raise UserError(
                 "the run folder cannot be written",
@@ -114,15 +120,6 @@ class RunFolder:
                 next_step="choose another one: --run-dir DIR",
             ) from error
         with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                file.seek(0)
-                raise UserError(
-                    "a launch is at work in this run folder already",
-                    seen=f"process {file.read().strip()}, {self.folder}",
-                    next_step=f"wait for it, or end it with: deeptool-hpc down {self.folder}",
-                ) from error
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import threading
@@ -14,8 +13,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from deeptool.errors import DeeptoolError, UserError, WorkError
-from deeptool.files import read_json, write_json
-from hpc.broker.discovery import HEARTBEAT_SECONDS, Descriptor, Registry
+from deeptool.files import lock, read_json, write_json
+from hpc.broker.discovery import HEARTBEAT_SECONDS, Descriptor, Discovery
 from hpc.broker.embedded import EmbeddedBroker
 from hpc.broker.folder import STATE
 from hpc.broker.kafka import VERSION
@@ -25,7 +24,7 @@ from hpc.broker.passwords import CLIENT_PROPERTIES
 from hpc.campaign.definition import Broker
 from hpc.processes import apptainer
 from hpc.run.run_folder import RunFolder
-from hpc.slurm import asked, scheduler
+from hpc.slurm import job_environment, scheduler
 
 # Before its walltime ends: enough to stop cleanly, and to be started again.
 MARGIN_SECONDS = 60.0
@@ -83,33 +82,33 @@ class _Stop(Exception):
 class _BrokerJob:
     def __init__(self, work: BrokerWork, node: int) -> None:
         self.work, self.node = work, node
-        self.asked = asked.Asked()
+        self.signals = job_environment.JobSignals()
         self.started = time.time()
         self.run_folder = RunFolder(work.run_dir)
-        self.registry = Registry(self.run_folder.services, work.run)
+        self.discovery = Discovery(self.run_folder.services, work.run)
         self.log = self.run_folder.log("broker" if node == 0 else f"broker-{node}")
         self.directory: Path | None = None
         self.server: EmbeddedBroker | None = None
-        before = self.registry.read(node)
+        before = self.discovery.read(node)
         self.spent = before.cpu_seconds if before else 0.0
         self.earlier = self.looked = 0.0
         self.writing = threading.Lock()
         self.over = threading.Event()
-        self.descriptor = self.registry.write(
+        self.descriptor = self.discovery.write(
             Descriptor(
                 run=work.run,
                 job=os.environ.get("SLURM_JOB_ID", ""),
-                restarts=asked.restarts(),
+                restarts=job_environment.restarts(),
                 node=node,
                 nodes=work.broker.count,
                 resumes=self.kept,
                 secret=str(work.secret.with_name(CLIENT_PROPERTIES)) if work.secret else None,
                 started=self.started,
-                expires_at=asked.walltime_ends(self.started, work.minutes),
+                expires_at=job_environment.walltime_ends(self.started, work.minutes),
                 cpu_seconds=self.spent,
                 mode=work.broker.mode,
                 version=VERSION,
-                host=asked.node(),
+                host=job_environment.node_name(),
                 log=str(self.log),
             )
         )
@@ -120,7 +119,9 @@ class _BrokerJob:
         return self.work.broker.folder is not None
 
     def run(self) -> None:
-        self._say(f"broker {self.node} of job {self.descriptor.job} on {asked.node()}")
+        self._say(
+            f"broker {self.node} of job {self.descriptor.job} on {job_environment.node_name()}"
+        )
         # To fetch Kafka, to format a folder, to stop: each may take longer than others wait.
         beating = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         beating.start()
@@ -151,7 +152,7 @@ class _BrokerJob:
 
         What Slurm ends without a warning it starts again by itself, or somebody cancelled it.
         """
-        return self.asked.warned or not self.asked.end
+        return self.signals.warned or not self.signals.end
 
     def _serve(self) -> NoReturn:
         """Start the broker, and keep it up until `_Stop` says why it is to end."""
@@ -192,7 +193,7 @@ class _BrokerJob:
         deadline = time.monotonic() + _JOIN_SECONDS
         while time.monotonic() < deadline:
             self._check()
-            first = self.registry.read()
+            first = self.discovery.read()
             if first and first.generation == self.descriptor.generation:
                 if first.metadata:
                     return Metadata(first.metadata, first.cluster_id)
@@ -207,8 +208,8 @@ class _BrokerJob:
     def _check(self) -> None:
         """Raise `_Stop` when the broker is to end."""
         now = time.time()
-        if self.asked.end:
-            why = "Slurm warned it" if self.asked.warned else "Slurm asked it to"
+        if self.signals.end:
+            why = "Slurm warned it" if self.signals.warned else "Slurm asked it to"
             raise _Stop(why, resumes=self.kept)
         if now - self.looked < HEARTBEAT_SECONDS:
             return
@@ -236,7 +237,7 @@ class _BrokerJob:
             spent += max(0.0, self.server.cpu_seconds() - self.earlier)
         with self.writing:
             changed = replace(self.descriptor, cpu_seconds=round(spent, 3), **facts)  # type: ignore[arg-type]
-            self.descriptor = self.registry.write(changed)
+            self.descriptor = self.discovery.write(changed)
 
     def _end(self, state: str, note: str, resumes: bool) -> None:
         """Stop the servers, and leave no scratch."""
@@ -258,7 +259,7 @@ class _BrokerJob:
         """Node 0 keeps the metadata: without it the others cannot leave in order."""
         deadline = time.monotonic() + _OTHERS_SECONDS
         while self.node == 0 and time.monotonic() < deadline:
-            others = self.registry.all()[1:]
+            others = self.discovery.all()[1:]
             if all(each.state in ("stopped", "failed") for each in others):
                 return
             time.sleep(0.2)
@@ -285,7 +286,7 @@ class _BrokerJob:
         if "$" in scratch or not os.path.isdir(scratch):
             raise UserError(
                 "there is no such scratch folder on this node",
-                seen=f"broker.scratch = {broker.scratch!r} on {asked.node()}",
+                seen=f"broker.scratch = {broker.scratch!r} on {job_environment.node_name()}",
                 valid="a folder of the node's own; variables of the job's environment may be in it",
             )
         job = os.environ.get("SLURM_JOB_ID", "0")
@@ -314,8 +315,7 @@ def _sweep(scratch: Path) -> None:
         try:
             # Younger ones may not have locked it yet.
             if time.time() - left.stat().st_mtime > _OLD_SECONDS:
-                with open(left / ".lock", "a") as lock:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                with lock(left / ".lock", wait=False):
                     shutil.rmtree(left, ignore_errors=True)
         except OSError:
             continue

@@ -11,10 +11,10 @@ from typing import Any
 
 from deeptool.errors import DeeptoolError, WorkError
 from deeptool.files import read_json, write_json
-from hpc.broker.discovery import Registry
+from hpc.broker.discovery import Discovery
 from hpc.campaign.definition import Campaign
 from hpc.campaign.plan import Plan, Task, view_tasks, with_server
-from hpc.processes.container import Container, called, installed
+from hpc.processes.container import Container, installed, shell_command
 from hpc.processes.job import set_environment
 from hpc.run.launch import ask, own_uploads
 from hpc.run.run_folder import RunFolder
@@ -56,16 +56,16 @@ class FinishWork:
     def _work(self, run: RunFolder) -> None:
         state = run.state()
         state = observe(run, state, ask_slurm(state))
-        registry = Registry(run.services, self.run)
+        discovery = Discovery(run.services, self.run)
         notes: list[str] = []
-        server = self.plan.server or registry.servers()
+        server = self.plan.server or discovery.servers()
         uploads: list[dict[str, Any]] = []
         if server:
             uploads = _try(notes, "uploads", lambda: self._uploads(server)) or []
             if self.campaign.report:
                 for task in view_tasks(self.plan, uploads):
                     _try(notes, task.name, partial(self._view, task, server))
-        brokers = registry.all()
+        brokers = discovery.all()
         costs = {
             "cpu_seconds": sum(each.cpu_seconds for each in brokers) if brokers else None,
             "mode": brokers[0].mode if brokers else "existing",
@@ -94,7 +94,7 @@ class FinishWork:
         return own_uploads(self.campaign, self.plan, ask(argv, lambda: None))
 
     def _view(self, task: Task, server: str) -> None:
-        argv, env = called(task.command(server), {}, installed, self.container)
+        argv, env = shell_command(task.command(server), {}, installed, self.container)
         set_environment(env)
         done = subprocess.run(
             argv, capture_output=True, text=True, timeout=_VIEW_SECONDS, check=False

@@ -9,14 +9,15 @@ from typing import Any
 
 from deeptool.errors import Terminated, UserError, WorkError
 from hpc.broker import jars
-from hpc.broker.discovery import Registry
+from hpc.broker.discovery import Discovery
 from hpc.broker.passwords import NAME
 from hpc.campaign.container import container
 from hpc.campaign.definition import Campaign
 from hpc.campaign.plan import Plan, secrets_folder
 from hpc.campaign.resources import minutes
-from hpc.local.runner import Interrupts, new_entry
+from hpc.local.runner import new_entry
 from hpc.processes import apptainer
+from hpc.processes.caught_signals import CaughtSignals
 from hpc.processes.container import Programs
 from hpc.run.launch import Launch, Outcome
 from hpc.run.run_folder import RunFolder, write_state
@@ -46,7 +47,7 @@ class SlurmLaunch(Launch):
         campaign: Campaign,
         run: RunFolder,
         screen: Screen,
-        signals: Interrupts,
+        signals: CaughtSignals,
         programs: Programs,
         detach: bool,
     ) -> None:
@@ -127,7 +128,7 @@ class SlurmLaunch(Launch):
             self.state["tasks"][task.name] = new_entry(task)
             self.run.record(task.name).unlink(missing_ok=True)
         (self.run.services / STOP_FILE).unlink(missing_ok=True)
-        Registry(self.run.services, self.state["id"]).reopen()
+        Discovery(self.run.services, self.state["id"]).reopen()
         self.state |= {"submitted": False, "jobs": {}}
         write_state(self.run, self.state)
         batches = make_batches(self.campaign, self.plan, tasks, scheduler.max_array_size())

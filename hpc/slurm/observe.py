@@ -9,7 +9,7 @@ from typing import Any
 
 from deeptool.errors import WorkError
 from deeptool.files import read_json
-from hpc.broker.discovery import Descriptor, Registry
+from hpc.broker.discovery import Descriptor, Discovery
 from hpc.processes.job import read_record
 from hpc.run.outcome import shown_result, upload_note
 from hpc.run.run_folder import RunFolder
@@ -45,8 +45,8 @@ def observe(run: RunFolder, state: Mapping[str, Any], jobs: Jobs | None) -> dict
     jobs : mapping, optional
         What Slurm knows of its jobs; None where it was not asked, and the files alone count.
     """
-    registry = Registry(run.services, state["id"])
-    first = registry.read()
+    discovery = Discovery(run.services, state["id"])
+    first = discovery.read()
     tasks = {}
     for name, task in state["tasks"].items():
         if task["role"] == "broker":
@@ -55,7 +55,7 @@ def observe(run: RunFolder, state: Mapping[str, Any], jobs: Jobs | None) -> dict
             tasks[name] = task | _task(run, name, task, jobs)
     done = read_done(run, state)
     ends = {key: done[key] for key in ("state", "finished", "uploads")} if done else {}
-    return {**state, "server": state["server"] or registry.servers(), "tasks": tasks, **ends}
+    return {**state, "server": state["server"] or discovery.servers(), "tasks": tasks, **ends}
 
 
 def read_done(run: RunFolder, state: Mapping[str, Any]) -> dict[str, Any] | None:

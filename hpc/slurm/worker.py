@@ -11,14 +11,14 @@ from typing import Any
 
 from deeptool.errors import DeeptoolError, Terminated, WorkError
 from deeptool.files import read_json, write_json
-from hpc.broker.discovery import Descriptor, Registry, loss
+from hpc.broker.discovery import Descriptor, Discovery, loss
 from hpc.campaign.plan import Task
 from hpc.processes import apptainer
-from hpc.processes.container import Container, called, installed
+from hpc.processes.container import Container, installed, shell_command
 from hpc.processes.job import end_group, read_record, set_environment
 from hpc.processes.service import Service
 from hpc.run.run_folder import RunFolder
-from hpc.slurm import asked, scheduler
+from hpc.slurm import job_environment, scheduler
 
 _STEP = 0.1
 # The record's file is touched so often: a broker sees by it that somebody is at work.
@@ -77,9 +77,9 @@ class Work:
 class _Worker:
     def __init__(self, work: Work) -> None:
         self.work, self.task = work, work.task
-        self.asked = asked.Asked()
+        self.signals = job_environment.JobSignals()
         self.run_folder = RunFolder(work.run_dir)
-        self.registry = Registry(self.run_folder.services, work.run)
+        self.discovery = Discovery(self.run_folder.services, work.run)
         self.log = self.run_folder.log(self.task.name)
         self.path = self.run_folder.record(self.task.name)
         self.started = self.touched = time.time()
@@ -90,7 +90,8 @@ class _Worker:
 
     def run(self) -> None:
         set_environment({})
-        self._say(f"job {asked.job_id()} on {asked.node()}, start {asked.restarts() + 1}")
+        start = job_environment.restarts() + 1
+        self._say(f"job {job_environment.job_id()} on {job_environment.node_name()}, start {start}")
         error: str | None = None
         try:
             code = self._work()
@@ -99,12 +100,12 @@ class _Worker:
         except DeeptoolError as failure:
             code, error = failure.exit_code, f"error: {failure}"
             self._say(error)
-        again = self._ask_again(code) if self.asked.warned and code else None
+        again = self._ask_again(code) if self.signals.warned and code else None
         if again is not None:
             error = error or again
         facts = {"exit_code": code, "end": time.time(), "cpu_seconds": self.cpu_seconds}
         self._write(**facts, tail=error.splitlines() if error else self.tail)
-        if self.asked.warned and code and again is None:
+        if self.signals.warned and code and again is None:
             self._requeue()
         if code:
             raise WorkError(f"{self.task.name} ended with exit code {code}: see {self.log}")
@@ -112,15 +113,15 @@ class _Worker:
     def _begin(self) -> dict[str, Any]:
         earlier = read_record(self.path)
         runs = [*earlier.get("runs", [])]
-        if earlier.get("job") == asked.job_id() and "start" in earlier:
+        if earlier.get("job") == job_environment.job_id() and "start" in earlier:
             # Killed with its node, or with no time left to say so: until now, at the latest.
             end = earlier.get("end") or min(self.started, self.path.stat().st_mtime)
             runs.append({"start": earlier["start"], "end": end, "node": earlier.get("node", "")})
         record = {
             "name": self.task.name,
-            "job": asked.job_id(),
-            "node": asked.node(),
-            "restarts": asked.restarts(),
+            "job": job_environment.job_id(),
+            "node": job_environment.node_name(),
+            "restarts": job_environment.restarts(),
             "devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
             "start": self.started,
             "runs": runs,
@@ -139,7 +140,7 @@ class _Worker:
         broker = self._broker(None)
         for _ in range(_COME_BACK):
             code = self._process(broker, again)
-            if not code or self.asked.end or broker is None or not self._left(broker):
+            if not code or self.signals.end or broker is None or not self._left(broker):
                 return code
             self._say("the broker has gone: waiting for the one that follows it")
             broker = self._broker(broker.generation)
@@ -155,7 +156,7 @@ class _Worker:
             return None
         self._write(waiting="for the broker")
         log = str(self.run_folder.log("broker"))
-        found = self.registry.wait_ready(self.work.wait_seconds, self._check, after=after, log=log)
+        found = self.discovery.wait_ready(self.work.wait_seconds, self._check, after=after, log=log)
         self._write(waiting=None)
         return found
 
@@ -164,7 +165,7 @@ class _Worker:
         deadline = time.monotonic() + _NOTICE_SECONDS
         while time.monotonic() < deadline:
             self._check()
-            seen = self.registry.read()
+            seen = self.discovery.read()
             if seen is None or seen.dead(time.time()):
                 return True
             if seen.generation != broker.generation or seen.state != "ready":
@@ -175,7 +176,7 @@ class _Worker:
         return True
 
     def _process(self, broker: Descriptor | None, again: bool) -> int:
-        server = self.work.server or self.registry.servers()
+        server = self.work.server or self.discovery.servers()
         env = {
             **self.task.env,
             "PYTHONUNBUFFERED": "1",
@@ -183,20 +184,20 @@ class _Worker:
             "CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES"),
         }
         command = self.task.command(server, again=again)
-        argv, env = called(command, env, installed, self.work.container, nv=self.work.gpus)
+        argv, env = shell_command(command, env, installed, self.work.container, nv=self.work.gpus)
         set_environment(env)
         service = Service(self.task.name, argv, self.log, guard=apptainer.runs(argv))
         service.start()
         while (code := service.poll()) is None:
             self._touch()
-            if self.asked.end:
+            if self.signals.end:
                 service.stop(self.task.grace)
             if broker is not None and self._lost():
                 service.stop(self.task.grace)
             time.sleep(_STEP)
         end_group(service.group)
-        if broker is not None and code and not self.asked.end:
-            seen = self.registry.read()
+        if broker is not None and code and not self.signals.end:
+            seen = self.discovery.read()
             if seen is not None and seen.lost(time.time()):
                 raise loss(seen)
         self.cpu_seconds += service.cpu_seconds()
@@ -208,12 +209,12 @@ class _Worker:
         if time.monotonic() - self.looked < _LOOK_SECONDS:
             return False
         self.looked = time.monotonic()
-        seen = self.registry.read()
+        seen = self.discovery.read()
         return seen is not None and seen.lost(time.time())
 
     def _check(self) -> None:
         self._touch()
-        if self.asked.end:
+        if self.signals.end:
             raise Terminated(signal.SIGTERM)
 
     def _touch(self) -> None:
@@ -223,7 +224,7 @@ class _Worker:
 
     def _ask_again(self, code: int) -> str | None:
         """Why the job is not to be started once more; None where it is."""
-        left = asked.seconds_left(self.started, self.work.minutes)
+        left = job_environment.remaining_seconds(self.started, self.work.minutes)
         if left > _ENDING_SECONDS:
             return None
         if self.task.role == "producer":
@@ -241,7 +242,7 @@ class _Worker:
 
     def _requeue(self) -> None:
         self._say("asking Slurm to start this job again")
-        scheduler.requeue(asked.job_id())
+        scheduler.requeue(job_environment.job_id())
         # Slurm ends it: a job that ended by itself could not be started again.
         time.sleep(120)
 

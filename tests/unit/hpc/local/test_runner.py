@@ -14,7 +14,8 @@ from rich.console import Console
 from deeptool.errors import Terminated, UserError, WorkError
 from deeptool.files import read_json, write_json
 from hpc.campaign.plan import Plan, Task
-from hpc.local.runner import Interrupts, Runner, new_entry, startable
+from hpc.local.runner import Runner, new_entry, startable
+from hpc.processes.caught_signals import USUAL, CaughtSignals
 from hpc.processes.identity import identity
 from hpc.processes.job import Job
 from hpc.run.outcome import failure
@@ -129,7 +130,7 @@ class Bench:
         (folder / "broker").mkdir()
         self.executor = FakeExecutor(folder)
         self.said = io.StringIO()
-        self.signals = Interrupts()
+        self.signals = CaughtSignals(*USUAL)
         self.uploads: list[str] = []
         self.state: dict[str, Any] = {
             "name": "c",
@@ -274,7 +275,7 @@ def test_a_signal_ends_the_launch_in_order(tmp_path: Path) -> None:
 
     def interrupt(name: str) -> None:
         if name == "trial-1":
-            bench.signals.seen = 15
+            bench.signals.seen = (15,)
             for each, job in bench.executor.jobs.items():
                 job.stop = lambda each=each, stop=job.stop: (ended.append(each), stop())
 
@@ -296,7 +297,7 @@ def test_what_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyP
     bench.executor.codes["trial-0"] = None
     bench.executor.deaf.add("trial-0")
     bench.executor.on_submit = lambda name: setattr(
-        bench.signals, "seen", 2 if name == "trial-0" else None
+        bench.signals, "seen", (2,) if name == "trial-0" else ()
     )
     with pytest.raises(Terminated):
         bench.runner.run()

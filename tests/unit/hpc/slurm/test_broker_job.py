@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hpc.broker.discovery import Registry
+from hpc.broker.discovery import Discovery
 from hpc.campaign.definition import Broker
 from hpc.run.run_folder import RunFolder
 from hpc.slurm.broker_job import BrokerWork, _BrokerJob, _Stop, stop_brokers
@@ -16,7 +16,7 @@ from hpc.slurm.broker_job import BrokerWork, _BrokerJob, _Stop, stop_brokers
 
 @pytest.fixture
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> _BrokerJob:
-    monkeypatch.setattr("hpc.slurm.asked.signal.signal", lambda *_: None)
+    monkeypatch.setattr("hpc.processes.caught_signals.signal.signal", lambda *_: None)
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.delenv("SLURM_JOB_END_TIME", raising=False)
     for name in ("logs", "jobs", "scratch"):
@@ -38,12 +38,12 @@ def test_it_says_that_it_lives_whatever_takes_so_long(
     job: _BrokerJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hpc.slurm.broker_job.HEARTBEAT_SECONDS", 0.02)
-    registry, seen = Registry(job.run_folder.services, "r"), []
+    discovery, seen = Discovery(job.run_folder.services, "r"), []
 
     def fetch() -> None:
         for _ in range(3):
             before = time.time()
-            while (found := registry.read()) is None or found.heartbeat < before:
+            while (found := discovery.read()) is None or found.heartbeat < before:
                 time.sleep(0.01)
             seen.append(found)
         raise _Stop("the campaign is done")
@@ -51,10 +51,10 @@ def test_it_says_that_it_lives_whatever_takes_so_long(
     monkeypatch.setattr(job, "_serve", fetch)
     job.run()
     assert {(each.job, each.state, each.resumes) for each in seen} == {("7", "starting", False)}
-    ended = registry.read()
+    ended = discovery.read()
     time.sleep(0.1)
     assert ended is not None
-    assert (ended.state, ended) == ("stopped", registry.read())
+    assert (ended.state, ended) == ("stopped", discovery.read())
 
 
 def test_it_stops_when_its_own_campaign_is_done(job: _BrokerJob) -> None:
@@ -86,7 +86,7 @@ def test_a_scratch_folder_that_is_not_there_is_said_where_others_wait(
     (tmp_path / "scratch").rmdir()
     with pytest.raises(Exception, match="no such scratch folder"):
         job.run()
-    seen = Registry(RunFolder(tmp_path).services, "r").read()
+    seen = Discovery(RunFolder(tmp_path).services, "r").read()
     assert seen is not None
     assert seen.state == "failed"
     assert "no such scratch folder" in seen.note

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hpc.broker.discovery import Descriptor, Registry
+from hpc.broker.discovery import Descriptor, Discovery
 from hpc.run.run_folder import RunFolder
 from hpc.slurm.observe import Jobs, observe
 from hpc.slurm.scheduler import Queued
@@ -106,12 +106,12 @@ def test_a_record_of_another_job_does_not_count(folder: Folder) -> None:
     ],
 )
 def test_brokers(folder: Folder, said: str, queued: str, expected: str) -> None:
-    Registry(folder.run.services, "r").write(Descriptor("r", "0", 0, 0, 1, said, "h:1"))
+    Discovery(folder.run.services, "r").write(Descriptor("r", "0", 0, 0, 1, said, "h:1"))
     assert folder.seen("broker", Queued("0", queued))["state"] == expected
 
 
 def test_a_broker_of_an_earlier_job_does_not_count(folder: Folder) -> None:
-    Registry(folder.run.services, "r").write(Descriptor("r", "98", 0, 0, 1, "ready", "h:1"))
+    Discovery(folder.run.services, "r").write(Descriptor("r", "98", 0, 0, 1, "ready", "h:1"))
     assert folder.seen("broker", Queued("0", "PENDING", "Priority"))["state"] == "waiting"
     assert folder.seen("broker", Queued("0", "CANCELLED"))["note"] == "Slurm: cancelled"
 

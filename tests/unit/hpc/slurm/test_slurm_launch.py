@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from fake_launch import programs
 
 from deeptool.errors import UserError, WorkError
-from hpc.broker.discovery import Descriptor, Registry
+from hpc.broker.discovery import Descriptor, Discovery
 from hpc.commands import down, launch, logs, status
 from hpc.run.run_folder import RunFolder
 from hpc.slurm import scheduler
@@ -69,7 +69,7 @@ class Slurm:
     def _run(self, job: str, work: Callable[[], None]) -> str:
         if isinstance(work, BrokerWork):
             ready = Descriptor(work.run, job, 0, 0, 1, "ready", "127.0.0.1:1", host="n1")
-            Registry(self.run.services, work.run).write(ready)
+            Discovery(self.run.services, work.run).write(ready)
             return "RUNNING"
         os.environ["SLURM_JOB_ID"] = job
         self.during(job)
@@ -84,7 +84,7 @@ class Slurm:
         for job, seen in self.jobs.items():
             if seen.name.endswith("-broker") and stop.exists() and seen.live:
                 self.jobs[job] = Queued(job, "COMPLETED", "", "n1", seen.name)
-                registry = Registry(self.run.services, self.run.state()["id"])
+                registry = Discovery(self.run.services, self.run.state()["id"])
                 said = registry.read()
                 if said is not None:
                     registry.write(replace(said, state="stopped"))
@@ -267,7 +267,7 @@ def test_a_warned_trial_is_requeued_and_goes_on(bench: Bench) -> None:
 def test_a_trial_whose_broker_is_lost_says_so(bench: Bench) -> None:
     def lose(job: str) -> None:
         if job.startswith("3"):
-            registry = Registry(bench.run.services, bench.run.state()["id"])
+            registry = Discovery(bench.run.services, bench.run.state()["id"])
             seen = registry.read()
             assert seen is not None
             registry.write(replace(seen, state="stopped", note="idle"))

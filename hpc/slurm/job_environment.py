@@ -1,33 +1,26 @@
-"""What Slurm asks of a job by signals, as flags: nothing is interrupted halfway."""
+"""What Slurm tells a job: signals as flags, and the variables of its environment."""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
-from types import FrameType
+
+from hpc.processes.caught_signals import USUAL, CaughtSignals
 
 
-class Asked:
-    """Notes the signals that end a Slurm job from its construction on, in the main thread.
-
-    Attributes
-    ----------
-    end : bool
-        It is to end: whatever the signal.
-    warned : bool
-        It was warned ahead (USR2): of a preemption, or of the end of its walltime.
-    """
+class JobSignals(CaughtSignals):
+    """Notes the signals that end a Slurm job, from its construction on, in the main thread."""
 
     def __init__(self) -> None:
-        self.end = self.warned = False
+        super().__init__(*USUAL, signal.SIGUSR2)
         # submitit's own handlers would requeue without regard to the processes that run.
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR2):
-            signal.signal(number, self._note)
+        self.install()
 
-    def _note(self, signum: int, frame: FrameType | None) -> None:
-        self.end = True
-        self.warned = self.warned or signum == signal.SIGUSR2
+    @property
+    def warned(self) -> bool:
+        """Whether Slurm warned it ahead: of a preemption, or of the end of its walltime."""
+        return signal.SIGUSR2 in self.seen
 
 
 def job_id() -> str:
@@ -41,7 +34,7 @@ def restarts() -> int:
     return int(os.environ.get("SLURM_RESTART_COUNT", "0"))
 
 
-def node() -> str:
+def node_name() -> str:
     """Slurm's name of the node."""
     return os.environ.get("SLURMD_NODENAME", "")
 
@@ -51,6 +44,6 @@ def walltime_ends(started: float, minutes: int) -> float:
     return float(os.environ.get("SLURM_JOB_END_TIME") or started + 60 * minutes)
 
 
-def seconds_left(started: float, minutes: int) -> float:
-    """Seconds of walltime that are left."""
+def remaining_seconds(started: float, minutes: int) -> float:
+    """Seconds of walltime that remain."""
     return walltime_ends(started, minutes) - time.time()
