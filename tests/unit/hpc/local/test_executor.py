@@ -62,7 +62,10 @@ def wait(condition: Any) -> Any:
 def process(running: Running) -> dict[str, float]:
     """The identity of a job's own process, once it says that it is there."""
     wait(lambda: "there" in log(running))
-    found: dict[str, float] = read_record(running.job.record)["processes"]["process"]
+    # The job says so only after it has started the process.
+    found: dict[str, float] = wait(
+        lambda: read_record(running.job.record).get("processes", {}).get("process")
+    )
     return found
 
 
