@@ -1,16 +1,16 @@
 """Read handwritten digits: scikit-learn's, magnified and distorted at some cost, by a small CNN.
 
-The case deeptool is made for. Preprocessing an image (magnify it in steps, warp it, blur it,
-normalise its contrast) takes milliseconds, training on it a fraction of one: a search whose trials
-all preprocess for themselves spends most of its time on work done before.
+The case that deeptool is made for. Preprocessing an image (magnify it in steps, warp it, blur it,
+normalise its contrast) takes milliseconds; training on it takes a fraction of one. If every trial
+of a search preprocesses the images again, most of the time is spent on repeated work.
 
 - ``image_size`` is a data hparam: the pipeline looks it up, so each of its values is an upload of
-  its own (procID 0, 1, ...), and a trial reads the one that fits it.
-- ``augmentation`` is free, although it is about the images: get_online_pipeline applies it after
-  the read, freshly in each epoch.
-- ``learning_rate``, ``filters`` and ``nbEpoch`` have nothing to do with the samples.
+  its own (procID 0, 1, ...), and a trial reads the one that matches it.
+- ``augmentation`` is free, although it changes the images: get_online_pipeline applies it after
+  the read, with new random numbers in each epoch.
+- ``learning_rate``, ``filters`` and ``nbEpoch`` do not affect the samples.
 
-Images are stored as uint8, a quarter of what float32 takes.
+Images are stored as uint8, which needs a quarter of the space of float32.
 """
 
 import keras
@@ -40,7 +40,7 @@ useXLA = False
 use_profiling = False
 enable_mixed_precision = False
 
-# ---- the data: comes with a package, every fifth image is for validation ----
+# ---- the data: part of scikit-learn; every fifth image is for validation ----
 raw_data_dir_train = ""
 raw_data_dir_val = ""
 raw_data_filename_extension = ""
@@ -50,7 +50,7 @@ reference_labels = [str(digit) for digit in range(10)]
 image_size = hparams["image_size"]
 consume_data_from_kafka = False
 
-# ---- the training: 0 steps are as many as the dataset holds ----
+# ---- the training: 0 steps means all of the dataset ----
 nbEpoch = hparams["nbEpoch"]
 batch_size = 64
 steps_per_epoch = 0
@@ -99,7 +99,7 @@ def warp(image, random, pixels):
 
 
 def normalise_contrast(image, sigma):
-    """Hold each pixel against the brightness and the contrast around it."""
+    """Each pixel relative to the brightness and the contrast around it."""
     centred = image - ndimage.gaussian_filter(image, sigma)
     contrast = np.sqrt(ndimage.gaussian_filter(centred**2, sigma))
     return centred / (contrast + 0.1)
@@ -145,7 +145,7 @@ def get_input_pipeline(raw_data_files_folder, isTraining, batch_size, nbEpoch):
 
 
 def get_online_pipeline(dataset, isTraining):
-    """Shift each image by up to two pixels of 16, and add noise: as much as the trial wants."""
+    """Shift each image by up to two pixels of 16 and add noise, both by the trial's strength."""
     strength = hparams["augmentation"]
     reach = round(2 * strength * image_size / 16)
 

@@ -1,13 +1,12 @@
 """Several inputs and outputs by name: text, a list of varying length and a number in, two out.
 
-x and y are dicts of tensors, as a model with named inputs and outputs wants them. What is made up
-here are houses: the city they are in (a string), the sizes of their rooms (as many as there are: a
-ragged tensor) and their age. Two things are learned: the price, and whether a house is sold within
-a month.
+x and y are dicts of tensors, as a model with named inputs and outputs needs them. The samples are
+invented houses: their city (a string), the sizes of their rooms (a ragged tensor) and their age.
+The model learns two outputs: the price, and whether a house is sold within a month.
 
-Everything is stored as the pipeline yields it, strings and ragged rows included, and comes back so.
-get_online_pipeline then makes of it what the model takes: cities as numbers, rooms padded to the
-longest list. It runs after the read, so that ``cities_known`` can be tuned on one upload.
+Everything is stored and read back as the pipeline yields it, strings and ragged rows included.
+get_online_pipeline then converts it to what the model takes: cities as numbers, rooms padded to the
+longest list. It runs after the read, so one upload serves every value of ``cities_known``.
 """
 
 import keras
@@ -75,13 +74,13 @@ def get_total_loss(model):
 
 
 def get_input_pipeline(raw_data_files_folder, isTraining, batch_size, nbEpoch):
-    """Houses made up by a seeded generator: others for training than for validation."""
+    """Houses from a seeded generator, different ones for training and validation."""
     random = np.random.default_rng(random_seed if isTraining else random_seed + 1)
     count = nb_train_samples if isTraining else nb_val_samples
     cities = random.choice(list(price_of_a_square_metre), size=count)
     rooms = [random.uniform(8, 30, random.integers(1, most_rooms + 1)) for _ in range(count)]
     age = random.integers(0, 100, count)
-    # In 100,000 of whatever the currency is.
+    # The price in units of 100,000.
     price = np.array([price_of_a_square_metre[city] for city in cities]) / 100
     price *= np.array([sizes.sum() for sizes in rooms]) * (1 - age / 200)
     sold = price + random.normal(scale=0.2, size=count) < 1.5
@@ -99,7 +98,7 @@ def get_input_pipeline(raw_data_files_folder, isTraining, batch_size, nbEpoch):
 
 
 def get_online_pipeline(dataset, isTraining):
-    """What the model takes: dense numbers."""
+    """Convert the samples to what the model takes: dense numbers."""
     known = sorted(price_of_a_square_metre)[: hparams["cities_known"]]
     numbers = tf.range(1, len(known) + 1, dtype=tf.int64)
     table = tf.lookup.StaticHashTable(
@@ -112,7 +111,7 @@ def get_online_pipeline(dataset, isTraining):
             "rooms": x["rooms"].to_tensor(shape=(None, most_rooms)),
             "age": tf.cast(x["age"], tf.float32),
         }
-        # One column each, as the model's outputs have.
+        # One column each, like the model's outputs.
         return numeric, {name: tf.cast(value, tf.float32)[:, None] for name, value in y.items()}
 
     return dataset.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)

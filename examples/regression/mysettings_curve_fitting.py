@@ -1,18 +1,17 @@
 """Fit a curve: y = x^2 with noise, by a tiny network.
 
-The smallest complete settings file: one scalar in, one scalar out, data made on the fly. It shows
-what every experiment defines, and a serving section, as files have that are served later: deeptool
-leaves it alone.
+The smallest complete settings file: one scalar in, one scalar out, data generated on the fly. It
+shows what every experiment defines. It also has a serving section, which deeptool ignores.
 
-``noise`` is a data hparam: the stored samples depend on it, so a trial with another one needs an
-upload of its own. The others are free: any number of trials reads the same upload.
+``noise`` is a data hparam: the stored samples depend on it, so a trial with another value needs
+another upload. The others are free: any number of trials reads the same upload.
 """
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-# What can be given on the command line: --hparam learning_rate=0.003
+# Can be overridden on the command line: --hparam learning_rate=0.003
 hparams = {
     "procID": 0,
     "nbEpoch": 15,
@@ -97,7 +96,7 @@ wait_for_server_ready_int_secs = 5
 
 
 class Client_IO:
-    """What a client of the served model asks, and what it does with the answers."""
+    """The questions of a client of the served model, and what it does with the answers."""
 
     def __init__(self):
         self.questions, self.answers = [], []

@@ -1,4 +1,4 @@
-"""Every command of the README and of docs/ runs as it stands there, in the order of the page."""
+"""Every command of README.md, CONTRIBUTING.md and docs/ runs as shown, in the page's order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ else:
     import tomli as tomllib
 
 ELSEWHERE = tomllib.loads((ROOT / "tests/docs_commands.toml").read_text())["elsewhere"]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 pytestmark = pytest.mark.broker
 
