@@ -8,11 +8,11 @@ import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import crc32c
 import numpy as np
 
+from deeptool.codec.protocol import Codec
 from deeptool.codec.spec import Spec
 from deeptool.codec.values import (
     Array,
@@ -33,19 +33,6 @@ MAX_BYTES = (64 << 20) - (64 << 10)
 
 # About what a record's schema and buffer headers take, per leaf.
 _FRAMING = 256
-
-
-class Codec(Protocol):
-    """What turns batches into records and back."""
-
-    name: str
-    spec: Spec
-    # 1, or None: as many as fit.
-    samples_per_record: int | None
-
-    def to_record(self, leaves: Leaves) -> tuple[bytes | None, bytes]: ...
-
-    def decode(self, value: bytes, key: bytes | None = None) -> Leaves: ...
 
 
 @dataclass(frozen=True)

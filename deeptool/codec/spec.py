@@ -108,6 +108,13 @@ class Spec:
         split = [path.partition("/") for path in self.paths]
         return tuple(f"{PARTS[int(part)]}{slash}{rest}" for part, slash, rest in split)
 
+    @property
+    def open_paths(self) -> tuple[str, ...]:
+        """The leaves whose uniform dimensions can differ from record to record."""
+        return tuple(
+            path for path, leaf in zip(self.paths, self.leaves, strict=True) if None in leaf.inner
+        )
+
     def flatten(self, element: Any) -> list[Any]:
         """The components of one element, one a leaf, in the order of `leaves`.
 

@@ -16,7 +16,7 @@ from deeptool.catalog.fold import TopicState
 from deeptool.catalog.log import CatalogLog
 from deeptool.client.connection import Connection, connect
 from deeptool.client.topic_names import SPLITS, check_topic, topic_name
-from deeptool.codec import CODECS
+from deeptool.codec import CODECS, COMPRESSIONS, DEFAULT_CODEC
 from deeptool.commands.check import check_topics
 from deeptool.commands.options import (
     client_properties_option,
@@ -33,7 +33,6 @@ from deeptool.progress import shown
 if TYPE_CHECKING:
     from deeptool.settings import Settings
 
-_COMPRESSIONS = ("none", "lz4", "zstd")
 _WAIT_SECONDS = 5.0
 _AT_LEAST_1 = click.IntRange(min=1)
 
@@ -65,9 +64,9 @@ _AT_LEAST_1 = click.IntRange(min=1)
 @click.option("--num-procs", type=_AT_LEAST_1, metavar="M", help="procID is one of M shards.")
 @click.option("--auto-shard", is_flag=True, help="Take every M-th element of the pipeline.")
 @click.option("--limit", type=_AT_LEAST_1, metavar="N", help="Samples an epoch.")
-@click.option("--codec", type=click.Choice(CODECS), default="arrow", show_default=True)
+@click.option("--codec", type=click.Choice(list(CODECS)), default=DEFAULT_CODEC, show_default=True)
 @click.option("--partitions", type=_AT_LEAST_1, default=4, show_default=True)
-@click.option("--compression", type=click.Choice(_COMPRESSIONS), default="none", show_default=True)
+@click.option("--compression", type=click.Choice(COMPRESSIONS), default="none", show_default=True)
 @hparam_option
 @client_properties_option
 @click.option("--progress-file", metavar="FILE", help="Keep the progress there, as JSON.")

@@ -18,7 +18,8 @@ from deeptool.client.connection import Connection, connect
 from deeptool.client.kafka_errors import NO_SUCH_OFFSET, PARTITION_END
 from deeptool.client.topic_names import SPLITS, topic_name
 from deeptool.codec import make_codec
-from deeptool.codec.records import Codec, parse_headers
+from deeptool.codec.protocol import Codec
+from deeptool.codec.records import parse_headers
 from deeptool.codec.values import Leaves
 from deeptool.commands.options import (
     DEFAULT_SERVERS,
@@ -78,7 +79,7 @@ def command(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     codec = make_codec(begun.codec, begun.element_spec)
     # Where a record is one sample, or may hold few of one shape.
-    few = codec.samples_per_record == 1 or any(None in leaf.inner for leaf in codec.spec.leaves)
+    few = codec.samples_per_record == 1 or bool(codec.spec.open_paths)
     batches = fetch(connection, shard, codec, count if few else _RECORDS)
     title = f"{shard.topic}: {shard.upload.samples:,} samples"
     figure = draw(batches, codec.spec, count, title)

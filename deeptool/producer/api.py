@@ -14,14 +14,14 @@ from deeptool.catalog.events import Begun, Completed
 from deeptool.catalog.log import CatalogLog
 from deeptool.client import admin, topic_names
 from deeptool.client.connection import connect
-from deeptool.codec import make_codec
+from deeptool.codec import COMPRESSIONS, DEFAULT_CODEC, make_codec
 from deeptool.codec.records import TARGET_BYTES
 from deeptool.errors import UserError
 from deeptool.producer import topic as topics
 from deeptool.producer.commit import commit, delete_garbage, give_up
 from deeptool.producer.heartbeat import Heartbeat
 from deeptool.producer.meter import CpuMeter
-from deeptool.producer.sender import COMPRESSIONS, Sender
+from deeptool.producer.sender import Sender
 from deeptool.producer.source import Source
 from deeptool.producer.space import SpaceCheck
 from deeptool.producer.work import Work
@@ -40,7 +40,7 @@ def upload(
     proc_id: int = 0,
     num_procs: int = 1,
     auto_shard: bool = False,
-    codec: str = "arrow",
+    codec: str = DEFAULT_CODEC,
     partitions: int = 4,
     compression: str = "none",
     epochs: int = 1,

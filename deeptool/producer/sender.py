@@ -17,7 +17,6 @@ from deeptool.producer.ledger import Ledger, RecordFacts
 
 _log = logging.getLogger(__name__)
 
-COMPRESSIONS = ("none", "lz4", "zstd")
 # A broker that is killed and started again within a minute or two is waited for.
 DELIVERY_SECONDS = 300
 QUEUE_BYTES = 64 << 20
@@ -38,7 +37,7 @@ class Sender:
     partitions : sequence of int
         Records are dealt out to them in turn.
     compression : str
-        One of `COMPRESSIONS`.
+        One of `deeptool.codec.COMPRESSIONS`.
     max_message_bytes : int
         The topic's limit.
     delivery_seconds : int

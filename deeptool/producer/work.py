@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from deeptool.catalog.events import Begun
-from deeptool.codec.records import MAX_BYTES, Codec, pack
+from deeptool.codec.protocol import Codec
+from deeptool.codec.records import MAX_BYTES, pack
 from deeptool.codec.values import Leaves
 from deeptool.producer.sender import Sender
 from deeptool.producer.source import Source

@@ -14,8 +14,9 @@ from deeptool.catalog.log import CatalogLog
 from deeptool.catalog.stored import Stored
 from deeptool.client import topic_names
 from deeptool.client.connection import connect
+from deeptool.codec import DEFAULT_CODEC, make_codec
 from deeptool.errors import UserError
-from deeptool.reader.graph import Form, elements, open_paths, padding_by_path
+from deeptool.reader.graph import Form, elements, padding_by_path
 from deeptool.reader.source import Source
 from deeptool.store.read_meter import ReadMeter
 from deeptool.store.reading import Memory, Reading
@@ -189,7 +190,7 @@ def _form(
     spec = stored.spec
     if batch_size is None and spec.batched:
         batch_size = stored.batch_size
-    unpadded = bool(open_paths(spec)) and padding_value is None and batch_size is not None
+    unpadded = bool(spec.open_paths) and padding_value is None and batch_size is not None
     if unpadded and (batch_size != stored.batch_size or not spec.batched):
         raise UserError(
             "samples of unknown dimensions cannot be batched anew without a padding_value",
@@ -199,12 +200,13 @@ def _form(
             else "no batch_size: single samples",
             next_step="give a padding_value",
         )
-    if unpadded and stored.codec == "example" and reading.seed is not None:
+    codec = make_codec(stored.codec, spec)
+    if unpadded and codec.graph_parser is not None and reading.seed is not None:
         raise UserError(
-            "samples of unknown dimensions stored by codec example are shuffled one by one, and "
-            "cannot be batched then without a padding_value",
+            f"samples of unknown dimensions stored by codec {codec.name} are shuffled one by one, "
+            "and cannot be batched then without a padding_value",
             seen=str(spec),
-            next_step="give a padding_value, or upload with codec arrow",
+            next_step=f"give a padding_value, or upload with codec {DEFAULT_CODEC}",
         )
     static = all(leaf.shape[0] is not None for leaf in spec.leaves)
     whole = (
@@ -214,8 +216,7 @@ def _form(
         and all(reading.samples(k) % batch_size == 0 for k in range(stored.epochs))
     )
     return Form(
-        spec=spec,
-        codec=stored.codec,
+        codec=codec,
         batch_size=batch_size,
         drop_remainder=drop_remainder or whole,
         as_stored=unpadded,

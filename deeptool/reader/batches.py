@@ -8,8 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from deeptool.codec import make_codec
-from deeptool.codec.records import TARGET_BYTES, Codec
+from deeptool.codec.protocol import Codec
+from deeptool.codec.records import TARGET_BYTES
 from deeptool.codec.spec import Leaf, Spec
 from deeptool.codec.values import (
     Array,
@@ -60,19 +60,18 @@ class Decoder(Protocol):
     def rows(self, records: list[Samples]) -> Leaves: ...
 
 
-class ArrowRows:
-    """Rows of Arrow records.
+class DecodedRows:
+    """Rows that the codec decodes.
 
     Parameters
     ----------
-    spec : Spec
-        As stored.
+    codec : Codec
     ragged : bool
         Give dense leaves with open dimensions as ragged ones, whose rows can stand in one batch.
     """
 
-    def __init__(self, spec: Spec, ragged: bool) -> None:
-        self._codec: Codec = make_codec("arrow", spec)
+    def __init__(self, codec: Codec, ragged: bool) -> None:
+        self._codec, spec = codec, codec.spec
         leaves = [as_ragged_leaf(leaf) if ragged else leaf for leaf in spec.leaves]
         self.spec = Spec(spec.nest(leaves), spec.batched).with_rows(None)
 
@@ -91,7 +90,7 @@ class ArrowRows:
 
 
 class SerializedRows:
-    """Rows of codec ``example``, as they are stored: TensorFlow parses them faster than Python."""
+    """Values and keys of records, as they are stored: for codecs that TensorFlow parses itself."""
 
     spec = Spec((Leaf("string", (None,)), Leaf("string", (None,))))
 

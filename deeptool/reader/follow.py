@@ -61,7 +61,7 @@ def arriving(
     that come as they were uploaded are not shuffled.
     """
     decoder = decoder_for(form)
-    if form.as_stored and form.codec == "arrow" and form.batch_size:
+    if form.whole_batches and form.batch_size:
         arrived = (record for record in records if record is not None)
         yield from batches.stored_batches(batches.gathered(arrived, decoder, 0), form.batch_size)
         return

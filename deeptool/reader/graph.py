@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from deeptool.codec import make_codec
-from deeptool.codec.example import ExampleCodec
+from deeptool.codec.protocol import Codec, GraphParser
 from deeptool.codec.spec import Leaf, Spec
 from deeptool.errors import UserError
 
@@ -18,9 +17,8 @@ class Form:
 
     Attributes
     ----------
-    spec : Spec
-        As stored.
-    codec : str
+    codec : Codec
+        Of the stored dataset, with its spec.
     batch_size : int or None
         None for single samples.
     drop_remainder : bool
@@ -30,17 +28,21 @@ class Form:
         By path (`Spec.paths`), for leaves with open dimensions.
     """
 
-    spec: Spec
-    codec: str
+    codec: Codec
     batch_size: int | None
     drop_remainder: bool
     as_stored: bool
     padding: Mapping[str, Any]
 
+    @property
+    def spec(self) -> Spec:
+        """As stored."""
+        return self.codec.spec
 
-def open_paths(spec: Spec) -> list[str]:
-    """The leaves whose uniform dimensions can differ from record to record."""
-    return [path for path, leaf in zip(spec.paths, spec.leaves, strict=True) if None in leaf.inner]
+    @property
+    def whole_batches(self) -> bool:
+        """Whether rows are handed on in the batches that were uploaded, never one by one."""
+        return self.as_stored and self.batch_size is not None and self.codec.graph_parser is None
 
 
 def padding_by_path(spec: Spec, padding_value: Any) -> dict[str, Any]:
@@ -56,7 +58,7 @@ def padding_by_path(spec: Spec, padding_value: Any) -> dict[str, Any]:
     UserError
         A leaf has none, or cannot be padded, or a path is unknown.
     """
-    paths = open_paths(spec)
+    paths = spec.open_paths
     if not isinstance(padding_value, Mapping):
         return dict.fromkeys(paths, padding_value)
     if set(padding_value) != set(paths):
@@ -75,10 +77,10 @@ def elements(rows: Any, form: Form) -> Any:
     ----------
     rows : tf.data.Dataset
         Of chunks of rows, as `deeptool.reader.batches` makes them; of batches with
-        ``form.as_stored`` and codec arrow.
+        ``form.whole_batches``.
     """
-    if form.codec == "example":
-        return _parsed(rows, form)
+    if form.codec.graph_parser is not None:
+        return _parsed(rows, form, form.codec.graph_parser)
     if form.as_stored:
         return rows
     if form.batch_size is None:
@@ -88,15 +90,10 @@ def elements(rows: Any, form: Form) -> Any:
     return dataset if all(leaf.fixed for leaf in form.spec.leaves) else _finished(dataset, form)
 
 
-def _parsed(rows: Any, form: Form) -> Any:
+def _parsed(rows: Any, form: Form, parser: GraphParser) -> Any:
     import tensorflow as tf
 
-    codec = make_codec("example", form.spec)
-    if not isinstance(codec, ExampleCodec):
-        raise UserError("codec example was asked for", seen=codec.name)
-    samples = rows.unbatch().map(
-        codec.parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-    )
+    samples = rows.unbatch().map(parser, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     if form.batch_size is None:
         return _finished(samples, form)
     how = {"batch_size": form.batch_size, "drop_remainder": form.drop_remainder}

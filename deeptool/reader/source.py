@@ -10,7 +10,7 @@ from deeptool.codec.spec import Spec
 from deeptool.codec.tensors import leaves_to_tf
 from deeptool.codec.values import Leaves
 from deeptool.reader import batches
-from deeptool.reader.batches import ArrowRows, Decoder, SerializedRows
+from deeptool.reader.batches import DecodedRows, Decoder, SerializedRows
 from deeptool.reader.graph import Form
 from deeptool.reader.rowbuffer import RowBuffer
 from deeptool.store.librdkafka import Fetcher
@@ -21,9 +21,9 @@ from deeptool.store.record_order import Samples, in_plan_order, in_sample_order
 
 def decoder_for(form: Form) -> Decoder:
     """What makes rows of the records, so that `deeptool.reader.graph` makes elements of them."""
-    if form.codec == "example":
+    if form.codec.graph_parser is not None:
         return SerializedRows()
-    return ArrowRows(form.spec, ragged=not form.as_stored)
+    return DecodedRows(form.codec, ragged=not form.as_stored)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Source:
     def _leaves(self, records: Iterable[Samples], planned: Pass) -> Iterator[Leaves]:
         form, reading, decoder = self.form, self.reading, decoder_for(self.form)
         memory, shuffled = reading.memory.buffer, reading.seed is not None
-        if form.codec == "arrow" and form.as_stored and form.batch_size:
+        if form.whole_batches and form.batch_size:
             chunks = batches.gathered(records, decoder, 0)
             pieces = batches.stored_batches(chunks, form.batch_size)
             batch_bytes = reading.sample_bytes * form.batch_size

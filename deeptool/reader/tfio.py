@@ -84,7 +84,7 @@ class TfioSource:
         for column in ranges:
             column.set_shape([None])
         dataset = tf.data.Dataset.from_tensor_slices(tuple(ranges)).map(self._read)
-        if self.form.codec == "arrow":
+        if self.form.codec.graph_parser is None:
             dataset = dataset.unbatch().map(self._decode)
         return dataset if self.reading.seed is None else self._shuffled(dataset, k)
 
@@ -144,8 +144,9 @@ class TfioSource:
                     next_step="deeptool check says whether they are there; reader='librdkafka' "
                     "reads them in another way",
                 )
-            single = self.form.codec == "example"
-            self.meter.count(records=valid, samples=valid if single else 0, size=int(size))
+            # One sample a record where TensorFlow parses it; else `_decode` counts them.
+            parsed = self.form.codec.graph_parser is not None
+            self.meter.count(records=valid, samples=valid if parsed else 0, size=int(size))
         return np.int64(valid)
 
     def _decode(self, value: Any, key: Any) -> Any:

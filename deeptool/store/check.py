@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from confluent_kafka import Message
 
 from deeptool.catalog.events import EpochStored
@@ -18,7 +17,8 @@ from deeptool.client import admin
 from deeptool.client.connection import Connection
 from deeptool.client.scan import Unreadable, scan
 from deeptool.codec import make_codec
-from deeptool.codec.records import Codec, Digest, checksum, parse_headers
+from deeptool.codec.protocol import Codec
+from deeptool.codec.records import Digest, checksum, parse_headers
 from deeptool.codec.values import rows
 from deeptool.errors import DeeptoolError, WorkError
 from deeptool.progress import Listener, Progress
@@ -200,7 +200,7 @@ class _Check:
     def _undecodable(self, value: bytes, key: bytes | None, count: int) -> str | None:
         try:
             found = rows(self._codec.decode(value, key))
-        except (DeeptoolError, ValueError, pa.ArrowException) as error:
+        except DeeptoolError as error:
             return f"it cannot be decoded: {error}"
         return None if found == count else f"it holds {found} samples instead of {count}"
 
