@@ -8,7 +8,17 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 import pytest
-from import_graph import Graph, circles, module_imports, modules, room_imports, room_of, tree
+from draw_architecture import FILE, PLACES, SHARED, drawn
+from import_graph import (
+    Graph,
+    circles,
+    essential,
+    module_imports,
+    modules,
+    room_imports,
+    room_of,
+    tree,
+)
 from paths import ROOT
 
 UNDER_WAY = pytest.mark.xfail(strict=True, reason="modules are still being moved")
@@ -64,6 +74,21 @@ def commands(package: str) -> set[str]:
 def test_every_room_is_on_the_architecture_page_and_the_other_way_round(package: str) -> None:
     shown = [room for row in floors(package) for room in row]
     assert sorted(shown) == sorted({room_of(name) for name in modules(package)} - {package})
+
+
+@UNDER_WAY
+def test_the_picture_shows_every_room_and_what_it_imports() -> None:
+    picture = FILE.read_text()
+    rooms = {f"{package}/{room}" for package in PACKAGES for room in room_imports(package)}
+    assert set(re.findall(r'data-box="([^"]+)"', picture)) == rooms
+    arrows = {
+        f"{package}/{start} {package}/{end}"
+        for package in PACKAGES
+        for start, end in essential(drawn(package))
+    }
+    assert set(re.findall(r'data-arrow="([^"]+)"', picture)) == arrows
+    for package in PACKAGES:
+        assert set(PLACES[package]) | set(SHARED[package]) == set(room_imports(package))
 
 
 @pytest.mark.parametrize("package", ["deeptool", pytest.param("hpc", marks=UNDER_WAY)])
