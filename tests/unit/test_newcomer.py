@@ -1,0 +1,119 @@
+"""What CONTRIBUTING.md says of additions is true: each has one place, and works from there.
+
+For each row of its table a patch is applied to a copy of the packages. It may touch only what
+the row names, and what it adds has to work in a process of its own.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+from paths import ROOT
+
+PACKAGES = ("deeptool", "hpc")
+
+
+def places(addition: str) -> list[str]:
+    """The files and folders that CONTRIBUTING.md names for an addition."""
+    for row in re.findall(r"^\| .* \|$", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE):
+        name, *cells = (cell.strip() for cell in row.strip("|").split("|"))
+        if name == addition:
+            return [place for cell in cells for place in re.findall(r"`([^`]*/[^`]*)`", cell)]
+    raise LookupError(f"CONTRIBUTING.md says nothing of {addition}")
+
+
+class Checkout:
+    """A copy of both packages, with what was done to it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        for package in PACKAGES:
+            shutil.copytree(
+                ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__")
+            )
+
+    def write(self, file: str, text: str) -> None:
+        (self.root / file).parent.mkdir(exist_ok=True)
+        (self.root / file).write_text(text)
+
+    def insert(self, file: str, before: str, text: str) -> None:
+        """Put `text` before the first place that holds `before`."""
+        old = (self.root / file).read_text()
+        assert before in old
+        (self.root / file).write_text(old.replace(before, text + before, 1))
+
+    def touched(self) -> list[str]:
+        files = (file for package in PACKAGES for file in (self.root / package).rglob("*.py"))
+        names = [str(file.relative_to(self.root)) for file in files]
+        return sorted(
+            name
+            for name in names
+            if not (ROOT / name).exists()
+            or not filecmp.cmp(ROOT / name, self.root / name, shallow=False)
+        )
+
+    def runs(self, code: str) -> str:
+        """What a fresh Python prints that imports the copy."""
+        # Coverage would look for the copy's files when they are gone.
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_")}
+        environment |= {"PYTHONPATH": str(self.root), "TF_CPP_MIN_LOG_LEVEL": "3"}
+        done = subprocess.run(
+            [sys.executable, "-c", dedent(code)],
+            cwd=self.root,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def deeptool(self, *arguments: str) -> str:
+        return self.runs(f"from deeptool.cli import cli; cli({list(arguments)!r})")
+
+    def hpc(self, *arguments: str) -> str:
+        return self.runs(f"from hpc.cli import cli; cli({list(arguments)!r})")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    return Checkout(tmp_path)
+
+
+def test_codec(checkout: Checkout) -> None:
+    source = (ROOT / "tests/helpers/npz_codec.py").read_text()
+    checkout.write("deeptool/codec/npz.py", source)
+    line = '    "npz": "deeptool.codec.npz:NpzCodec",\n'
+    checkout.insert("deeptool/codec/__init__.py", '    "arrow": ', line)
+    assert places("a codec") == ["deeptool/codec/", "deeptool/codec/__init__.py"]
+    assert checkout.touched() == ["deeptool/codec/__init__.py", "deeptool/codec/npz.py"]
+
+    assert "npz" in checkout.deeptool("produce", "--help")
+    printed = checkout.runs(
+        """
+        import numpy as np
+        from deeptool.codec import make_codec
+        from deeptool.codec.records import pack
+        from deeptool.codec.spec import Leaf, Spec
+
+        codec = make_codec("npz", Spec({"x": Leaf("int64", (None, 2))}))
+        records = list(pack(codec, [(np.arange(20).reshape(10, 2),)], upload="u"))
+        print(*[int(codec.decode(record.value, record.key)[0].sum()) for record in records])
+        """
+    )
+    assert printed.split() == ["190"]
+
+
+def test_the_whole_copy_is_used(checkout: Checkout) -> None:
+    """Otherwise what works here would prove nothing."""
+    for package in PACKAGES:
+        assert str(checkout.root) in checkout.runs(f"import {package}; print({package}.__file__)")
+    assert checkout.touched() == []
