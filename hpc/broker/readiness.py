@@ -1,37 +1,48 @@
-"""Whether a broker does its work: a record produced and consumed again."""
+"""Whether a broker does its work: a record produced and consumed again.
+
+By kafka-python, which is pure Python: a login node needs no compiled client to watch a broker.
+"""
 
 from __future__ import annotations
 
+import queue
+import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import closing
+from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
-from confluent_kafka.admin import (
-    AdminClient,
-    NewTopic,
-    ScramCredentialInfo,
-    ScramMechanism,
-    UserScramCredentialUpsertion,
-)
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import NewTopic, ScramMechanism, UserScramCredentialUpsertion
+from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from deeptool.errors import WorkError
+from hpc.broker.ports import answers
 
 PROBE_TOPIC = "deeptool.probe"
 _CONFIG = {"retention.ms": "3600000", "segment.bytes": "1048576"}
-_ATTEMPT = 0.5
 _STEP = 0.02
+_REQUEST_MS = 2000
+# The client's own waiting is for clusters far away.
 _QUICK: dict[str, object] = {
-    "reconnect.backoff.ms": 20,
-    "reconnect.backoff.max.ms": 200,
-    "retry.backoff.ms": 50,
-    "topic.metadata.refresh.fast.interval.ms": 50,
-    "log_level": 0,
+    "reconnect_backoff_ms": 20,
+    "reconnect_backoff_max_ms": 200,
+    "retry_backoff_ms": 50,
+    "request_timeout_ms": _REQUEST_MS,
+}
+# librdkafka's names, which `deeptool` uses for them too.
+_NAMES = {
+    "bootstrap.servers": "bootstrap_servers",
+    "security.protocol": "security_protocol",
+    "sasl.mechanism": "sasl_mechanism",
+    "sasl.username": "sasl_plain_username",
+    "sasl.password": "sasl_plain_password",
 }
 
 
 def round_trip(
-    config: Mapping[str, object],
+    properties: Mapping[str, str],
     check: Callable[[], None],
     timeout: float,
     nodes: int = 1,
@@ -41,14 +52,14 @@ def round_trip(
 
     Parameters
     ----------
-    config : mapping
-        librdkafka's settings to connect with.
+    properties : mapping
+        librdkafka's settings to connect with: an address, and a login where there is one.
     check : callable
         Called again and again: raises what ends the waiting, such as a server that died.
     timeout : float
         Seconds after which to give up.
     nodes : int
-        How many brokers there are to be first.
+        How many brokers have to be there first.
     progress : callable
         Called with a line whenever their number changes.
 
@@ -57,21 +68,23 @@ def round_trip(
     WorkError
         When that did not work in time.
     """
-    client = dict(config) | _QUICK
-    waiting = _Waiting(check, time.monotonic() + timeout)
-    waiting.create_topic(client, nodes, progress)
-    token = uuid.uuid4().bytes
-    waiting.consume(client, waiting.produce(client, token), token)
+
+    def work(attempt: _Attempt) -> None:
+        attempt.create_topic(nodes)
+        token = uuid.uuid4().bytes
+        attempt.consume(attempt.produce(token), token)
+
+    _run(properties, work, check, timeout, progress)
 
 
 def write_user(
-    config: Mapping[str, object], password: str, check: Callable[[], None], timeout: float
+    properties: Mapping[str, str], password: str, check: Callable[[], None], timeout: float
 ) -> None:
-    """Give the user of `config` the `password` that SCRAM asks for from now on.
+    """Give the user of `properties` the `password` that SCRAM asks for from now on.
 
     Parameters
     ----------
-    config : mapping
+    properties : mapping
         librdkafka's settings for a client that logs in by SCRAM; PLAIN is used for this.
     password : str
         The password.
@@ -83,88 +96,164 @@ def write_user(
     WorkError
         When that did not work in time.
     """
-    waiting = _Waiting(check, time.monotonic() + timeout)
-    admin = AdminClient(dict(config) | _QUICK | {"sasl.mechanism": "PLAIN"})
     user = UserScramCredentialUpsertion(
-        str(config["sasl.username"]),
-        ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096),
-        password.encode(),
+        properties["sasl.username"], ScramMechanism.SCRAM_SHA_512, password
     )
-    while True:
+    _run(
+        {**properties, "sasl.mechanism": "PLAIN"},
+        lambda attempt: attempt.alter_user(user),
+        check,
+        timeout,
+    )
+
+
+def _run(
+    properties: Mapping[str, str],
+    work: Callable[[_Attempt], None],
+    check: Callable[[], None],
+    timeout: float,
+    progress: Callable[[str], None] = lambda line: None,
+) -> None:
+    """Run `work` in a thread, and `check` in this one until it is done.
+
+    kafka-python blocks, for as long as a request's time limit, where librdkafka would let us look
+    after the server meanwhile.
+    """
+    deadline = time.monotonic() + timeout
+    host, _, port = properties["bootstrap.servers"].rpartition(":")
+    attempt = _Attempt({_NAMES[key]: value for key, value in properties.items()}, deadline)
+    thread: threading.Thread | None = None
+    try:
+        while not attempt.done:
+            # A client that finds nobody (kafka-python 3.0.12) leaves a thread of its own behind.
+            if thread is None and answers(host, int(port)):
+                thread = threading.Thread(target=attempt.run, args=[work], daemon=True)
+                thread.start()
+            check()
+            if attempt.failure is not None:
+                raise attempt.failure
+            gave_up = attempt.ended.is_set() and not attempt.done
+            if gave_up or time.monotonic() > deadline:
+                raise WorkError("the broker was not ready in time", seen=attempt.seen)
+            attempt.relay(progress)
+            attempt.ended.wait(_STEP)
+    finally:
+        attempt.given_up = True
+    attempt.relay(progress)
+
+
+class _Attempt:
+    """What is done in the other thread; once it is `given_up` it ends at its next step."""
+
+    def __init__(self, settings: Mapping[str, object], deadline: float) -> None:
+        self.seen = "no answer"
+        self.done = self.given_up = False
+        self.failure: Exception | None = None
+        self.ended = threading.Event()
+        self._settings, self._deadline = {**settings, **_QUICK}, deadline
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def run(self, work: Callable[[_Attempt], None]) -> None:
         try:
-            futures = admin.alter_user_scram_credentials([user], request_timeout=2)
-            for future in futures.values():
-                future.result()
+            work(self)
+            self.done = True
+        except _GivenUp:
             return
-        except KafkaException as error:
-            waiting.seen = str(error.args[0])
-        waiting.step()
+        except Exception as error:
+            self.failure = error
+        finally:
+            self.ended.set()
+
+    def relay(self, progress: Callable[[str], None]) -> None:
+        while not self._lines.empty():
+            progress(self._lines.get())
+
+    def create_topic(self, nodes: int) -> None:
+        there = nodes
+        with closing(self._client(KafkaAdminClient)) as admin:
+            while True:
+                try:
+                    cluster = admin.describe_cluster()
+                    if len(cluster["brokers"]) != there:
+                        there = len(cluster["brokers"])
+                        self._lines.put(f"{there} of {nodes} brokers are there")
+                    if there < nodes:
+                        self.seen = f"{there} of {nodes} brokers"
+                    elif cluster["controller_id"] >= 0:
+                        # Asked first, for the client would wait a second for a controller.
+                        topic = NewTopic(PROBE_TOPIC, 1, -1, topic_configs=_CONFIG)
+                        admin.create_topics([topic], timeout_ms=_REQUEST_MS)
+                        return
+                except TopicAlreadyExistsError:
+                    return
+                except KafkaError as error:
+                    self.seen = _text(error)
+                self._pause()
+
+    def produce(self, token: bytes) -> int:
+        """The offset of a record with `token`."""
+        with closing(
+            self._client(
+                KafkaProducer,
+                enable_idempotence=False,
+                acks="all",
+                allow_auto_create_topics=False,
+                max_block_ms=_REQUEST_MS,
+                delivery_timeout_ms=2 * _REQUEST_MS,
+            )
+        ) as producer:
+            while True:
+                try:
+                    sent = producer.send(PROBE_TOPIC, token, partition=0)
+                    return int(sent.get(timeout=2 * _REQUEST_MS / 1000).offset)
+                except KafkaError as error:
+                    self.seen = _text(error)
+                self._pause()
+
+    def consume(self, offset: int, token: bytes) -> None:
+        with closing(self._client(KafkaConsumer, group_id=None, fetch_max_wait_ms=20)) as consumer:
+            partition = TopicPartition(PROBE_TOPIC, 0)
+            consumer.assign([partition])
+            while True:
+                try:
+                    consumer.seek(partition, offset)
+                    for record in consumer.poll(timeout_ms=500).get(partition, ()):
+                        if record.value == token:
+                            return
+                except KafkaError as error:
+                    self.seen = _text(error)
+                self._pause()
+
+    def alter_user(self, user: UserScramCredentialUpsertion) -> None:
+        with closing(self._client(KafkaAdminClient)) as admin:
+            while True:
+                try:
+                    refusal = admin.alter_user_scram_credentials([user])[user.user]
+                    if refusal is None:
+                        return
+                    self.seen = str(refusal)
+                except KafkaError as error:
+                    self.seen = _text(error)
+                self._pause()
+
+    def _client(self, kind: Callable[..., Any], **settings: object) -> Any:
+        """A client, once the broker lets one in; it tries again by itself until the deadline."""
+        remaining = max(1, int(1000 * (self._deadline - time.monotonic())))
+        try:
+            return kind(**self._settings, **settings, bootstrap_timeout_ms=remaining)
+        except KafkaError as error:
+            self.seen = _text(error)
+            raise _GivenUp from error
+
+    def _pause(self) -> None:
+        if self.given_up:
+            raise _GivenUp
         time.sleep(_STEP)
 
 
-class _Waiting:
-    def __init__(self, check: Callable[[], None], deadline: float) -> None:
-        self._check, self._deadline = check, deadline
-        self.seen = "no answer"
+class _GivenUp(Exception):
+    """Nobody waits for it any more."""
 
-    def step(self) -> None:
-        self._check()
-        if time.monotonic() > self._deadline:
-            raise WorkError("the broker was not ready in time", seen=self.seen)
 
-    def create_topic(
-        self, config: dict[str, object], nodes: int, progress: Callable[[str], None]
-    ) -> None:
-        admin, there = AdminClient(config), nodes
-        while True:
-            try:
-                # Asked for, or librdkafka would wait seconds for a controller elected meanwhile.
-                cluster = admin.list_topics(timeout=_ATTEMPT)
-                if len(cluster.brokers) != there:
-                    there = len(cluster.brokers)
-                    progress(f"{there} of {nodes} brokers are there")
-                if there < nodes:
-                    self.seen = f"{there} of {nodes} brokers"
-                elif PROBE_TOPIC in cluster.topics:
-                    return
-                elif cluster.controller_id >= 0:
-                    topic = NewTopic(PROBE_TOPIC, 1, -1, config=_CONFIG)
-                    admin.create_topics([topic], request_timeout=_ATTEMPT)[PROBE_TOPIC].result()
-            except KafkaException as error:
-                self.seen = str(error.args[0])
-            self.step()
-            time.sleep(_STEP)
-
-    def produce(self, config: dict[str, object], token: bytes) -> int:
-        """The offset of a record with `token`."""
-        delivered: list[tuple[KafkaError | None, Message]] = []
-        producer = Producer(config | {"linger.ms": 0, "message.timeout.ms": 2000})
-        while True:
-            producer.produce(
-                PROBE_TOPIC, token, on_delivery=lambda *report: delivered.append(report)
-            )
-            while not delivered:
-                self.step()
-                producer.poll(_STEP)
-            error, message = delivered.pop()
-            if error is None:
-                return int(message.offset())
-            self.seen = str(error)
-
-    def consume(self, config: dict[str, object], offset: int, token: bytes) -> None:
-        consumer = Consumer(
-            config | {"group.id": PROBE_TOPIC, "enable.auto.commit": False, "fetch.wait.max.ms": 20}
-        )
-        try:
-            consumer.assign([TopicPartition(PROBE_TOPIC, 0, offset)])
-            while True:
-                self.step()
-                message = consumer.poll(_STEP)
-                if message is None:
-                    continue
-                if message.error():
-                    self.seen = str(message.error())
-                elif message.value() == token:
-                    return
-        finally:
-            consumer.close()
+def _text(error: KafkaError) -> str:
+    return f"{type(error).__name__}: {error}"
