@@ -1,7 +1,7 @@
 """Preprocess once, train many: tf.data samples in Kafka, read by every trial of a search.
 
-`upload` stores a ``tf.data.Dataset``, `kafka_dataset` reads it back as one, `train` runs a trial.
-TensorFlow is imported when one of them is first used.
+`upload` stores a ``tf.data.Dataset``; `kafka_dataset` reads it back as one; `train` runs a trial.
+Each name is imported when it is first used: neither TensorFlow nor a Kafka client is loaded before.
 """
 
 from __future__ import annotations
@@ -10,21 +10,50 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deeptool.producer import upload as upload
+    # For editors and type checkers, which do not run `__getattr__`.
+    from deeptool.catalog.stored import NotComplete as NotComplete
+    from deeptool.catalog.stored import NotStored as NotStored
+    from deeptool.errors import UserError as UserError
+    from deeptool.errors import WorkError as WorkError
+    from deeptool.producer.upload import upload as upload
+    from deeptool.producer.upload_request import Provenance as Provenance
     from deeptool.reader import kafka_dataset as kafka_dataset
+    from deeptool.store.read_meter import ReadMeter as ReadMeter
     from deeptool.training import TrialResult as TrialResult
     from deeptool.training import train as train
 
+# Where each name is; the imports above say the same.
 _PUBLIC = {
-    "upload": "deeptool.producer",
+    "NotComplete": "deeptool.catalog.stored",
+    "NotStored": "deeptool.catalog.stored",
+    "Provenance": "deeptool.producer.upload_request",
+    "ReadMeter": "deeptool.store.read_meter",
+    "TrialResult": "deeptool.training",
+    "UserError": "deeptool.errors",
+    "WorkError": "deeptool.errors",
     "kafka_dataset": "deeptool.reader",
     "train": "deeptool.training",
-    "TrialResult": "deeptool.training",
+    "upload": "deeptool.producer.upload",
 }
-__all__ = ["TrialResult", "kafka_dataset", "train", "upload"]
+__all__ = [
+    "NotComplete",
+    "NotStored",
+    "Provenance",
+    "ReadMeter",
+    "TrialResult",
+    "UserError",
+    "WorkError",
+    "kafka_dataset",
+    "train",
+    "upload",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'deeptool' has no attribute {name!r}")
     return getattr(importlib.import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -7,12 +7,13 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from types import FrameType
 from typing import NoReturn
 
 import click
 
 from deeptool.outcome import CommandError, OutcomeFile
+from deeptool.termination import Terminated as Terminated
+from deeptool.termination import end_on_signals, raise_on_signals
 
 
 class DeeptoolError(Exception):
@@ -65,14 +66,6 @@ class WorkError(DeeptoolError):
     exit_code = 1
 
 
-class Terminated(BaseException):
-    """A signal asked the process to end; like KeyboardInterrupt, not to be caught as an error."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(signal.Signals(signum).name)
-        self.exit_code = 128 + signum
-
-
 def run_command(command: click.Command, args: Sequence[str] | None = None) -> NoReturn:
     """Run a click command and end the process with the designed exit code.
 
@@ -88,10 +81,7 @@ def run_command(command: click.Command, args: Sequence[str] | None = None) -> No
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     outcome_file = OutcomeFile()
-    signal.signal(signal.SIGTERM, _raise_terminated)
-    # Under nohup SIGHUP is ignored, and must stay so.
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, _raise_terminated)
+    raise_on_signals()
     failed: CommandError | None = None
     try:
         returned = command.main(arguments, standalone_mode=False, obj=outcome_file)
@@ -101,20 +91,9 @@ def run_command(command: click.Command, args: Sequence[str] | None = None) -> No
     except BaseException as error:
         code, failed = _report(error, debug)
     # Nothing is left to unwind: a signal that comes now would only show a traceback.
-    _end_on_signals()
+    end_on_signals()
     _write_outcome(outcome_file, code, failed)
     sys.exit(code)
-
-
-def _raise_terminated(signum: int, frame: FrameType | None) -> NoReturn:
-    raise Terminated(signum)
-
-
-def _end_on_signals() -> None:
-    """From here on a signal ends the process on the spot."""
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(signum) != signal.SIG_IGN:
-            signal.signal(signum, signal.SIG_DFL)
 
 
 def _write_outcome(outcome_file: OutcomeFile, code: int, error: CommandError | None) -> None:
@@ -131,7 +110,7 @@ def _report(error: BaseException, debug: bool) -> tuple[int, CommandError | None
         return _exit_asked(error)
     ended = _signal_behind(error)
     if ended is not None:
-        _end_on_signals()
+        end_on_signals()
     if debug:
         traceback.print_exception(type(error), error, error.__traceback__)
     if isinstance(error, BrokenPipeError):

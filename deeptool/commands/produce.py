@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 import psutil
 
-from deeptool.catalog.events import Completed
-from deeptool.catalog.fold import TopicState
 from deeptool.catalog.log import CatalogLog
-from deeptool.client.connection import Connection, connect
-from deeptool.client.topic_names import SPLITS, check_topic, topic_name
+from deeptool.client.connection import connect
+from deeptool.client.topic_names import SPLITS, check_topic
 from deeptool.codec import CODECS, COMPRESSIONS, DEFAULT_CODEC
-from deeptool.commands.check import check_topics
+from deeptool.commands.check_output import check_and_print
 from deeptool.commands.options import (
     client_properties_option,
     hparam_option,
@@ -28,10 +26,12 @@ from deeptool.commands.options import (
 )
 from deeptool.errors import UserError
 from deeptool.outcome import OutcomeFile, StoredTopic
+from deeptool.producer.upload_request import UploadTuning
 from deeptool.progress import shown
+from deeptool.store.stored_uploads import complete_uploads
 
 if TYPE_CHECKING:
-    from deeptool.settings import Settings
+    from deeptool.producer.settings_upload import SplitUpload, StoredSplit
 
 _WAIT_SECONDS = 5.0
 _AT_LEAST_1 = click.IntRange(min=1)
@@ -41,35 +41,73 @@ _AT_LEAST_1 = click.IntRange(min=1)
 @settings_option
 @server_option
 @proc_id_option
-@click.option("-v", "--isvalidationdata", is_flag=True, help="The validation set: --split val.")
+@click.option(
+    "-v", "--isvalidationdata", is_flag=True, help="Upload the validation set: --split val."
+)
 @click.option(
     "--split",
     type=click.Choice([*SPLITS, "both"]),
     help="Which set to upload; both: the validation set first.  [default: train]",
 )
 @click.option(
-    "-q", "--overridequeue", "topic", metavar="TOPIC", help="Instead of the session's own topic."
+    "-q",
+    "--overridequeue",
+    "topic",
+    metavar="TOPIC",
+    help="Write to this topic.  [default: <session_name>.<procID>.<split>]",
 )
 @click.option(
-    "-e", "--epochs", type=_AT_LEAST_1, default=1, show_default=True, help="Passes to store."
+    "-e",
+    "--epochs",
+    type=_AT_LEAST_1,
+    default=1,
+    show_default=True,
+    help="How many passes over the pipeline to store.",
 )
 @click.option(
     "-c",
     "--check",
     is_flag=True,
-    help="Write nothing: read what is stored, whole, and hold it against its digests.",
+    help="Write nothing: verify every stored record against its digest.",
 )
-@click.option("--replace", is_flag=True, help="Upload over a complete dataset.")
-@click.option("--reuse", is_flag=True, help="Take a complete dataset as it is if it is the same.")
-@click.option("--num-procs", type=_AT_LEAST_1, metavar="M", help="procID is one of M shards.")
-@click.option("--auto-shard", is_flag=True, help="Take every M-th element of the pipeline.")
-@click.option("--limit", type=_AT_LEAST_1, metavar="N", help="Samples an epoch.")
-@click.option("--codec", type=click.Choice(list(CODECS)), default=DEFAULT_CODEC, show_default=True)
-@click.option("--partitions", type=_AT_LEAST_1, default=4, show_default=True)
-@click.option("--compression", type=click.Choice(COMPRESSIONS), default="none", show_default=True)
+@click.option("--replace", is_flag=True, help="Replace a complete dataset.")
+@click.option(
+    "--reuse",
+    is_flag=True,
+    help="Upload nothing where the same dataset is complete; fail if it differs.",
+)
+@click.option(
+    "--num-procs",
+    type=_AT_LEAST_1,
+    metavar="M",
+    help="Upload shard --procID of M: all shards together are one dataset.",
+)
+@click.option(
+    "--auto-shard", is_flag=True, help="With --num-procs: take every M-th element of the pipeline."
+)
+@click.option(
+    "--limit", type=_AT_LEAST_1, metavar="N", help="End each epoch after this many samples."
+)
+@click.option(
+    "--codec",
+    type=click.Choice(list(CODECS)),
+    default=DEFAULT_CODEC,
+    show_default=True,
+    help="The format of a record.",
+)
+@click.option(
+    "--partitions", type=_AT_LEAST_1, default=4, show_default=True, help="Of a new topic."
+)
+@click.option(
+    "--compression",
+    type=click.Choice(COMPRESSIONS),
+    default="none",
+    show_default=True,
+    help="Of the records, on the network and on the broker's disk.",
+)
 @hparam_option
 @client_properties_option
-@click.option("--progress-file", metavar="FILE", help="Keep the progress there, as JSON.")
+@click.option("--progress-file", metavar="FILE", help="Keep the progress in this file, as JSON.")
 @json_option
 def command(
     usersettings: str,
@@ -79,54 +117,53 @@ def command(
     split: str | None,
     topic: str | None,
     check: bool,
+    replace: bool,
+    reuse: bool,
     num_procs: int | None,
+    auto_shard: bool,
     hparams: dict[str, str],
     client_properties: str | None,
+    progress_file: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
     """Run a settings file's pipeline once and upload its samples to Kafka.
 
-    The dataset is there once the command says so: a producer that dies halfway leaves nothing, and
-    is simply started again; one that had both sets to upload with --reuse, which takes what is
-    complete already.
+    The dataset exists once the command reports it. A producer that is interrupted leaves no
+    dataset: run the same command again. With --reuse it skips the sets that are complete already.
     """
     splits = _splits(split, isvalidationdata)
     if topic is not None:
         check_topic(topic)
         if len(splits) > 1:
             raise UserError("--overridequeue names one topic", seen="--split both")
-    if options["replace"] and options["reuse"]:
+    if replace and reuse:
         raise UserError("--replace and --reuse exclude each other")
-    # TensorFlow's own talk, and a GPU's whole memory, are not for a producer.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # TensorFlow must not take a GPU's whole memory for a pipeline that barely uses it.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from deeptool.producer.settings_upload import SplitUpload
     from deeptool.settings import load_settings
 
     settings = load_settings(usersettings, proc_id=proc_id, num_procs=num_procs, hparams=hparams)
-    if options["auto_shard"] and settings.num_procs == 1:
+    if auto_shard and settings.num_procs == 1:
         raise UserError("--auto-shard needs the number of shards", next_step="give --num-procs M")
+    asked = [
+        SplitUpload(settings, name, topic, replace=replace, auto_shard=auto_shard, **options)
+        for name in splits
+    ]
     connection = connect(servers or tuple(settings.kafka_bootstrap_servers), client_properties)
-    topics = {s: topic or topic_name(settings.session_name, settings.proc_id, s) for s in splits}
+    # One connection and one catalog for all that follows.
+    log = CatalogLog(connection)
     if check:
-        check_topics(connection, list(topics.values()), as_json)
+        uploads = complete_uploads(log.read(), [one.target_topic for one in asked])
+        check_and_print(connection, uploads, as_json)
         return
-    # The first upload is charged with what came before it: TensorFlow's import, the settings.
-    since = (psutil.Process().create_time(), 0.0)
-    rows = []
-    outcome_file = click.get_current_context().find_object(OutcomeFile)
-    for one, name in topics.items():
-        row = _produce(settings, one, connection, name, since, **options)
-        if outcome_file is not None:
-            outcome_file.add_stored(
-                StoredTopic(name, one, row["samples"], row["bytes"], row["reused"])
-            )
-        since = (time.time(), time.process_time())
-        rows.append(row)
-        if not as_json:
-            click.echo(_described(row))
+    stored = _produce(log, asked, reuse, progress_file, None if as_json else _print_stored)
     if as_json:
-        click.echo(json.dumps(rows, indent=1))
+        click.echo(json.dumps([one.to_json() for one in stored], indent=1))
+    # Only after success: a failed upload may have left a thread that still waits for the broker.
+    log.close()
 
 
 def _splits(split: str | None, isvalidationdata: bool) -> tuple[str, ...]:
@@ -139,66 +176,40 @@ def _splits(split: str | None, isvalidationdata: bool) -> tuple[str, ...]:
 
 
 def _produce(
-    settings: Settings,
-    split: str,
-    connection: Connection,
-    topic: str,
-    since: tuple[float, float],
-    *,
-    replace: bool,
+    log: CatalogLog,
+    asked: list[SplitUpload],
     reuse: bool,
-    auto_shard: bool,
-    epochs: int,
-    limit: int | None,
-    codec: str,
-    partitions: int,
-    compression: str,
     progress_file: str | None,
-) -> dict[str, Any]:
-    """Upload one split; the facts of what is stored then."""
-    from deeptool.producer import upload
-    from deeptool.producer.experiment import Pipeline, check_reusable
+    tell: Callable[[StoredSplit], None] | None,
+) -> list[StoredSplit]:
+    """Upload or reuse each split, and say so as each is done."""
+    from deeptool.producer.settings_upload import reusable_split, upload_split
 
-    if reuse:
-        with CatalogLog(connection) as log:
-            current = log.read().get(topic, TopicState()).current
-        if current is not None and current.completed is not None:
-            check_reusable(
-                settings, current, epochs=epochs, codec=codec, limit=limit, auto=auto_shard
+    outcome_file = click.get_current_context().find_object(OutcomeFile)
+    # The first upload is charged with what came before it: TensorFlow's import, the settings.
+    charged_from = (psutil.Process().create_time(), 0.0)
+    done = []
+    for one in asked:
+        stored = reusable_split(log, one) if reuse else None
+        if stored is None:
+            with shown(f"upload {one.target_topic}", progress_file) as listener:
+                tuning = UploadTuning(
+                    listener=listener, on_wait=_seldom_told(), charged_from=charged_from
+                )
+                stored = upload_split(log, one, tuning)
+        charged_from = (time.time(), time.process_time())
+        done.append(stored)
+        if outcome_file is not None:
+            outcome_file.add_stored(
+                StoredTopic(stored.topic, stored.split, stored.samples, stored.bytes, stored.reused)
             )
-            return _facts(current.begun.topic, split, current.completed, reused=True)
-    pipeline = Pipeline(settings, split, limit, auto_shard)
-    with shown(f"upload {topic}", progress_file) as listener:
-        completed = upload(
-            pipeline,
-            connection.servers,
-            settings.session_name,
-            split,
-            proc_id=settings.proc_id,
-            num_procs=settings.num_procs,
-            auto_shard=auto_shard,
-            codec=codec,
-            partitions=partitions,
-            compression=compression,
-            epochs=epochs,
-            limit=pipeline.limit,
-            replace=replace,
-            hparams=settings.hparams,
-            data_hparams=settings.data_hparams,
-            settings_sha256=settings.sha256,
-            raw_data=settings.raw_data(split),
-            batch_size=settings.batch_size,
-            topic=topic,
-            client_properties=connection.properties,
-            progress=listener,
-            on_wait=_seldom_told(),
-            since=since,
-        )
-    return _facts(topic, split, completed, reused=False)
+        if tell is not None:
+            tell(stored)
+    return done
 
 
 def _seldom_told() -> Callable[[str], None]:
-    """Show a line of those that come every second, each `_WAIT_SECONDS`."""
+    """Show one line every `_WAIT_SECONDS` of those that come every second."""
     last = -_WAIT_SECONDS
 
     def tell(line: str) -> None:
@@ -210,31 +221,12 @@ def _seldom_told() -> Callable[[str], None]:
     return tell
 
 
-def _facts(topic: str, split: str, completed: Completed, *, reused: bool) -> dict[str, Any]:
-    totals = {
-        name: sum(getattr(epoch, name) for epoch in completed.epochs)
-        for name in ("samples", "records", "bytes")
-    }
-    return {
-        "topic": topic,
-        "split": split,
-        "upload": completed.upload,
-        "reused": reused,
-        **totals,
-        "epochs": [
-            {"samples": e.samples, "records": e.records, "bytes": e.bytes} for e in completed.epochs
-        ],
-        "data_hparams": dict(completed.data_hparams),
-        "wall_seconds": completed.wall_seconds,
-        "cpu_seconds": completed.cpu_seconds,
-        "pipeline_cpu_seconds": completed.pipeline_cpu_seconds,
-    }
-
-
-def _described(row: dict[str, Any]) -> str:
-    epochs = f" in {len(row['epochs'])} epochs" if len(row["epochs"]) > 1 else ""
-    megabytes = f"{row['bytes'] / 1e6:,.1f} MB"
-    size = f"{row['samples']:,} samples{epochs}, records: {row['records']:,}, {megabytes}"
-    if row["reused"]:
-        return f"{row['topic']}: is there already ({size})"
-    return f"{row['topic']}: stored {size}, {row['wall_seconds']:.1f} s"
+def _print_stored(stored: StoredSplit) -> None:
+    number = len(stored.completed.epochs)
+    epochs = f" in {number} epochs" if number > 1 else ""
+    megabytes = f"{stored.bytes / 1e6:,.1f} MB"
+    size = f"{stored.samples:,} samples{epochs}, records: {stored.records:,}, {megabytes}"
+    if stored.reused:
+        click.echo(f"{stored.topic}: is there already ({size})")
+    else:
+        click.echo(f"{stored.topic}: stored {size}, {stored.completed.wall_seconds:.1f} s")

@@ -11,7 +11,6 @@ from deeptool.catalog.events import Begun, Completed, Failed
 from deeptool.catalog.fold import Catalog, TopicState
 from deeptool.catalog.log import CatalogLog
 from deeptool.client import admin
-from deeptool.client.connection import Connection
 from deeptool.errors import DeeptoolError, WorkError
 from deeptool.producer.heartbeat import Heartbeat, lost
 
@@ -64,12 +63,12 @@ def give_up(log: CatalogLog, heart: Heartbeat, begun: Begun, error: BaseExceptio
     thread.join(_GIVE_UP_SECONDS)
 
 
-def delete_garbage(connection: Connection, log: CatalogLog, topic: str) -> None:
+def delete_garbage(log: CatalogLog, topic: str) -> None:
     """Delete what replaced and failed uploads left in the topic; the next upload tries again."""
-    if not admin.partitions(connection, topic):
+    if not admin.partitions(log.connection, topic):
         return
     try:
-        clean_up(connection, log, topic)
+        clean_up(log.connection, log, topic)
     except DeeptoolError as error:
         _log.warning("old records of topic %s are still there: %s", topic, error)
 

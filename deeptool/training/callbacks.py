@@ -14,13 +14,13 @@ import numpy as np
 
 from deeptool.codec.values import Array
 from deeptool.errors import WorkError
+from deeptool.termination import RememberedSignals
 from deeptool.training import checkpoint
 from deeptool.training.data import TrialData
 from deeptool.training.display import Display
 from deeptool.training.history import History
 from deeptool.training.result import MONITOR, Usage, finite
 from deeptool.training.session import Session
-from deeptool.training.signals import Signals
 
 # What Keras' own callbacks learn while they train (EarlyStopping, ReduceLROnPlateau,
 # ModelCheckpoint): forgotten when training begins, so put back after that.
@@ -78,7 +78,12 @@ class Pace(keras.callbacks.Callback):  # type: ignore[misc]
     async_safe = True
 
     def __init__(
-        self, data: TrialData, epochs: int, session: Session, display: Display, signals: Signals
+        self,
+        data: TrialData,
+        epochs: int,
+        session: Session,
+        display: Display,
+        signals: RememberedSignals,
     ) -> None:
         super().__init__()
         self._data, self._epochs = data, epochs

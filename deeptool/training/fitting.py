@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from deeptool.settings import Settings
+from deeptool.termination import RememberedSignals
 from deeptool.training.board import Board
 from deeptool.training.callbacks import Averages, Keeper, Pace
 from deeptool.training.checkpoint import Checkpoint
@@ -19,7 +20,6 @@ from deeptool.training.history import History
 from deeptool.training.model import Compiled
 from deeptool.training.result import MONITOR, Usage
 from deeptool.training.session import Session
-from deeptool.training.signals import Signals
 
 
 def prepare(
@@ -28,7 +28,7 @@ def prepare(
     data: TrialData,
     session: Session,
     display: Display,
-    signals: Signals,
+    signals: RememberedSignals,
     resumed: Checkpoint | None,
     usage: Callable[[], Usage],
 ) -> tuple[Keeper, Callable[[], None]]:

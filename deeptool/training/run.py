@@ -11,12 +11,12 @@ from typing import Any
 
 from deeptool.errors import Terminated, UserError
 from deeptool.settings import Settings
+from deeptool.termination import RememberedSignals
 from deeptool.training import checkpoint, data, devices, schema, session
 from deeptool.training.display import Display
 from deeptool.training.request import Request, copies, reload
 from deeptool.training.result import Status, TrialResult, Usage, finite
 from deeptool.training.session import Session
-from deeptool.training.signals import Signals
 
 _SECONDS_BETWEEN_LINES = 5.0
 
@@ -37,7 +37,7 @@ class Run:
         self._resumed, self._settings = resumed, loaded
         self._started = time.time()
         self._cpu, self._wall = time.process_time(), time.monotonic()
-        self._signals = Signals()
+        self._signals = RememberedSignals()
         self._notes: list[str] = []
         self._said = 0.0
         self._kept: checkpoint.Checkpoint | None = None

@@ -25,8 +25,8 @@ from deeptool.client import admin
 from deeptool.client.connection import Connection, connect
 from deeptool.client.topic_names import topic_name
 from deeptool.codec.spec import Leaf, Spec
-from deeptool.commands import delete as delete_command
 from deeptool.errors import DeeptoolError, UserError, WorkError
+from deeptool.store.deletion import delete_stored
 
 pytestmark = pytest.mark.broker
 
@@ -195,7 +195,7 @@ def test_one_session_or_one_topic(broker: str, store: Store) -> None:
     result = run(broker, "inspect", "nobody's")
     assert (result.exit_code, result.output) == (
         0,
-        f"nothing of nobody's is stored at {broker}; upload with:"
+        f"nothing is stored under nobody's at {broker}; upload with:"
         f" deeptool produce --server {broker} --usersettings FILE\n",
     )
 
@@ -212,7 +212,7 @@ def test_an_empty_catalog_says_so_in_one_line(own_broker: OwnBroker) -> None:
     # Looking at a broker leaves nothing there.
     assert "deeptool.catalog" not in admin.topics(connect(address))
     error = error_of(run(address, "delete", "any", "--yes"))
-    assert (error.exit_code, error.what) == (2, "nothing of any is stored")
+    assert (error.exit_code, error.what) == (2, "nothing is stored under any")
 
 
 def test_inspect_needs_no_tensorflow(broker: str, store: Store) -> None:
@@ -290,7 +290,7 @@ def test_delete_takes_what_was_named(broker: str, store: Store) -> None:
     run(broker, "delete", elsewhere.topic, "--yes")
     assert left() == [(2, "val")]
     error = error_of(run(broker, "delete", store.session, "--procID", "9", "--yes"))
-    assert error.what == f"nothing of {store.session} is stored"
+    assert error.what == f"nothing is stored under {store.session}"
 
 
 def test_delete_asks_first(broker: str, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,7 +303,8 @@ def test_delete_asks_first(broker: str, store: Store, monkeypatch: pytest.Monkey
         def isatty(self) -> bool:
             return True
 
-    monkeypatch.setattr(delete_command, "sys", type("sys", (), {"stdin": Terminal()}))
+    stdin = type("sys", (), {"stdin": Terminal()})
+    monkeypatch.setattr("deeptool.commands.delete.sys", stdin)
     result = run(broker, "delete", store.session, answer="n\n")
     assert "Delete? [y/N]: n" in result.output
     assert "nothing was deleted" in result.output
@@ -326,7 +327,7 @@ def test_delete_leaves_an_upload_alone_that_lives(broker: str, store: Store) -> 
             return super().read(create=create)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(delete_command, "CatalogLog", Living)
+        patch.setattr("deeptool.commands.delete.CatalogLog", Living)
         error = error_of(run(broker, "delete", store.session, "--yes"))
     assert error.exit_code == 2
     assert error.what == f"topic {begun.topic} is being uploaded to"
@@ -370,7 +371,7 @@ def test_a_dataset_that_came_while_the_question_was_open_is_kept(store: Store) -
     better = store.begin(replace=True)
     store.finish(better)
     with pytest.raises(WorkError, match="got another dataset meanwhile"):
-        delete_command.delete(store.connection, store.log, begun.topic, shown)
+        delete_stored(store.log, begun.topic, shown)
     current = store.state(begun.topic).current
     assert current is not None
     assert current.id == better.upload
@@ -382,9 +383,9 @@ def test_a_topic_that_others_deleted_is_forgotten(broker: str, store: Store) -> 
     store.finish(begun)
     from kafka.admin import KafkaAdminClient
 
-    admin = KafkaAdminClient(bootstrap_servers=broker)
-    admin.delete_topics([begun.topic])
-    admin.close()
+    stranger = KafkaAdminClient(bootstrap_servers=broker)
+    stranger.delete_topics([begun.topic])
+    stranger.close()
     deadline = time.monotonic() + 20
     while admin.partitions(store.connection, begun.topic) and time.monotonic() < deadline:
         time.sleep(0.1)

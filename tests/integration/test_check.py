@@ -32,7 +32,7 @@ ROWS = np.random.default_rng(0).integers(0, 100, (RECORDS, 2000))
 
 def stored(server: str, session: str, codec: str = "arrow", compression: str = "none") -> str:
     """A topic of two partitions; with arrow, record i holds sample i alone."""
-    deeptool.upload(
+    uploads.tuned_upload(
         tf.data.Dataset.from_tensor_slices(ROWS).batch(4),
         server,
         session,
@@ -194,8 +194,8 @@ def test_a_topic_made_anew_holds_none_of_it(broker: str, session_name: str) -> N
     topic = stored(broker, session_name)
     connection = connect(broker)
     upload = uploads.current(broker, topic)
-    admin = AdminClient(connection.config())
-    admin.delete_topics([topic])[topic].result(10)
+    librdkafka = AdminClient(connection.config())
+    librdkafka.delete_topics([topic])[topic].result(10)
     checked = check_upload(connection, upload)
     assert [damage.reason for damage in checked.damages] == ["the partition does not exist"] * 2
     deadline = time.monotonic() + 30
@@ -231,7 +231,7 @@ def test_the_command(broker: str, session_name: str) -> None:
     assert (row["topic"], row["damages"], row["samples"]) == (topic, [], RECORDS)
     _, error = run(session_name, "-pid", "1")
     assert isinstance(error, UserError)
-    assert "nothing complete is stored" in str(error)
+    assert "no complete dataset is stored" in str(error)
     admin.delete_records(connect(broker), topic, {1: 2})
     output, error = run(session_name)
     assert isinstance(error, WorkError)

@@ -23,7 +23,7 @@ from deeptool.client import admin
 from deeptool.client.connection import connect
 from deeptool.client.topic_names import topic_name
 from deeptool.errors import UserError, WorkError
-from deeptool.producer import commit, space
+from deeptool.producer import commit, disk_space
 from deeptool.progress import Progress
 from deeptool.store.check import check_upload
 from hpc.broker.embedded import EmbeddedBroker
@@ -135,30 +135,30 @@ def test_a_record_that_the_broker_refuses(broker: str, session_name: str) -> Non
 
 
 def test_not_enough_space(broker: str, session_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    free = space.free_bytes(connect(broker))
+    free = disk_space.free_bytes(connect(broker))
     assert free is not None
     assert all(amount > 1 << 20 for amount in free.values())
-    monkeypatch.setattr(space, "free_bytes", lambda connection: dict.fromkeys(free, 500_000))
+    monkeypatch.setattr(disk_space, "free_bytes", lambda connection: dict.fromkeys(free, 500_000))
     with pytest.raises(WorkError, match="will not fit") as caught:
-        deeptool.upload(rows(200), broker, session_name, limit=200, record_bytes=40_000)
+        uploads.tuned_upload(rows(200), broker, session_name, limit=200, record_bytes=40_000)
     needed = int(str(caught.value).split("about ")[1].split(" bytes")[0].replace(",", ""))
     assert 200 * 8000 < needed < 200 * 8000 * 1.2
     assert "500,000 are free" in str(caught.value)
     # Half of it fits: known before everything is there.
-    deeptool.upload(rows(50), broker, session_name, limit=50, record_bytes=40_000)
+    uploads.tuned_upload(rows(50), broker, session_name, limit=50, record_bytes=40_000)
 
 
 def test_a_second_producer_is_refused_by_name(
     broker: str, session_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     topic = topic_name(session_name, 0, "train")
-    first = Upload(rows(40, pause=0.1), broker, session_name, heartbeat=1.0)
+    first = Upload(rows(40, pause=0.1), broker, session_name, heartbeat_seconds=1.0)
     first.wait_for(lambda: uploads.state(broker, topic).pending is not None)
     monkeypatch.setenv("DEEPTOOL_OWNER", "the-second-one")
     mine = uploads.state(broker, topic).pending
     assert mine is not None
     with pytest.raises(UserError) as caught:
-        deeptool.upload(rows(4), broker, session_name, heartbeat=1.0)
+        uploads.tuned_upload(rows(4), broker, session_name, heartbeat_seconds=1.0)
     assert mine.begun.owner in str(caught.value)
     first.join()
     assert first.error is None
@@ -169,7 +169,7 @@ def test_a_producer_that_lost_its_topic_stops(
     broker: str, session_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     topic = topic_name(session_name, 0, "train")
-    first = Upload(rows(200, pause=0.05), broker, session_name, heartbeat=0.5)
+    first = Upload(rows(200, pause=0.05), broker, session_name, heartbeat_seconds=0.5)
     first.wait_for(lambda: uploads.state(broker, topic).pending is not None)
     monkeypatch.setenv("DEEPTOOL_OWNER", "the-second-one")
     taken = uploads.state(broker, topic).pending
@@ -234,8 +234,8 @@ def test_the_broker_is_killed_and_restarted(own_broker: OwnBroker, session_name:
         server.bootstrap,
         session_name,
         record_bytes=200_000,
-        heartbeat=1.0,
-        progress=told.append,
+        heartbeat_seconds=1.0,
+        listener=told.append,
     )
     upload.wait_for(lambda: bool(told) and told[-1].samples > 50)
     server.kill()
@@ -254,8 +254,11 @@ def test_the_broker_is_killed_and_restarted(own_broker: OwnBroker, session_name:
 PRODUCER = """
 import os, sys, time
 import numpy as np, tensorflow as tf, click
-import deeptool
+from deeptool.catalog.log import CatalogLog
+from deeptool.client.connection import connect
 from deeptool.errors import run_command
+from deeptool.producer.upload_request import UploadRequest, UploadTuning
+from deeptool.producer.upload_run import run_upload
 
 def rows():
     for i in range(300):
@@ -265,8 +268,11 @@ def rows():
 @click.command()
 def produce():
     dataset = tf.data.Dataset.from_generator(rows, output_signature=tf.TensorSpec([1000], tf.int64))
-    deeptool.upload(dataset.batch(4), os.environ["SERVER"], os.environ["SESSION"],
-                    record_bytes=20_000, heartbeat=1.0, progress=lambda p: print(p, flush=True))
+    tuning = UploadTuning(
+        record_bytes=20_000, heartbeat_seconds=1.0, listener=lambda p: print(p, flush=True)
+    )
+    log = CatalogLog(connect(os.environ["SERVER"]))
+    run_upload(log, dataset.batch(4), UploadRequest(os.environ["SESSION"]), tuning)
 
 run_command(produce, [])
 """
@@ -357,7 +363,7 @@ class Upload:
 
         def run() -> None:
             try:
-                deeptool.upload(*arguments, **options)
+                uploads.tuned_upload(*arguments, **options)
             except BaseException as error:
                 self.error = error
 

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import uploads
 
 import deeptool
 from deeptool.catalog.datasets import NotStored
@@ -40,7 +41,7 @@ def numbers(dataset: Any) -> list[int]:
 @pytest.fixture
 def stored(broker: str, session_name: str) -> str:
     """A dataset in many small records, over all partitions."""
-    deeptool.upload(numbered(), broker, session_name, record_bytes=4096, partitions=3)
+    uploads.tuned_upload(numbered(), broker, session_name, record_bytes=4096, partitions=3)
     return session_name
 
 
@@ -105,7 +106,7 @@ def test_label_sorted_rows_are_mixed(broker: str, session_name: str) -> None:
 def test_stored_epochs_are_read_in_turn_whoever_makes_iterators(
     broker: str, session_name: str
 ) -> None:
-    deeptool.upload(
+    uploads.tuned_upload(
         lambda epoch: numbered(100 + epoch), broker, session_name, epochs=2, record_bytes=4096
     )
     clock = {"epoch": 0}
@@ -222,7 +223,7 @@ def test_following_reads_an_upload_as_it_arrives(broker: str, session_name: str)
     source = tf.data.Dataset.from_generator(batches, output_signature=spec)
     with ThreadPoolExecutor(1) as pool:
         upload = pool.submit(
-            deeptool.upload, source, broker, session_name, limit=200, record_bytes=64
+            uploads.tuned_upload, source, broker, session_name, limit=200, record_bytes=64
         )
         try:
             dataset = deeptool.kafka_dataset(
@@ -255,7 +256,7 @@ def test_following_an_upload_that_fails_is_an_error(broker: str, session_name: s
     )
     with ThreadPoolExecutor(1) as pool:
         upload = pool.submit(
-            deeptool.upload, source, broker, session_name, limit=200, record_bytes=64
+            uploads.tuned_upload, source, broker, session_name, limit=200, record_bytes=64
         )
         try:
             meter = ReadMeter()

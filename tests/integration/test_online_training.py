@@ -23,7 +23,7 @@ import tensorflow as tf
 import uploads
 from paths import HELPERS, ROOT
 
-from deeptool import TrialResult, train, upload
+from deeptool import Provenance, TrialResult, train
 from deeptool.catalog.datasets import NotComplete, NotStored
 from deeptool.catalog.fold import Upload
 from deeptool.client.topic_names import topic_name
@@ -295,11 +295,12 @@ def held(settings: Path, broker: str) -> Iterator[Callable[..., tuple[Future[Any
 
         spec = tf.TensorSpec((None, 1), tf.float32)
         whole = tf.data.Dataset.from_tensors((half, half**2))
-        upload(whole, broker, name, "val", hparams=known(), data_hparams=known)
+        provenance = Provenance(known(), known)
+        uploads.tuned_upload(whole, broker, name, "val", provenance=provenance)
         waiting = tf.data.Dataset.from_generator(slowly, output_signature=(spec, spec))
         how: dict[str, Any] = {"limit": 16, "record_bytes": 64, "batch_size": 8}
         begun = pool.submit(
-            upload, waiting, broker, name, "train", hparams=known(), data_hparams=known, **how
+            uploads.tuned_upload, waiting, broker, name, provenance=provenance, **how
         )
         topic = topic_name(name, 0, "train")
         while uploads.state(broker, topic).pending is None:
@@ -352,7 +353,7 @@ def test_nothing_to_begin_with_is_said(settings: Path, broker: str) -> None:
         train(settings, kafka=True, servers=broker, online=True)
     name = load_settings(settings).session_name
     x = tf.zeros((8, 1))
-    upload(tf.data.Dataset.from_tensors((x, x)), broker, name, "train")
+    uploads.tuned_upload(tf.data.Dataset.from_tensors((x, x)), broker, name, "train")
     with pytest.raises(NotStored, match="split val, is not stored"):
         train(settings, kafka=True, servers=broker, online=True)
 

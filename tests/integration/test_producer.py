@@ -32,7 +32,7 @@ def numbers(count: int, batch: int = 8) -> tf.data.Dataset:
 
 
 def test_every_sample_is_there_once_and_in_order(broker: str, session_name: str) -> None:
-    completed = deeptool.upload(numbers(1003), broker, session_name, record_bytes=2000)
+    completed = uploads.tuned_upload(numbers(1003), broker, session_name, record_bytes=2000)
     upload = uploads.current(broker, topic_name(session_name, 0, "train"))
     x, y = uploads.samples(broker, upload)
     assert list(y) == list(range(1003))
@@ -61,10 +61,13 @@ def test_what_the_catalog_keeps(broker: str, session_name: str) -> None:
         session_name,
         "val",
         proc_id=3,
-        hparams={"size": 5, "lr": 0.1},
-        data_hparams=lambda: dict(read),
-        settings_sha256="a" * 64,
-        raw_data={"digest": "d", "files": 1, "bytes": 2, "newest": 3.0},
+        provenance=deeptool.Provenance(
+            hparams={"size": 5, "lr": 0.1},
+            data_hparams=lambda: dict(read),
+            settings_sha256="a" * 64,
+            raw_data={"digest": "d", "files": 1, "bytes": 2, "newest": 3.0},
+            owner="me",
+        ),
     )
     upload = uploads.current(broker, topic_name(session_name, 3, "val"))
     begun, completed = upload.begun, upload.completed
@@ -76,7 +79,7 @@ def test_what_the_catalog_keeps(broker: str, session_name: str) -> None:
     )
     assert begun.hparams == {"size": 5, "lr": 0.1}
     assert upload.data_hparams == {"size": 5}
-    assert begun.settings_sha256 == "a" * 64
+    assert (begun.settings_sha256, begun.owner) == ("a" * 64, "me")
     # The batches' axis 0 is unknown to the spec: the first batch tells.
     assert begun.batch_size == 8
     assert begun.element_spec.batched
@@ -105,7 +108,7 @@ def test_an_independent_client_sees_what_the_catalog_says(broker: str, session_n
     from kafka import KafkaConsumer
     from kafka import TopicPartition as Partition
 
-    deeptool.upload(numbers(200), broker, session_name, record_bytes=1000, partitions=2)
+    uploads.tuned_upload(numbers(200), broker, session_name, record_bytes=1000, partitions=2)
     upload = uploads.current(broker, topic_name(session_name, 0, "train"))
     assert upload.completed is not None
     (epoch,) = upload.completed.epochs
@@ -239,8 +242,8 @@ def test_auto_shards_are_the_whole(broker: str, session_name: str) -> None:
 
 def test_progress_is_told(broker: str, session_name: str) -> None:
     told: list[Progress] = []
-    deeptool.upload(
-        numbers(64), broker, session_name, epochs=2, progress=told.append, record_bytes=1000
+    uploads.tuned_upload(
+        numbers(64), broker, session_name, epochs=2, listener=told.append, record_bytes=1000
     )
     assert told[-1].state == "complete"
     assert (told[-1].samples, told[-1].total, told[-1].epochs) == (128, 128, 2)
@@ -265,8 +268,8 @@ def test_records_of_strangers_are_no_part_of_the_dataset(broker: str, session_na
     dataset = tf.data.Dataset.from_generator(
         pipeline, output_signature=tf.TensorSpec([400], tf.int64)
     )
-    completed = deeptool.upload(
-        dataset, broker, session_name, batched=False, record_bytes=2000, heartbeat=10
+    completed = uploads.tuned_upload(
+        dataset, broker, session_name, batched=False, record_bytes=2000, heartbeat_seconds=10
     )
     upload = uploads.current(broker, topic)
     (x,) = uploads.samples(broker, upload)
@@ -291,8 +294,8 @@ def test_the_pipeline_is_charged_with_its_own_cpu_time(broker: str, session_name
     signature = tf.TensorSpec([250_000], tf.int64)
     dataset = tf.data.Dataset.from_generator(generate, output_signature=signature).batch(5)
     # Compression is what takes librdkafka's threads the longest, lz4's estimate the main thread.
-    completed = deeptool.upload(
-        dataset, broker, session_name, compression="lz4", limit=50, heartbeat=0.2
+    completed = uploads.tuned_upload(
+        dataset, broker, session_name, compression="lz4", limit=50, heartbeat_seconds=0.2
     )
     assert completed.pipeline_cpu_seconds == pytest.approx(1.0, rel=0.25)
     assert completed.cpu_seconds > completed.pipeline_cpu_seconds

@@ -9,6 +9,7 @@ import textwrap
 import numpy as np
 import pytest
 import tensorflow as tf
+import uploads
 from brokers import OwnBroker
 
 import deeptool
@@ -29,7 +30,7 @@ def numbered() -> tf.data.Dataset:
 @pytest.mark.parametrize("codec", ["arrow", "example"])
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_every_sample_once(broker: str, session_name: str, codec: str, shuffle: bool) -> None:
-    deeptool.upload(numbered(), broker, session_name, codec=codec, record_bytes=4096)
+    uploads.tuned_upload(numbered(), broker, session_name, codec=codec, record_bytes=4096)
     dataset = deeptool.kafka_dataset(
         broker, session_name, batch_size=20, shuffle=shuffle, seed=1, repeat=2, reader="tfio"
     )
@@ -46,7 +47,7 @@ def test_a_broker_that_goes_away_after_the_read_crashes_nobody(
     own_broker: OwnBroker, session_name: str
 ) -> None:
     server = own_broker()
-    deeptool.upload(numbered(), server.bootstrap, session_name, record_bytes=4096)
+    uploads.tuned_upload(numbered(), server.bootstrap, session_name, record_bytes=4096)
     program = """
         import sys, deeptool
         dataset = deeptool.kafka_dataset(sys.argv[1], sys.argv[2], reader="tfio")

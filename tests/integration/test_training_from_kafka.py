@@ -18,7 +18,7 @@ import tensorflow as tf
 from click.testing import CliRunner
 from paths import HELPERS
 
-from deeptool import TrialResult, train, upload
+from deeptool import Provenance, TrialResult, train, upload
 from deeptool.catalog.datasets import NotComplete, NotStored
 from deeptool.commands.produce import command as produce
 from deeptool.errors import UserError, WorkError
@@ -154,7 +154,7 @@ def test_stored_epochs_of_different_sizes_are_read_whole(settings: Path, broker:
         return tf.data.Dataset.from_tensor_slices((x, x)).batch(8)
 
     hparams = {"samples": 40, "data": "slices"}
-    known = {"hparams": hparams, "data_hparams": hparams}
+    known = {"provenance": Provenance(hparams, hparams)}
     upload(numbered, broker, name, "train", epochs=3, **known)
     upload(numbered(0), broker, name, "val", **known)
     epochs, result = recorded(settings, broker, epochs=5, learning_rate=0.0)

@@ -1,18 +1,36 @@
-"""What an upload left on the broker, read by the catalog's word and nothing else."""
+"""Uploads with inner settings, and what an upload left on the broker by the catalog's word."""
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 from confluent_kafka import Consumer, TopicPartition
 
+from deeptool.catalog.events import Completed
 from deeptool.catalog.fold import TopicState, Upload
 from deeptool.catalog.log import CatalogLog
 from deeptool.client.connection import connect
 from deeptool.codec import make_codec
 from deeptool.codec.records import RecordHeader, parse_headers
 from deeptool.codec.values import Leaves, concat_rows
+from deeptool.producer.upload_request import UploadRequest, UploadTuning
+from deeptool.producer.upload_run import run_upload
+
+TUNING = {field.name for field in fields(UploadTuning)}
+
+
+def tuned_upload(
+    dataset: Any, server: str, name: str, split: str = "train", **options: Any
+) -> Completed:
+    """`deeptool.upload`, with the fields of `UploadTuning` among its options."""
+    tuning = UploadTuning(**{key: options.pop(key) for key in TUNING & options.keys()})
+    request = UploadRequest(name=name, split=split, **options)
+    log = CatalogLog(connect(server))
+    completed = run_upload(log, dataset, request, tuning)
+    log.close()
+    return completed
 
 
 def state(server: str, topic: str) -> TopicState:

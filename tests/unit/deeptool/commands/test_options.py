@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from deeptool.cli import COMMANDS, cli
 from deeptool.commands import options
-from deeptool.commands.inspect import span
+from deeptool.commands.inspect import rounded_span
 
 
 @click.command()
@@ -110,4 +110,4 @@ def test_help_lists_every_command_without_importing_it() -> None:
     ],
 )
 def test_spans_of_time(seconds: float, text: str) -> None:
-    assert span(seconds) == text
+    assert rounded_span(seconds) == text

@@ -22,13 +22,13 @@ from paths import HELPERS
 from deeptool.commands.train import command
 from deeptool.errors import Terminated, UserError, WorkError
 from deeptool.store import shutdown
+from deeptool.termination import RememberedSignals
 from deeptool.training import checkpoint, devices, schema, session
 from deeptool.training.checkpoint import Checkpoint
 from deeptool.training.data import SampleMeter, start
 from deeptool.training.history import History
 from deeptool.training.result import Usage
 from deeptool.training.session import Session
-from deeptool.training.signals import Signals
 
 SETTINGS = str(HELPERS / "trial_settings.py")
 
@@ -487,7 +487,7 @@ def test_the_command_prints_where_and_how_well(
 
 
 def test_a_signal_is_there_for_other_threads_before_it_is_handled() -> None:
-    with Signals() as signals:
+    with RememberedSignals() as signals:
         assert not signals.arrived()
         with pytest.raises(Terminated):
             os.kill(os.getpid(), signal.SIGTERM)
@@ -499,6 +499,6 @@ def test_a_signal_is_there_for_other_threads_before_it_is_handled() -> None:
             ):
                 shutdown.check()
     shutdown.check()
-    with Signals() as signals:
+    with RememberedSignals() as signals:
         assert not signals.arrived()
     assert signal.set_wakeup_fd(-1) == -1

@@ -12,14 +12,14 @@ from types import FrameType
 
 import pytest
 
-from deeptool.producer.signals import signals_held
+from deeptool.termination import signals_held
 
 # In a process of its own: without the hold, this one crashes or loses most of its signals.
 ITERATED = """
 import os, signal, threading, time
 import tensorflow as tf
-from deeptool.producer.meter import CpuMeter
-from deeptool.producer.source import Source
+from deeptool.producer.pipeline_cpu import PipelineCpuMeter
+from deeptool.producer.pipeline_samples import PipelineSamples
 
 class Interrupted(BaseException):
     pass
@@ -32,7 +32,7 @@ def handle(number, frame):
     raise Interrupted
 
 dataset = tf.data.Dataset.range(10_000_000).batch(2)
-source = Source(dataset, batched=True, limit=None, shard=None, meter=CpuMeter())
+source = PipelineSamples(dataset, batched=True, limit=None, shard=None, meter=PipelineCpuMeter())
 signal.signal(signal.SIGTERM, handle)
 done = threading.Event()
 

@@ -11,15 +11,15 @@ from deeptool.codec.spec import Spec
 from deeptool.codec.tensors import leaves_from_tf
 from deeptool.codec.values import Leaves, rows, slice_rows
 from deeptool.errors import DeeptoolError, UserError, WorkError
-from deeptool.producer.meter import CpuMeter
-from deeptool.producer.order import check_deterministic
-from deeptool.producer.signals import signals_held
+from deeptool.producer.deterministic_order import check_deterministic
+from deeptool.producer.pipeline_cpu import PipelineCpuMeter
+from deeptool.termination import signals_held
 
 _log = logging.getLogger(__name__)
 _END = object()
 
 
-class Source:
+class PipelineSamples:
     """The batches of each epoch: cut at the limit, and only this process's share.
 
     Parameters
@@ -31,7 +31,7 @@ class Source:
         Samples of an epoch, over all shards; None: all that the pipeline yields.
     shard : tuple of (int, int), optional
         (index, number): take the elements index, index + number, ... only.
-    meter : CpuMeter
+    meter : PipelineCpuMeter
 
     Raises
     ------
@@ -47,7 +47,7 @@ class Source:
         batched: bool,
         limit: int | None,
         shard: tuple[int, int] | None,
-        meter: CpuMeter,
+        meter: PipelineCpuMeter,
     ) -> None:
         import tensorflow as tf
 

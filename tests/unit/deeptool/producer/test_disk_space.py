@@ -8,8 +8,8 @@ import pytest
 from deeptool.client.connection import Connection
 from deeptool.codec.records import Record
 from deeptool.errors import WorkError
-from deeptool.producer import space
-from deeptool.producer.space import SpaceCheck, check
+from deeptool.producer import disk_space as space
+from deeptool.producer.disk_space import DiskSpaceCheck, check
 
 
 def test_each_broker_is_looked_at_for_its_own_part() -> None:
@@ -22,10 +22,12 @@ def test_each_broker_is_looked_at_for_its_own_part() -> None:
     check(1000, {0: 1000}, {0: 0.5, 1: 0.5}, "t")
 
 
-def made(monkeypatch: pytest.MonkeyPatch, free: int, compression: str, expected: int) -> SpaceCheck:
+def made(
+    monkeypatch: pytest.MonkeyPatch, free: int, compression: str, expected: int
+) -> DiskSpaceCheck:
     monkeypatch.setattr(space, "free_bytes", lambda connection: {0: free})
     monkeypatch.setattr(space, "_copies", lambda connection, topic: {0: 1.0})
-    return SpaceCheck(Connection(("s:1",)), "t", compression, expected)
+    return DiskSpaceCheck(Connection(("s:1",)), "t", compression, expected)
 
 
 @pytest.mark.parametrize(("compression", "factor"), [("none", 1.0), ("lz4", 0.1), ("zstd", 0.1)])
@@ -51,7 +53,7 @@ def test_nothing_is_asked_where_nothing_is_expected(monkeypatch: pytest.MonkeyPa
         raise AssertionError
 
     monkeypatch.setattr(space, "free_bytes", asked)
-    SpaceCheck(Connection(("s:1",)), "t", "none", None).look_at(Record(None, b"", [], 0, 1, 0))
+    DiskSpaceCheck(Connection(("s:1",)), "t", "none", None).look_at(Record(None, b"", [], 0, 1, 0))
 
 
 def test_no_answer_is_not_known() -> None:

@@ -11,8 +11,8 @@ import pytest
 import tensorflow as tf
 
 from deeptool.errors import UserError, WorkError
-from deeptool.producer.meter import CpuMeter
-from deeptool.producer.source import Source
+from deeptool.producer.pipeline_cpu import PipelineCpuMeter
+from deeptool.producer.pipeline_samples import PipelineSamples
 
 
 def source(
@@ -21,11 +21,13 @@ def source(
     batched: bool = True,
     limit: int | None = None,
     shard: tuple[int, int] | None = None,
-) -> Source:
-    return Source(dataset, batched=batched, limit=limit, shard=shard, meter=CpuMeter())
+) -> PipelineSamples:
+    return PipelineSamples(
+        dataset, batched=batched, limit=limit, shard=shard, meter=PipelineCpuMeter()
+    )
 
 
-def taken(made: Source, epoch: int = 0) -> list[list[int]]:
+def taken(made: PipelineSamples, epoch: int = 0) -> list[list[int]]:
     return [leaves[0].tolist() for leaves in made.batches(epoch)]
 
 

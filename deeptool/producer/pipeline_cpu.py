@@ -13,7 +13,7 @@ _TASKS = Path("/proc/self/task")
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
-class CpuMeter:
+class PipelineCpuMeter:
     """Charges an input pipeline with the CPU time that is nobody else's.
 
     TensorFlow runs a pipeline in threads of its own, which cannot be told apart. So its part is

@@ -10,10 +10,10 @@ from deeptool.catalog.events import Begun
 from deeptool.codec.protocol import Codec
 from deeptool.codec.records import MAX_BYTES, pack
 from deeptool.codec.values import Leaves
+from deeptool.producer.data_topic import FRAMING_BYTES
+from deeptool.producer.disk_space import DiskSpaceCheck
+from deeptool.producer.pipeline_samples import PipelineSamples
 from deeptool.producer.sender import Sender
-from deeptool.producer.source import Source
-from deeptool.producer.space import SpaceCheck
-from deeptool.producer.topic import FRAMING_BYTES
 from deeptool.progress import Listener, Progress
 
 _REPORT_SECONDS = 0.1
@@ -23,12 +23,12 @@ LINGER_SECONDS = 2.0
 
 
 @dataclass
-class Work:
+class UploadWork:
     """One upload's pipeline, and how it is cut into records.
 
     Attributes
     ----------
-    source : Source
+    samples : PipelineSamples
     codec : Codec
     epochs : int
     expected : int or None
@@ -41,7 +41,7 @@ class Work:
     listener : Listener
     """
 
-    source: Source
+    samples: PipelineSamples
     codec: Codec
     epochs: int
     expected: int | None
@@ -53,7 +53,7 @@ class Work:
     _reported: float = 0.0
     _epoch: int = 0
 
-    def run(self, begun: Begun, sender: Sender, space: SpaceCheck) -> None:
+    def run(self, begun: Begun, sender: Sender, space: DiskSpaceCheck) -> None:
         """Send everything, and return when all of it is acknowledged.
 
         Raises
@@ -69,7 +69,7 @@ class Work:
             self._epoch = epoch
             records = pack(
                 self.codec,
-                self._watched(self.source.batches(epoch), sender),
+                self._watched(self.samples.batches(epoch), sender),
                 upload=begun.upload,
                 epoch=epoch,
                 target_bytes=min(self.record_bytes, room),

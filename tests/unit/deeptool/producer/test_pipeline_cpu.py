@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from deeptool.producer import meter as meters
-from deeptool.producer.meter import CpuMeter
+from deeptool.producer import pipeline_cpu as meters
+from deeptool.producer.pipeline_cpu import PipelineCpuMeter
 
 
 def burn(seconds: float) -> None:
@@ -25,14 +25,14 @@ def in_thread(seconds: float) -> threading.Thread:
 
 
 def test_threads_that_nobody_knows_are_the_pipelines() -> None:
-    meter = CpuMeter()
+    meter = PipelineCpuMeter()
     with meter.measure():
         in_thread(0.3).join()
     assert meter.seconds == pytest.approx(0.3, abs=0.06)
 
 
 def test_the_calling_thread_is_not_but_within_pipeline() -> None:
-    meter = CpuMeter()
+    meter = PipelineCpuMeter()
     with meter.measure():
         burn(0.2)
         with meter.pipeline():
@@ -41,7 +41,7 @@ def test_the_calling_thread_is_not_but_within_pipeline() -> None:
 
 
 def test_what_is_left_out() -> None:
-    meter = CpuMeter()
+    meter = PipelineCpuMeter()
     done, go = threading.Event(), threading.Event()
 
     def work() -> None:
@@ -61,7 +61,7 @@ def test_what_is_left_out() -> None:
 
 
 def test_only_what_happens_while_it_measures() -> None:
-    meter = CpuMeter()
+    meter = PipelineCpuMeter()
     in_thread(0.2).join()
     with meter.measure():
         pass
@@ -71,7 +71,7 @@ def test_only_what_happens_while_it_measures() -> None:
 
 def test_a_system_without_the_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(meters, "_TASKS", tmp_path / "nowhere")
-    meter = CpuMeter()
+    meter = PipelineCpuMeter()
     with meter.measure():
         pass
     assert meter.seconds is None

@@ -29,7 +29,7 @@ _NAMES = {
 }
 
 
-class SpaceCheck:
+class DiskSpaceCheck:
     """Compares, once the first records are known, what all of them will need with what is free.
 
     Parameters

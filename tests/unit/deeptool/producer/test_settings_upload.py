@@ -9,7 +9,8 @@ from catalog_builders import begun, completed
 
 from deeptool.catalog.fold import Upload
 from deeptool.errors import UserError
-from deeptool.producer.experiment import check_reusable, sample_limit
+from deeptool.producer.reuse import check_reusable
+from deeptool.producer.settings_pipeline import sample_limit
 from deeptool.settings import Settings
 
 

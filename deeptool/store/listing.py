@@ -1,0 +1,102 @@
+"""What is stored on a cluster, as rows that JSON can hold."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from deeptool.catalog.events import Completed
+from deeptool.catalog.fold import Catalog, Upload
+from deeptool.catalog.log import CatalogLog
+from deeptool.client import admin
+
+
+def list_stored(log: CatalogLog, name: str | None = None) -> list[dict[str, Any]]:
+    """One row for each upload that is stored, under way, or failed last; see `listing_rows`.
+
+    Parameters
+    ----------
+    log : CatalogLog
+    name : str, optional
+        Only this dataset, or only the one topic of this name.
+    """
+    found = listing_rows(log.read(), admin.partitions_of(log.connection), time.time())
+    return [row for row in found if name in (None, row["session"], row["topic"])]
+
+
+def listing_rows(
+    catalog: Catalog, partitions: Mapping[str, int], now: float
+) -> list[dict[str, Any]]:
+    """One row for each upload that is stored, under way, or failed last.
+
+    Parameters
+    ----------
+    catalog : mapping
+        From `CatalogLog.read`.
+    partitions : mapping of str to int
+        How many partitions each topic has.
+    now : float
+        Unix time, for ages.
+
+    Returns
+    -------
+    list of dict
+        Sorted by session, split and procID. ``samples``, ``records`` and ``bytes`` are those of
+        all stored epochs (bytes of the record values, before compression); ``epochs`` has them one
+        by one. ``time`` is when the upload ended, or the last sign of one under way.
+    """
+    found = []
+    for topic, state in catalog.items():
+        uploads = (
+            ("complete", state.current),
+            ("uploading", state.pending),
+            ("failed", state.gave_up),
+        )
+        for condition, upload in uploads:
+            if upload is not None:
+                row = _row(topic, condition, upload, now)
+                found.append({**row, "partitions": partitions.get(topic)})
+    return sorted(found, key=lambda row: (row["session"], row["split"], row["proc_id"]))
+
+
+def _row(topic: str, condition: str, upload: Upload, now: float) -> dict[str, Any]:
+    begun, completed = upload.begun, upload.completed
+    heard = completed or upload.failed or upload.progress or begun
+    epochs = completed.epochs if completed else ()
+    return {
+        "topic": topic,
+        "session": begun.session,
+        "proc_id": begun.proc_id,
+        "num_procs": begun.num_procs,
+        "split": begun.split,
+        "state": condition,
+        "upload": upload.id,
+        "owner": begun.owner,
+        "samples": upload.samples,
+        "records": sum(epoch.records for epoch in epochs),
+        "bytes": upload.bytes,
+        "epochs": [
+            {"samples": epoch.samples, "records": epoch.records, "bytes": epoch.bytes}
+            for epoch in epochs
+        ],
+        "begun": begun.time,
+        "time": heard.time,
+        "age_seconds": max(0.0, now - heard.time),
+        "heartbeat_seconds": begun.heartbeat_seconds,
+        "reason": upload.failed.reason if upload.failed else None,
+        "codec": begun.codec,
+        "batch_size": begun.batch_size,
+        "element_spec": str(begun.element_spec),
+        "element_spec_json": begun.element_spec.to_json(),
+        "hparams": dict(begun.hparams),
+        "data_hparams": dict(upload.data_hparams),
+        "settings_sha256": begun.settings_sha256,
+        "raw_data": dict(begun.raw_data) if begun.raw_data else None,
+        **_costs(completed),
+    }
+
+
+def _costs(completed: Completed | None) -> dict[str, float | None]:
+    names = ("wall_seconds", "cpu_seconds", "pipeline_cpu_seconds")
+    return {name: getattr(completed, name, None) for name in names}

@@ -1,0 +1,76 @@
+"""Which complete uploads a name stands for, and what their check means as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from deeptool.catalog.fold import Catalog, TopicState, Upload
+from deeptool.errors import UserError, WorkError
+from deeptool.store.check import Checked
+
+
+def complete_topics(
+    catalog: Catalog, name: str, proc_id: int | None = None, split: str | None = None
+) -> list[str]:
+    """The topics that hold a complete dataset of this name, or the one topic of this name.
+
+    Raises
+    ------
+    UserError
+        There is none.
+    """
+    complete = {t: s.current.begun for t, s in catalog.items() if s.current is not None}
+    topics = [
+        topic
+        for topic, begun in sorted(complete.items())
+        if name in (begun.session, topic)
+        and proc_id in (None, begun.proc_id)
+        and split in (None, begun.split)
+    ]
+    if not topics:
+        raise UserError(
+            "no complete dataset is stored under this name",
+            seen=name,
+            valid=", ".join(sorted({begun.session for begun in complete.values()})) or None,
+            next_step="deeptool inspect lists what is stored",
+        )
+    return topics
+
+
+def complete_uploads(catalog: Catalog, topics: Iterable[str]) -> list[Upload]:
+    """The complete upload of each of these topics.
+
+    Raises
+    ------
+    UserError
+        A topic holds no complete dataset.
+    """
+    uploads = []
+    for topic in topics:
+        upload = catalog.get(topic, TopicState()).current
+        if upload is None:
+            raise UserError(
+                f"topic {topic} holds no complete dataset",
+                next_step="deeptool inspect lists what is stored",
+            )
+        uploads.append(upload)
+    return uploads
+
+
+def raise_if_damaged(found: Sequence[Checked]) -> None:
+    """Fail if a check found damage.
+
+    Raises
+    ------
+    WorkError
+        Names the topics.
+    """
+    damaged = [checked for checked in found if checked.damages]
+    if damaged:
+        raise WorkError(
+            "stored samples are damaged",
+            seen=", ".join(
+                f"{checked.topic}: {len(checked.damages)} places" for checked in damaged
+            ),
+            next_step="upload them again: deeptool produce --replace",
+        )
