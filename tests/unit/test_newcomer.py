@@ -16,6 +16,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from fake_run import fake_run
 from paths import ROOT
 
 PACKAGES = ("deeptool", "hpc")
@@ -49,6 +50,16 @@ class Checkout:
         old = (self.root / file).read_text()
         assert before in old
         (self.root / file).write_text(old.replace(before, text + before, 1))
+
+    def touches_only(self, addition: str, *names: str) -> None:
+        """The patch is these files, each in a place that CONTRIBUTING.md names."""
+        assert self.touched() == sorted(names)
+        named = places(addition)
+        for name in names:
+            assert any(name == p or (p.endswith("/") and name.startswith(p)) for p in named), name
+        # None is named without need: a file by itself, a folder with what is new in it.
+        for place in named:
+            assert any(name == place or name.startswith(place) for name in names), place
 
     def touched(self) -> list[str]:
         files = (file for package in PACKAGES for file in (self.root / package).rglob("*.py"))
@@ -93,8 +104,7 @@ def test_codec(checkout: Checkout) -> None:
     checkout.write("deeptool/codec/npz.py", source)
     line = '    "npz": "deeptool.codec.npz:NpzCodec",\n'
     checkout.insert("deeptool/codec/__init__.py", '    "arrow": ', line)
-    assert places("a codec") == ["deeptool/codec/", "deeptool/codec/__init__.py"]
-    assert checkout.touched() == ["deeptool/codec/__init__.py", "deeptool/codec/npz.py"]
+    checkout.touches_only("a codec", "deeptool/codec/__init__.py", "deeptool/codec/npz.py")
 
     assert "npz" in checkout.deeptool("produce", "--help")
     printed = checkout.runs(
@@ -110,6 +120,20 @@ def test_codec(checkout: Checkout) -> None:
         """
     )
     assert printed.split() == ["190"]
+
+
+def test_option(checkout: Checkout) -> None:
+    file = "deeptool/commands/report.py"
+    option = '@click.option("--quiet", is_flag=True, help="Print nothing.")\n'
+    checkout.insert(file, "@json_option", option)
+    checkout.insert(file, "run_dir: Path,", "quiet: bool, ")
+    checkout.insert(file, "    else:\n        click.echo(page)", "    elif quiet:\n        pass\n")
+    checkout.touches_only("an option of a command", file)
+
+    run_dir = str(fake_run(checkout.root / "run"))
+    assert "--quiet" in checkout.deeptool("report", "--help")
+    assert "report.html" in checkout.deeptool("report", run_dir)
+    assert checkout.deeptool("report", run_dir, "--quiet") == ""
 
 
 def test_the_whole_copy_is_used(checkout: Checkout) -> None:
