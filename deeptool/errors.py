@@ -12,6 +12,7 @@ from typing import NoReturn
 import click
 
 from deeptool.outcome import CommandError, OutcomeFile
+from deeptool.quiet_tensorflow import quiet_tensorflow
 from deeptool.termination import Terminated as Terminated
 from deeptool.termination import end_on_signals, raise_on_signals
 
@@ -82,6 +83,7 @@ def run_command(command: click.Command, args: Sequence[str] | None = None) -> No
     arguments = [argument for argument in arguments if argument != "--debug"]
     outcome_file = OutcomeFile()
     raise_on_signals()
+    quiet_tensorflow()
     failed: CommandError | None = None
     try:
         returned = command.main(arguments, standalone_mode=False, obj=outcome_file)

@@ -141,7 +141,6 @@ def command(
         raise UserError("--replace and --reuse exclude each other")
     # TensorFlow must not take a GPU's whole memory for a pipeline that barely uses it.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from deeptool.producer.settings_upload import SplitUpload
     from deeptool.settings import load_settings
 

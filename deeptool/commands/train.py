@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
 from typing import Any, Literal
 
@@ -117,7 +116,6 @@ def command(
             next_step="leave out --hparam, --procID and --session-dir",
         )
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from deeptool.training import train
 
     # What the settings and the model print is no JSON.

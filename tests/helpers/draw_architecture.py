@@ -24,7 +24,15 @@ PLACES = {
 # Single modules that any room may import: shown as one bar, without arrows.
 SHARED = {
     "hpc": ("backends",),
-    "deeptool": ("errors", "files", "lazy", "outcome", "progress", "termination"),
+    "deeptool": (
+        "errors",
+        "files",
+        "lazy",
+        "outcome",
+        "progress",
+        "quiet_tensorflow",
+        "termination",
+    ),
 }
 COLOURS = {"hpc": ("#fdf0dd", "#d9932b"), "deeptool": ("#e5eefb", "#3b73c4")}
 LEFT = {"hpc": 20, "deeptool": 500}
