@@ -11,32 +11,25 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    PrivateAttr,
     Tag,
-    ValidationInfo,
     model_validator,
 )
 
 from deeptool.files import sha256
-from hpc.campaign.resources import (
-    Backend,
-    BesideFile,
-    ImageFiles,
-    Positive,
-    Slurm,
-    Strict,
-    beside_the_file,
-)
+from hpc.backends import BACKENDS
+from hpc.campaign.backend_traits import backend_traits
+from hpc.campaign.fields import BesideFile, ExistingFile, ImageFiles, Positive, Strict
 from hpc.campaign.sampling import Range, Value, check_value, combinations, draw
 
 
-def _existing_file(path: Path, info: ValidationInfo) -> Path:
-    path = beside_the_file(path, info)
-    if not path.is_file():
-        raise ValueError(f"a file that exists: there is no {path}")
-    return path
+def _registered(name: str) -> str:
+    if name not in BACKENDS:
+        raise ValueError(" or ".join(BACKENDS))
+    return name
 
 
-ExistingFile = Annotated[Path, AfterValidator(_existing_file)]
+BackendName = Annotated[str, AfterValidator(_registered)]
 
 
 def _not_empty(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -58,22 +51,23 @@ class Broker(Strict):
     mode, memory
         Of its own broker; memory is the heap, as Java writes it.
     folder : Path, optional
-        Where its data is. By default ``<run_dir>/broker``; on Slurm a folder of the job's own in
-        `scratch`, gone with the job.
+        Where its data is. By default ``<run_dir>/broker`` on this machine; on a cluster a folder of
+        the job's own in `scratch`, which is deleted with the job.
     keep_data : bool
         Whether the data stays when the launch ends: the next one then uploads nothing again.
     count, replication : int
-        On Slurm: how many brokers, each on a node of its own, and how many of them keep each
+        On a cluster: how many brokers, each on a node of its own, and how many of them keep each
         record. On this machine there is one.
     interface : str, optional
-        On Slurm: the network interface (``ib0``) whose address clients are told.
+        On a cluster: the network interface (``ib0``) whose address clients are told.
     scratch : str
-        On Slurm: the nodes' folder for data that goes with the job; may name variables of the
-        job's environment.
+        On a cluster: the nodes' folder for data that is deleted with the job. It may name variables
+        of the job's environment.
     secrets : bool, optional
-        Whether the broker asks for a password, made anew for each run: on Slurm by default.
+        Whether the broker asks for a password, which each run folder has of its own. By default
+        the backend decides: clusters do.
     idle_minutes : int
-        On Slurm: how long it waits for a producer or trial to come to work before it stops.
+        On a cluster: how long it waits for a producer or trial to come to work before it stops.
     bootstrap_servers : tuple of str
         The existing Kafka to use instead.
     client_properties : Path, optional
@@ -211,9 +205,9 @@ class Campaign(Strict):
     broker, producers, trials
         The three parts; without `trials` the campaign only uploads.
     backend : str
-        Where it runs: ``local``, this machine, or ``slurm``.
-    slurm, images
-        What its jobs ask for on Slurm, and the images that its processes run in.
+        Where it runs: a name in `hpc.backends.BACKENDS`.
+    images
+        The images that its processes run in.
     report : bool
         Whether a report is written at the end.
     """
@@ -226,23 +220,35 @@ class Campaign(Strict):
     producers: Producers = Producers()
     trials: Trials | None = None
     report: bool = True
-    backend: Backend = "local"
-    slurm: Slurm = Slurm()
+    backend: BackendName = "local"
     images: ImageFiles = Field(default_factory=ImageFiles)
+    # No field: which model it has depends on `backend`, so the file's parser reads it apart.
+    _options: Strict | None = PrivateAttr(default=None)
+
+    @property
+    def options(self) -> Strict | None:
+        """The table of its backend; None where the backend has none, or the file was not parsed."""
+        return self._options
+
+    def with_options(self, options: Strict | None) -> Campaign:
+        """The same campaign with another table for its backend."""
+        copy = self.model_copy()
+        copy._options = options
+        return copy
 
     @property
     def in_images(self) -> bool:
         """Whether its processes run in images."""
-        on_slurm = self.backend == "slurm"
-        return on_slurm if self.images.use is None else self.images.use
+        use = self.images.use
+        return backend_traits(self.backend).images if use is None else use
 
     @property
     def secured(self) -> bool:
         """Whether its own broker asks for a password."""
         if self.broker.bootstrap_servers:
             return False
-        on_slurm = self.backend == "slurm"
-        return on_slurm if self.broker.secrets is None else self.broker.secrets
+        secrets = self.broker.secrets
+        return backend_traits(self.backend).secured if secrets is None else secrets
 
     @property
     def folder(self) -> Path:

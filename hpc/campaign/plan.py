@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from deeptool.errors import UserError
+from deeptool.outcome import OUTCOME_VARIABLE
 from hpc.broker.passwords import CLIENT_PROPERTIES, NAME
 from hpc.campaign.definition import Campaign, Trials, Variant
 from hpc.campaign.sampling import Value
@@ -20,9 +21,9 @@ Role = Literal["broker", "producer", "view", "trial"]
 SERVER = "{broker}"
 # The order in which a launch's processes are stopped: who reads, who writes, what they talk to.
 STOP_ORDER: tuple[tuple[Role, ...], ...] = (("trial", "view"), ("producer",), ("broker",))
-# Seconds that a process has to end by itself once it was asked to; the broker ends two servers.
 # How long an online trial waits for the uploads that begin when it does.
 _ONLINE_SECONDS = 600
+# Seconds that a process has to end by itself once it was asked to; the broker ends two servers.
 GRACE: Mapping[Role, float] = {"broker": 45.0, "producer": 15.0, "view": 2.0, "trial": 15.0}
 
 
@@ -155,7 +156,19 @@ def make_plan(campaign: Campaign, run_id: str, indices: Mapping[str, int] | None
     )
     producers = _producers(campaign, plan, run_id)
     trials = _trials(campaign, plan, dict(indices or {}), producers)
-    return replace(plan, tasks=(*plan.tasks, *producers, *trials))
+    tasks = (*plan.tasks, *producers, *trials)
+    return replace(plan, tasks=tuple(_reporting(task, plan.run_dir) for task in tasks))
+
+
+def outcome_file(run_dir: Path, name: str) -> Path:
+    """Where the process of a task says how it ended: `deeptool.outcome`."""
+    return run_dir / "jobs" / f"{name}.outcome.json"
+
+
+def _reporting(task: Task, run_dir: Path) -> Task:
+    """The task, told where to say how it ended: below the run folder, which images see too."""
+    variable = {OUTCOME_VARIABLE: str(outcome_file(run_dir, task.name))}
+    return replace(task, env={**task.env, **variable})
 
 
 def trial_key(hparams: Mapping[str, Value], proc_id: int | None) -> str:
@@ -181,7 +194,7 @@ def view_tasks(plan: Plan, uploads: Sequence[Mapping[str, Any]]) -> tuple[Task, 
     uploads : sequence of mapping
         Rows of ``deeptool inspect --json``.
     """
-    return tuple(
+    tasks = (
         Task(
             name=f"view-{row['topic']}",
             role="view",
@@ -195,9 +208,10 @@ def view_tasks(plan: Plan, uploads: Sequence[Mapping[str, Any]]) -> tuple[Task, 
         for row in uploads
         if row["split"] == "train"
     )
+    return tuple(_reporting(task, plan.run_dir) for task in tasks)
 
 
-def render(plan: Plan) -> str:
+def plan_text(plan: Plan) -> str:
     """The plan as text, one process after the other."""
     lines = [f"campaign {plan.name}: {len(plan.tasks)} processes, in {plan.run_dir}"]
     if plan.server is not None:

@@ -11,6 +11,7 @@ from typing import Any
 import platformdirs
 
 from deeptool.errors import UserError
+from hpc.campaign.backend_traits import option_tables
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -18,8 +19,8 @@ else:
     import tomli as tomllib
 
 ENV = "DEEPTOOL_SITE"
-# A campaign's name, settings and trials are its own.
-KEYS = ("backend", "slurm", "images", "broker")
+# Besides the backends' tables. A campaign's name, settings and trials are its own.
+_KEYS = ("backend", "images", "broker")
 
 
 def path() -> Path:
@@ -34,7 +35,7 @@ def load() -> dict[str, Any]:
     Raises
     ------
     UserError
-        When it is not TOML, or holds what only a campaign can say.
+        When it is not TOML, or has keys that only a campaign may have.
     """
     file = path()
     try:
@@ -45,12 +46,13 @@ def load() -> dict[str, Any]:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError("the site file cannot be read", seen=f"{file}: {error}") from error
-    unknown = [key for key in raw if key not in KEYS]
+    known = (*_KEYS, *option_tables())
+    unknown = [key for key in raw if key not in known]
     if unknown:
         raise UserError(
-            "the site file holds what is not a site's to say",
+            "these keys are not allowed in the site file",
             seen=f"{', '.join(unknown)} in {file}",
-            valid=", ".join(KEYS),
+            valid=", ".join(known),
         )
     return raw
 

@@ -8,14 +8,17 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from deeptool.errors import UserError
 from hpc.campaign import site_file
+from hpc.campaign.backend_traits import option_tables
 from hpc.campaign.definition import Campaign
-from hpc.campaign.resources import Backend
+from hpc.campaign.fields import Strict
+
+M = TypeVar("M", bound=Strict)
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -30,7 +33,7 @@ def load(
     grids: Iterable[str] = (),
     run_dir: Path | None = None,
     max_parallel: int | None = None,
-    backend: Backend | None = None,
+    backend: str | None = None,
     images: bool | None = None,
 ) -> Campaign:
     """Read a campaign file over the site's defaults, and what the command line changes in it.
@@ -88,21 +91,42 @@ def parse(raw: Mapping[str, Any], file: Path) -> Campaign:
     UserError
         As `load`.
     """
-    # As JSON, where arrays are what tuples are read from, and strings paths, though all is strict.
-    text = json.dumps(raw, default=str)
-    try:
-        return Campaign.model_validate_json(text, context={"base": file.parent})
-    except ValidationError as error:
-        problems = [_problem(each) for each in error.errors(include_url=False)]
+    rest = dict(raw)
+    tables = {name: rest.pop(name) for name in option_tables() if name in rest}
+    problems: list[str] = []
+    campaign = _validated(Campaign, rest, file, (), problems)
+    # All are read, whichever backend is chosen: a mistake is found before that one is used.
+    options = {
+        name: _validated(model, tables.get(name, {}), file, (name,), problems)
+        for name, model in option_tables().items()
+    }
+    if campaign is not None and not problems:
+        return campaign.with_options(options.get(campaign.backend))
     number = "one thing" if len(problems) == 1 else f"{len(problems)} things"
     raise UserError(
         f"{file}: {number} to correct", seen="".join(f"\n    {line}" for line in problems)
     )
 
 
+def _validated(
+    model: type[M], raw: Any, file: Path, where: tuple[str, ...], problems: list[str]
+) -> M | None:
+    """`raw` as a model; what is wrong is added to `problems`, with its key below `where`."""
+    # As JSON, where arrays are what tuples are read from, and strings paths, though all is strict.
+    text = json.dumps(raw, default=str)
+    try:
+        return model.model_validate_json(text, context={"base": file.parent})
+    except ValidationError as error:
+        for each in error.errors(include_url=False):
+            problems.append(_problem({**each, "loc": (*where, *each["loc"])}))
+    return None
+
+
 def dump(campaign: Campaign) -> dict[str, Any]:
     """The campaign as JSON, with the settings file's SHA-256, as a run folder keeps it."""
     values = campaign.model_dump(mode="json", by_alias=True)
+    if campaign.options is not None:
+        values[campaign.backend] = campaign.options.model_dump(mode="json", by_alias=True)
     return values | {"run_dir": str(campaign.folder), "settings_sha256": campaign.settings_sha256()}
 
 
@@ -180,11 +204,21 @@ def _problem(error: Mapping[str, Any]) -> str:
 
 def _keys(where: Iterable[str | int]) -> list[str]:
     """The valid keys of the table at `where`."""
+    tables = option_tables()
     model: type[BaseModel] = Campaign
+    known = [*_names(Campaign), *tables]
     for part in where:
-        for name, field in model.model_fields.items():
-            if part in (name, field.alias):
-                model = _model(field.annotation) or model
+        fields = model.model_fields
+        found = next((each for name, each in fields.items() if part in (name, each.alias)), None)
+        if found is not None:
+            model = _model(found.annotation) or model
+        elif part in tables:
+            model = tables[str(part)]
+        known = _names(model)
+    return known
+
+
+def _names(model: type[BaseModel]) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items()]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -11,15 +10,13 @@ import click
 from rich.console import Console
 
 from deeptool.errors import WorkError
-from hpc.campaign.definition import Campaign
-from hpc.campaign.plan import make_plan, render
-from hpc.campaign.resources import Backend
+from hpc.backends import BACKENDS
+from hpc.campaign.backend_traits import backend_traits
 from hpc.campaign.toml_file import load
-from hpc.run.launch import Outcome, launch
-from hpc.run.run_folder import RunFolder, running_processes
+from hpc.run.dry_run import planned
+from hpc.run.launch import LaunchResult, launch
 from hpc.run.screen import Screen, TrialTable, clock
 from hpc.run.snapshot import varying
-from hpc.slurm.render import render_slurm
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -45,7 +42,7 @@ from hpc.slurm.render import render_slurm
 )
 @click.option(
     "--backend",
-    type=click.Choice(["local", "slurm"]),
+    type=click.Choice(list(BACKENDS)),
     help="Where it runs.  [default: as the campaign says, else local]",
 )
 @click.option(
@@ -56,7 +53,7 @@ from hpc.slurm.render import render_slurm
 @click.option("--detach", is_flag=True, help="On Slurm: return when all jobs are submitted.")
 @click.option("--max-parallel", type=click.IntRange(min=1), metavar="N", help="Trials at a time.")
 @click.option("--dry-run", is_flag=True, help="Print what would run, and run nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option(
     "--fresh",
     is_flag=True,
@@ -68,7 +65,7 @@ def command(
     sets: tuple[str, ...],
     run_dir: Path | None,
     max_parallel: int | None,
-    backend: Backend | None,
+    backend: str | None,
     images: bool | None,
     detach: bool,
     dry_run: bool,
@@ -77,11 +74,11 @@ def command(
 ) -> None:
     """Run a campaign: broker, producers, trials, report; then stop everything.
 
-    On this machine Ctrl-C stops all that it started. On Slurm the jobs go on without it: Ctrl-C
-    ends the watching only, `down` the jobs.
+    On this machine Ctrl-C stops all that it started. On Slurm the jobs continue without it: Ctrl-C
+    stops only the watching, and `deeptool-hpc down` the jobs.
 
-    A launch that was interrupted goes on where it was when it is launched again: what is stored is
-    not uploaded again, trials that are complete are not run again, interrupted ones go on.
+    Run the same command again to resume after an interruption: what is stored is not uploaded
+    again, trials that are complete are not run again, interrupted ones continue.
     """
     read = load(
         campaign,
@@ -92,69 +89,59 @@ def command(
         backend=backend,
         images=images,
     )
-    if detach and read.backend != "slurm":
-        raise click.UsageError("--detach goes with --backend slurm")
+    if detach and not backend_traits(read.backend).detaches:
+        able = [name for name in BACKENDS if backend_traits(name).detaches]
+        raise click.UsageError(f"--detach goes with --backend {' or '.join(able)}")
     if dry_run:
-        show_plan(read, as_json)
+        click.echo(planned(read, as_json=as_json))
         return
     console = Console(stderr=as_json)
-    outcome = launch(read, Screen(console), fresh=fresh, detach=detach)
+    result = launch(read, Screen(console), fresh=fresh, detach=detach)
     if as_json:
-        click.echo(json.dumps(_values(outcome), indent=1))
+        click.echo(json.dumps(_values(result), indent=1))
     else:
-        _show(outcome, console)
-    if outcome.failed:
-        first = outcome.failed[0]
-        alike = [row for row in outcome.failed if row.role == first.role]
+        _show(result, console)
+    if result.failed:
+        first = result.failed[0]
+        alike = [row for row in result.failed if row.role == first.role]
         raise WorkError(
-            f"{len(alike)} of {len(outcome.snapshot.of(first.role))} {first.role}s failed",
+            f"{len(alike)} of {len(result.snapshot.of(first.role))} {first.role}s failed",
             seen=", ".join(row.name for row in alike),
-            next_step=f"deeptool-hpc logs {outcome.snapshot.run_dir} {first.role} {first.index};"
+            next_step=f"deeptool-hpc logs {result.snapshot.run_dir} {first.role} {first.index};"
             " the same launch runs them again",
         )
 
 
-def show_plan(campaign: Campaign, as_json: bool) -> None:
-    """Print what a launch of `campaign` would run."""
-    plan = make_plan(campaign, RunFolder(campaign.folder).state().get("id", "<run id>"))
-    if as_json:
-        click.echo(json.dumps(dataclasses.asdict(plan), indent=1, default=str))
-    elif campaign.backend == "slurm":
-        click.echo(render_slurm(campaign, plan))
-    else:
-        click.echo(render(plan))
-
-
-def _values(outcome: Outcome) -> dict[str, Any]:
-    report = outcome.report or {}
+def _values(result: LaunchResult) -> dict[str, Any]:
+    report = result.report or {}
     return {
-        **outcome.snapshot.to_json(),
+        **result.snapshot.to_json(),
         "savings": report.get("savings"),
-        "report": _report_file(outcome),
+        "report": _report_file(result),
     }
 
 
-def _report_file(outcome: Outcome) -> str | None:
-    return None if outcome.report is None else f"{outcome.snapshot.run_dir}/report.html"
+def _report_file(result: LaunchResult) -> str | None:
+    return None if result.report is None else f"{result.snapshot.run_dir}/report.html"
 
 
-def _show(outcome: Outcome, console: Console) -> None:
-    snapshot = outcome.snapshot
+def _show(result: LaunchResult, console: Console) -> None:
+    snapshot = result.snapshot
     trials = snapshot.of("trial")
     if trials:
         if not console.is_terminal:
             # Lines of a file or a pipe are for grep: whole.
             console.width = 1000
         console.print("", TrialTable(trials, varying(trials)), "", sep="\n")
-    for line in _savings((outcome.report or {}).get("savings")):
+    for line in _savings((result.report or {}).get("savings")):
         console.print(line, highlight=False, soft_wrap=True)
-    if outcome.report is not None:
-        console.print(f"report: {_report_file(outcome)}", highlight=False, soft_wrap=True)
+    if result.report is not None:
+        console.print(f"report: {_report_file(result)}", highlight=False, soft_wrap=True)
     if snapshot.state == "running":
         console.print(f"the jobs go on: deeptool-hpc status {snapshot.run_dir}", soft_wrap=True)
         return
-    running = running_processes(RunFolder(Path(snapshot.run_dir)))
-    end = f"still running: {', '.join(running)}" if running else "everything stopped"
+    running = ", ".join(result.running)
+    end = f"still running: {running}" if running else "everything stopped"
     console.print(f"{end}, {clock(snapshot.seconds)} in all", highlight=False)
 
 

@@ -9,17 +9,17 @@ from pathlib import Path
 import click
 
 from deeptool.errors import UserError
+from hpc.campaign.backend_traits import backend_traits
 from hpc.run.run_folder import RunFolder, open_run
 from hpc.run.snapshot import TaskRow, take_snapshot
+from hpc.run.state import ENDED
 
 _ROLES = ("broker", "producer", "trial", "view")
-_STEP = 0.2
-_SLURM_STEP = 1.0
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("words", metavar="[RUN_DIR] ROLE [INDEX]", nargs=-1, required=True)
-@click.option("-f", "--follow", is_flag=True, help="Go on until the process has ended.")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing until the process has ended.")
 def command(words: tuple[str, ...], follow: bool) -> None:
     """Print the log of a process of RUN_DIR (the newest below runs/).
 
@@ -55,13 +55,14 @@ def _choose(rows: tuple[TaskRow, ...], role: str, index: int | None) -> TaskRow:
 
 def _read(run: RunFolder, row: TaskRow, follow: bool) -> Iterator[str]:
     path = Path(row.log)
-    on_slurm = run.state().get("backend") == "slurm"
+    traits = backend_traits(run.state().backend)
     offset = 0
     while True:
         # Asked before the file is read: what is written until then is not lost.
-        rows = {each.name: each.state for each in take_snapshot(run, ask=False).rows}
-        over = not on_slurm and run.launch() is None
-        ended = rows.get(row.name) not in ("waiting", "running", "ready") or over
+        snapshot = take_snapshot(run, ask=False)
+        states = {each.name: each.state for each in snapshot.rows}
+        over = snapshot.state in (*ENDED, "killed")
+        ended = over or states.get(row.name) not in ("waiting", "running", "ready")
         if path.exists():
             with open(path, errors="replace") as file:
                 file.seek(offset)
@@ -71,8 +72,8 @@ def _read(run: RunFolder, row: TaskRow, follow: bool) -> Iterator[str]:
             raise UserError(
                 f"{row.name} has no log yet: it is {row.state}",
                 seen=f"{path}" + (f"; {row.note}" if row.note else ""),
-                next_step=f"see {run.folder / 'logs' / 'submitit'} for what its job said",
+                next_step=f"see {run.folder / traits.job_logs} for what its job said",
             )
         if ended or not follow:
             return
-        time.sleep(_SLURM_STEP if on_slurm else _STEP)
+        time.sleep(traits.file_seconds)

@@ -10,11 +10,10 @@ import click
 from rich.console import Console
 from rich.live import Live
 
-from hpc.run.run_folder import ENDED, open_run
+from hpc.run.run_folder import open_run
 from hpc.run.screen import picture
 from hpc.run.snapshot import take_snapshot
-
-_WATCH_SECONDS = 1.0
+from hpc.run.state import ENDED
 
 run_argument = click.argument(
     "run_dir", required=False, type=click.Path(file_okay=False, path_type=Path)
@@ -39,7 +38,7 @@ def command(run_dir: Path | None, as_json: bool, watch: bool) -> None:
             console.width = 1000
         console.print(picture(snapshot))
         return
-    poll = run.state().get("poll_seconds", _WATCH_SECONDS)
+    poll = run.state().poll_seconds
     with Live(picture(snapshot), console=console, auto_refresh=False) as live:
         while snapshot.state not in (*ENDED, "killed"):
             time.sleep(poll)

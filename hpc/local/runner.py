@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from deeptool.errors import UserError, WorkError
 from deeptool.files import read_json
-from hpc.broker.folder import STATE as BROKER_STATE
-from hpc.campaign.plan import STOP_ORDER, Plan, Task
+from hpc.campaign.plan import STOP_ORDER, Task
+from hpc.local.broker_account import broker_state
 from hpc.local.executor import Executor, Running
-from hpc.processes.caught_signals import CaughtSignals
-from hpc.processes.job import Job, read_record
-from hpc.run.outcome import failure, shown_result, upload_note
-from hpc.run.run_folder import RunFolder, own_identity, write_state
-from hpc.run.screen import Screen, trial_text, upload_text
+from hpc.processes.job import Job
+from hpc.processes.record import JobRecord, read_job_record
+from hpc.run.backend import LaunchContext
+from hpc.run.run_folder import own_identity
+from hpc.run.screen import trial_text, upload_text
 from hpc.run.snapshot import take_snapshot
+from hpc.run.state import RunState, new_task_state
+from hpc.run.task_outcome import failure_text, read_outcome, shown_result, upload_note
+
+# What is stored, and the tasks that follow from it.
+Uploaded = Callable[[str], tuple[Sequence[Mapping[str, Any]], Sequence[Task]]]
 
 _STEP = 0.05
 _SHOW_SECONDS = 0.25
@@ -56,33 +61,32 @@ class Runner:
 
     Parameters
     ----------
-    plan, tasks
-        The plan, and what of it is to run.
-    run : RunFolder
-        The folder.
-    state : dict
-        What the state file says; kept up to date here.
+    context : LaunchContext
+        What is launched, and where.
+    state : RunState
+        What the state file says.
+    executor : Executor
+        What starts the jobs.
     uploaded : callable
-        Called once, when all producers are complete; returns tasks to run besides.
+        Called once with the broker's address, when all producers are complete. Returns what they
+        stored (rows of ``deeptool inspect --json``), and tasks to run besides.
+
+    Attributes
+    ----------
+    state : RunState
+        What the state file says, or is to say next.
     """
 
     def __init__(
-        self,
-        plan: Plan,
-        tasks: Sequence[Task],
-        run: RunFolder,
-        state: dict[str, Any],
-        executor: Executor,
-        screen: Screen,
-        signals: CaughtSignals,
-        uploaded: Callable[[str], Sequence[Task]],
+        self, context: LaunchContext, state: RunState, executor: Executor, uploaded: Uploaded
     ) -> None:
-        self._plan, self._run, self._state = plan, run, state
-        self._tasks = {task.name: task for task in tasks}
-        self._executor, self._screen, self._signals = executor, screen, signals
-        self._uploaded: Callable[[str], Sequence[Task]] | None = uploaded
+        self.state = state
+        self._plan, self._folder = context.plan, context.folder
+        self._tasks = {task.name: task for task in context.tasks}
+        self._executor, self._screen, self._signals = executor, context.screen, context.signals
+        self._uploaded: Uploaded | None = uploaded
         self._running: dict[str, Running] = {}
-        self._server = plan.server or ""
+        self._server = context.plan.server or ""
         self._shown = 0.0
 
     def run(self) -> None:
@@ -112,7 +116,7 @@ class Runner:
         self._signals.check()
         if time.monotonic() - self._shown > _SHOW_SECONDS:
             self._shown = time.monotonic()
-            self._screen.show(lambda: take_snapshot(self._run, self._state))
+            self._screen.show(lambda: take_snapshot(self._folder, self.state))
 
     def stop(self) -> None:
         """End what still runs: trials, then producers, then the broker; kill what does not end."""
@@ -124,40 +128,42 @@ class Runner:
             for name in names:
                 role = self._tasks[name].role
                 end = "complete" if role == "broker" else "interrupted"
-                facts = {"end": time.time(), **_facts(self._running.pop(name))}
-                self._note(name, state=end, **facts)
+                facts = _facts(self._record(self._running.pop(name)))
+                self._note(name, **{"end": time.time(), **facts, "state": end})
         self._save()
 
     def _states(self) -> dict[str, str]:
-        return {name: self._state["tasks"][name]["state"] for name in self._tasks}
+        return {name: self.state.tasks[name].state for name in self._tasks}
 
     def _stop(self, jobs: Sequence[Running]) -> None:
         begun = asked = time.monotonic()
         for job in jobs:
             job.stop()
-        while left := [job for job in jobs if not job.done()]:
+        while remaining := [job for job in jobs if not job.done()]:
             now = time.monotonic()
-            late = [job for job in left if now - begun > job.job.grace + _HEAR_SECONDS]
-            for job in left if self._signals.insistent else late:
+            late = [job for job in remaining if now - begun > job.job.grace + _HEAR_SECONDS]
+            for job in remaining if self._signals.insistent else late:
                 job.kill()
             if now - asked > 0.5:
                 # One that had only begun to start may have missed it.
                 asked = now
-                for job in left:
+                for job in remaining:
                     job.stop()
             time.sleep(_STEP)
 
     def _begin(self, task: Task) -> None:
-        again = self._state["tasks"][task.name].get("again", False)
+        again = self.state.tasks[task.name].again
         if task.role == "trial":
-            again = self._run.prepare_trial(task)
+            again = self._folder.prepare_trial(task)
         if task.role == "producer":
-            self._run.progress_file("producer", task.index).unlink(missing_ok=True)
+            self._folder.progress_file("producer", task.index).unlink(missing_ok=True)
+        # An outcome that is there is that of an earlier attempt.
+        self._folder.forget(task.name)
         job = Job(
             name=task.name,
             argv=task.command(self._server, again=again),
-            log=self._run.log(task.name),
-            record=self._run.record(task.name),
+            log=self._folder.log(task.name),
+            record=self._folder.record(task.name),
             grace=task.grace,
             env=task.env,
             launch=own_identity(),
@@ -168,19 +174,21 @@ class Runner:
         self._save()
         if task.role != "view":
             hparams = ", ".join(f"{key}={value}" for key, value in task.hparams.items())
-            verb = "goes on" if again and task.role == "trial" else "started"
+            verb = "resumes" if again and task.role == "trial" else "started"
             self._say(f"{task.name} {verb}" + (f": {hparams}" if hparams else ""), "dim")
 
     def _watch_broker(self) -> None:
         running = self._running.get("broker")
-        if running is None or self._state["tasks"]["broker"]["state"] != "running":
+        if running is None or self.state.tasks["broker"].state != "running":
             return
-        seen = read_json(Path(self._state["broker"]["folder"]) / BROKER_STATE) or {}
-        process = read_record(running.job.record).get("processes", {}).get("process", {})
+        account, record = self.state.broker, self._record(running)
+        seen = broker_state(account.folder) if account is not None else {}
+        process = record.processes.get("process", {})
         # Not one that somebody else keeps up there, nor one that was killed.
         mine = seen.get("supervisor", {}).get("pid", 0) == process.get("pid")
         if mine and seen["state"] == "ready":
-            self._server = self._state["server"] = seen["bootstrap"]
+            self._server = seen["bootstrap"]
+            self.state = replace(self.state, server=self._server)
             self._note("broker", state="ready")
             self._save()
             self._say(f"broker ready at {self._server} ({seen['mode']} mode)", "green")
@@ -191,71 +199,61 @@ class Runner:
         if self._uploaded is None or producers != {"complete"}:
             return
         uploaded, self._uploaded = self._uploaded, None
-        for task in uploaded(self._server):
-            self._tasks[task.name] = task
-            self._state["tasks"][task.name] = new_entry(task)
+        rows, tasks = uploaded(self._server)
+        more = {task.name: new_task_state(task) for task in tasks}
+        self._tasks |= {task.name: task for task in tasks}
+        self.state = replace(self.state, uploads=tuple(rows), tasks={**self.state.tasks, **more})
 
     def _ended(self, task: Task, running: Running) -> None:
-        facts = _facts(running)
-        code = facts["exit_code"]
-        state = "complete" if code == 0 and task.role != "broker" else "failed"
+        record = self._record(running)
+        outcome = read_outcome(self._folder.outcome(task.name), record)
+        facts = {"end": time.time(), **_facts(record)}
+        state = "complete" if facts["exit_code"] == 0 and task.role != "broker" else "failed"
         if task.role == "producer" and state == "complete":
-            facts["progress"] = read_json(self._run.progress_file("producer", task.index))
-            facts["note"] = upload_note(read_record(running.job.record).get("tail", []))
+            facts["progress"] = read_json(self._folder.progress_file("producer", task.index))
+            facts["note"] = upload_note(outcome)
         if task.role == "trial":
-            result = read_json(self._run.trial(task.index) / "result.json") or {}
+            result = self._folder.result(task.index)
             facts["result"] = shown_result(result)
-            facts["progress"] = read_json(self._run.progress_file("trial", task.index))
+            facts["progress"] = read_json(self._folder.progress_file("trial", task.index))
             if state == "complete" and result.get("status") != "complete":
                 state = "failed"
-        facts.setdefault("end", time.time())
-        self._note(task.name, state=state, **facts)
+        self._note(task.name, **{**facts, "state": state})
         self._save()
-        row = next(
-            row for row in take_snapshot(self._run, self._state).rows if row.name == task.name
-        )
+        rows = take_snapshot(self._folder, self.state).rows
+        row = next(row for row in rows if row.name == task.name)
         if state == "complete":
             if task.role != "view":
                 text = upload_text(row) if task.role == "producer" else trial_text(row)
                 self._say(f"{task.name} complete: {text}", "green")
             return
-        self._failed(task, code, read_record(running.job.record).get("tail", []))
+        self._failed(task, facts["exit_code"], failure_text(record, outcome, 10))
 
-    def _failed(self, task: Task, code: int, tail: Sequence[str]) -> None:
-        log = self._run.log(task.name)
-        reason = failure(tail, 10)
+    def _failed(self, task: Task, code: int, reason: str) -> None:
+        log = self._folder.log(task.name)
         if task.role == "view":
             self._say(f"no picture of the samples: {reason.strip()} ({log})", "yellow")
         elif task.role == "trial":
             self._say(f"{task.name} failed (exit code {code}): {reason}\n  log: {log}", "red")
         else:
-            self._note(task.name, state="failed")
             kind = UserError if code == UserError.exit_code else WorkError
             raise kind(f"{task.name} ended with exit code {code}: {reason}\n  log: {log}")
+
+    def _record(self, running: Running) -> JobRecord:
+        """What a job says of itself: nothing yet, or one that was killed before it could."""
+        return read_job_record(running.job.record) or JobRecord()
 
     def _say(self, line: str, style: str) -> None:
         self._screen.event(line, style)
 
     def _note(self, name: str, **facts: Any) -> None:
-        self._state["tasks"][name] |= facts
+        self.state = self.state.with_task(name, **facts)
 
     def _save(self) -> None:
-        write_state(self._run, self._state)
+        self._folder.write_state(self.state)
 
 
-def new_entry(task: Task) -> dict[str, Any]:
-    """A task that has not begun, as the state file has it."""
-    return {
-        "role": task.role,
-        "index": task.index,
-        "state": "waiting",
-        "proc_id": task.proc_id,
-        "hparams": dict(task.hparams),
-    }
-
-
-def _facts(running: Running) -> dict[str, Any]:
+def _facts(record: JobRecord) -> dict[str, Any]:
     """How a job ended, by its own record; one that was killed had no time to say."""
-    record = read_record(running.job.record)
-    known = ("end", "exit_code", "cpu_seconds")
-    return {"exit_code": 137} | {key: record[key] for key in known if key in record}
+    known = {key: getattr(record, key) for key in ("end", "exit_code", "cpu_seconds")}
+    return {"exit_code": 137} | {key: value for key, value in known.items() if value is not None}

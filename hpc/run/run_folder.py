@@ -1,11 +1,9 @@
-"""A campaign's run folder: its files, its lock, what runs there, and how to end that."""
+"""A campaign's run folder: its files and its lock."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import signal
-import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,17 +12,13 @@ from typing import Any
 
 from deeptool.errors import UserError
 from deeptool.files import lock, read_json, write_json
-from hpc.broker.folder import STATE as BROKER_STATE
-from hpc.broker.folder import end_processes
-from hpc.campaign.plan import GRACE, STOP_ORDER, Task
-from hpc.processes.identity import alive, identity, wait_gone
-from hpc.processes.job import read_record, signal_all
+from hpc.campaign.plan import Task, outcome_file
+from hpc.processes.identity import alive, identity
+from hpc.run.state import RunState, read_run_state, write_run_state
 
 RUNS = Path("runs")
-# States of a launch in which nothing of it runs any more.
-ENDED = ("complete", "failed", "interrupted")
-_OWN = ("trials", "producers", "jobs", "logs", "report", "services", "secrets", "cache")
-_FILES = ("campaign.json", "plan.json", "state.json", "summary.json", "done.json")
+_FOLDERS = ("trials", "producers", "jobs", "logs", "report", "services", "secrets", "cache")
+_FILES = ("campaign.json", "plan.json", "summary.json", "done.json")
 _REPORT = ("report.html", "report.csv", "report.json")
 
 
@@ -32,10 +26,13 @@ class RunFolder:
     """The files of one run folder.
 
     ``campaign.json``, ``plan.json``, ``state.json`` (what the launch knows of each task),
-    ``summary.json``, ``done.json`` (on Slurm: how it ended) and the report; ``services/`` (what its
-    brokers say of themselves), ``secrets/`` (their password); ``jobs/<task>.json`` (what each
-    process says of itself), ``logs/<task>.log``, ``producers/<procID>/progress.json``,
-    ``trials/<index>/``.
+    ``summary.json``, ``done.json`` (in a batch system: how it ended) and the report; ``services/``
+    (what its brokers say of themselves), ``secrets/`` (their password); ``jobs/<task>.json`` (what
+    each job says of itself) and ``jobs/<task>.outcome.json`` (how its process ended),
+    ``logs/<task>.log``, ``producers/<procID>/progress.json``, ``trials/<index>/``.
+
+    A launch changes it by `_write`, `_remove` and `_make` only, each of which is done or not done:
+    after any of them the launch may be killed, and the next one continues from there.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -50,6 +47,9 @@ class RunFolder:
     def record(self, name: str) -> Path:
         return self.folder / "jobs" / f"{name}.json"
 
+    def outcome(self, name: str) -> Path:
+        return outcome_file(self.folder, name)
+
     def trial(self, index: int) -> Path:
         return self.folder / "trials" / str(index)
 
@@ -58,41 +58,113 @@ class RunFolder:
         folder = self.folder / {"producer": "producers", "trial": "trials"}[role] / str(index)
         return folder / "progress.json"
 
-    def state(self) -> dict[str, Any]:
-        """The state file, empty where nothing was launched yet."""
-        return read_json(self.state_file) or {}
+    def read_state(self) -> RunState | None:
+        """The state file, None where nothing was launched yet.
+
+        Raises
+        ------
+        UserError
+            When it is damaged, or of a newer format.
+        """
+        return read_run_state(self.state_file)
+
+    def state(self) -> RunState:
+        """The state file.
+
+        Raises
+        ------
+        UserError
+            When nothing was launched there yet; else as `read_state`.
+        """
+        state = self.read_state()
+        if state is None:
+            raise UserError(
+                "no campaign was launched there",
+                seen=str(self.folder),
+                valid="a folder with state.json",
+            )
+        return state
+
+    def read_campaign(self) -> Mapping[str, Any]:
+        """What was launched last (`hpc.campaign.toml_file.dump`), empty where nothing was."""
+        return read_json(self.campaign_file) or {}
+
+    def write_state(self, state: RunState) -> None:
+        self._write(self.state_file, state)
+
+    def write_launch(self, campaign: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
+        """Say what is launched."""
+        self._write(self.campaign_file, campaign)
+        self._write(self.plan_file, plan)
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        self._write(self.summary_file, summary)
+
+    def write_done(self, done: Mapping[str, Any]) -> None:
+        self._write(self.done_file, done)
 
     def prepare(self, tasks: Iterable[Task]) -> None:
         """Make the folders that the tasks write to."""
         for name in ("logs", "jobs", "report", "cache"):
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
+            self._make(self.folder / name)
         for task in tasks:
             if task.role in ("producer", "trial"):
-                file = self.progress_file(task.role, task.index)
-                file.parent.mkdir(parents=True, exist_ok=True)
+                self._make(self.progress_file(task.role, task.index).parent)
 
     def prepare_trial(self, task: Task) -> bool:
-        """Make a trial's folder; whether an interrupted run of it can go on."""
+        """Make a trial's folder; whether an interrupted run of it can be continued."""
         folder = self.trial(task.index)
-        result = read_json(folder / "result.json") or {}
-        resume = (folder / "config.json").exists() and result.get("status") != "failed"
+        resume = self.holds_trial(task.index)
         if not resume and folder.exists():
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+            # First, so that a folder that is deleted by half is not taken for one to continue.
+            self._remove(folder / "config.json")
+            self._remove(folder)
+        self._make(folder)
         facts = {"index": task.index, "hparams": dict(task.hparams), "proc_id": task.proc_id}
-        write_json(folder / "trial.json", facts)
+        self._write(folder / "trial.json", facts)
         return resume
 
-    def clear(self, *folders: Path) -> None:
-        """Delete what launches left here, and `folders`; nothing else."""
-        for name in (*_OWN, *_FILES, *_REPORT):
-            path = self.folder / name
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
-        for folder in folders:
-            shutil.rmtree(folder, ignore_errors=True)
+    def holds_trial(self, index: int) -> bool:
+        """Whether a trial's folder holds a run of it that can be kept or continued."""
+        folder = self.trial(index)
+        return (folder / "config.json").exists() and self.result(index).get("status") != "failed"
+
+    def result(self, index: int) -> Mapping[str, Any]:
+        """A trial's result file, empty where there is none."""
+        return read_json(self.trial(index) / "result.json") or {}
+
+    def forget(self, name: str) -> None:
+        """Delete what an earlier job of a task said of itself, and of its end."""
+        self._remove(self.record(name))
+        self._remove(self.outcome(name))
+
+    def clear(self, state: RunState, *folders: Path) -> None:
+        """Delete what launches left here, and `folders`; nothing else.
+
+        The state file comes first, and says that the rest is to go: a launch that is killed
+        halfway would leave trials that the next one could take for its own.
+        """
+        self.write_state(state)
+        for path in (*folders, *(self.folder / name for name in (*_FOLDERS, *_FILES, *_REPORT))):
+            self._remove(path)
+
+    def _write(self, path: Path, value: Mapping[str, Any] | RunState) -> None:
+        """Replace a file, whole."""
+        if isinstance(value, RunState):
+            write_run_state(path, value)
+        else:
+            write_json(path, value)
+
+    def _remove(self, path: Path) -> None:
+        """Delete a file, or a folder with all that is in it."""
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+    def _make(self, path: Path) -> None:
+        """Make a folder where there is none."""
+        path.mkdir(parents=True, exist_ok=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -101,7 +173,7 @@ class RunFolder:
         Raises
         ------
         UserError
-            When another launch is at work there, or the folder cannot be written.
+            When another launch holds it, or the folder cannot be written.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -125,10 +197,10 @@ class RunFolder:
             file.flush()
             yield
 
-    def launch(self) -> Mapping[str, float] | None:
-        """The launch that is at work here, if one is."""
-        launch: Mapping[str, float] | None = self.state().get("launch")
-        return launch if alive(launch) else None
+    def launching_process(self) -> Mapping[str, float] | None:
+        """The launch that is using the folder, if one is."""
+        state = self.read_state()
+        return state.launch if state is not None and alive(state.launch) else None
 
 
 def open_run(folder: Path | None) -> RunFolder:
@@ -141,11 +213,8 @@ def open_run(folder: Path | None) -> RunFolder:
     """
     if folder is not None:
         run = RunFolder(Path(os.path.abspath(folder)))
-        if run.state():
-            return run
-        raise UserError(
-            "no campaign was launched there", seen=str(folder), valid="a folder with state.json"
-        )
+        run.state()
+        return run
     files = [file for file in RUNS.glob("*/campaign.json") if (file.parent / "state.json").exists()]
     if not files:
         raise UserError(
@@ -166,51 +235,3 @@ def new_id() -> str:
 def own_identity() -> dict[str, float]:
     """The identity of this process."""
     return identity(os.getpid())
-
-
-def running_processes(run: RunFolder) -> dict[str, dict[str, Mapping[str, float]]]:
-    """Task name -> those of its processes that still run: ``job``, ``controller``, ``process``."""
-    found = {}
-    for name, task in run.state().get("tasks", {}).items():
-        known = read_record(run.record(name)).get("processes", {})
-        known["controller"] = task.get("controller")
-        if processes := {kind: each for kind, each in known.items() if alive(each)}:
-            found[name] = processes
-    return found
-
-
-def stop_left(run: RunFolder) -> dict[str, bool]:
-    """End what a launch that is no more has left: trials, then producers, then the broker.
-
-    Returns
-    -------
-    dict
-        Task name -> whether it ended when asked to; the others were killed.
-    """
-    ended: dict[str, bool] = {}
-    state = run.state()
-    for group in STOP_ORDER:
-        grace = max(GRACE[role] for role in group)
-        found = {
-            name: processes
-            for name, processes in running_processes(run).items()
-            if state["tasks"][name]["role"] in group
-        }
-        for processes in found.values():
-            # One of them: each passes it on, and the process itself is to be asked once.
-            asked = next(kind for kind in ("job", "controller", "process") if kind in processes)
-            signal_all([processes[asked]], signal.SIGTERM)
-        deadline = time.monotonic() + grace + 2
-        for name, processes in found.items():
-            ended[name] = wait_gone(processes.values(), deadline - time.monotonic())
-            if not ended[name]:
-                signal_all(processes.values(), signal.SIGKILL)
-                wait_gone(processes.values(), 5)
-    if not ended.get("broker", True):
-        end_processes(read_json(Path(state["broker"]["folder"]) / BROKER_STATE) or {})
-    return ended
-
-
-def write_state(run: RunFolder, state: Mapping[str, Any]) -> None:
-    """Replace the state file."""
-    write_json(run.state_file, state)

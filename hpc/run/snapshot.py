@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from deeptool.files import read_json
-from hpc.run.run_folder import ENDED, RunFolder
-from hpc.slurm.observe import ask_slurm, observe
+from hpc.backends import load_backend
+from hpc.run.run_folder import RunFolder
+from hpc.run.state import RunState, TaskState
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class TaskRow:
     result : mapping
         Of a trial that is complete: its result file, without lists and texts.
     job, node, device : str
-        On Slurm: its job's id, where that ran, and which GPUs it had there.
+        In a batch system: its job's id, where that ran, and which GPUs it had there.
     """
 
     name: str
@@ -52,8 +53,8 @@ class Snapshot:
     Attributes
     ----------
     state : str
-        ``running``, ``complete``, ``failed``, ``interrupted``, or ``killed``: its launch is no
-        more and had no time to say so.
+        ``running``, ``complete``, ``failed``, ``interrupted``, or ``killed``: its launch has ended
+        and had no time to say so.
     """
 
     name: str
@@ -70,49 +71,52 @@ class Snapshot:
         return asdict(self)
 
 
-def take_snapshot(
-    run: RunFolder, state: Mapping[str, Any] | None = None, *, ask: bool = True
-) -> Snapshot:
-    """A snapshot of a run, from its state file unless `state` is what that is about to say.
+def take_snapshot(run: RunFolder, state: RunState | None = None, *, ask: bool = True) -> Snapshot:
+    """A snapshot of a run.
 
-    On Slurm the queue is asked too, unless not to `ask`.
+    Parameters
+    ----------
+    run : RunFolder
+        The run.
+    state : RunState, optional
+        What the state file is about to say, where the launch itself takes the snapshot. Else the
+        file is read, and the backend says how things are now.
+    ask : bool
+        Whether the backend may ask its batch system.
     """
     if state is None:
-        state = run.state()
-        if state.get("backend") == "slurm":
-            state = observe(run, state, ask_slurm(state) if ask else None)
-        elif state["state"] not in ENDED and run.launch() is None:
-            state = {**state, "state": "killed"}
-    end = state.get("finished") or time.time()
+        written = run.state()
+        observed: RunState = load_backend(written.backend).observe(run, written, ask=ask)
+        state = observed
+    end = state.finished or time.time()
     return Snapshot(
-        name=state["name"],
+        name=state.name,
         run_dir=str(run.folder),
-        state=state["state"],
-        server=state.get("server") or "",
-        seconds=end - state["launched"],
-        rows=tuple(_row(run, name, task, end) for name, task in state["tasks"].items()),
+        state=state.state,
+        server=state.server or "",
+        seconds=end - state.launched,
+        rows=tuple(_row(run, name, task, end) for name, task in state.tasks.items()),
     )
 
 
-def _row(run: RunFolder, name: str, task: Mapping[str, Any], now: float) -> TaskRow:
-    begun = task.get("start")
+def _row(run: RunFolder, name: str, task: TaskState, now: float) -> TaskRow:
     progress = None
-    if begun is not None and task["role"] in ("producer", "trial"):
-        progress = task.get("progress") or read_json(run.progress_file(task["role"], task["index"]))
+    if task.start is not None and task.role in ("producer", "trial"):
+        progress = task.progress or read_json(run.progress_file(task.role, task.index))
     return TaskRow(
         name=name,
-        role=task["role"],
-        index=task["index"],
-        state=task["state"],
-        seconds=None if begun is None else (task.get("end") or now) - begun,
+        role=task.role,
+        index=task.index,
+        state=task.state,
+        seconds=None if task.start is None else (task.end or now) - task.start,
         log=str(run.log(name)),
-        note=task.get("note", ""),
-        hparams=task.get("hparams", {}),
+        note=task.note,
+        hparams=task.hparams,
         progress=progress or {},
-        result=task.get("result") or {},
-        job=task.get("job", ""),
-        node=task.get("node", ""),
-        device=task.get("devices", ""),
+        result=task.result or {},
+        job=task.job,
+        node=task.node,
+        device=task.devices or "",
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from hpc.campaign.definition import Campaign
 from hpc.campaign.plan import Plan, Task
-from hpc.campaign.resources import Resources, minutes
+from hpc.slurm.options import Resources, minutes, slurm_options
 from hpc.slurm.scheduler import chunks
 
 Dependency = Literal["after", "afterok", "afterany"]
@@ -64,7 +64,7 @@ def make_batches(
     largest : int
         How many tasks an array can have: Slurm's MaxArraySize.
     """
-    slurm, broker = campaign.slurm, campaign.broker
+    slurm, broker = slurm_options(campaign), campaign.broker
     of = {role: [task for task in tasks if task.role == role] for role in ("broker", "producer")}
     batches: list[Batch] = []
     ready: tuple[tuple[Dependency, str], ...] = ()

@@ -1,26 +1,26 @@
-"""The last job of a campaign on Slurm: draws, sums up, reports, and lets the brokers go."""
+"""The last job of a campaign on Slurm: draws, summarizes, reports, and lets the brokers go."""
 
 from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from deeptool.errors import DeeptoolError, WorkError
-from deeptool.files import read_json, write_json
+from deeptool.files import read_json
 from hpc.broker.discovery import Discovery
 from hpc.campaign.definition import Campaign
 from hpc.campaign.plan import Plan, Task, view_tasks, with_server
 from hpc.processes.container import Container, installed, shell_command
 from hpc.processes.job import set_environment
-from hpc.run.launch import ask, own_uploads
 from hpc.run.run_folder import RunFolder
-from hpc.run.summary import summary
+from hpc.run.stored_data import json_from, own_uploads
+from hpc.run.summary import run_summary
 from hpc.slurm.broker_job import stop_brokers
-from hpc.slurm.observe import ask_slurm, observe
+from hpc.slurm.observe import CampaignEnd, ask_slurm, observe, write_end
 
 _VIEW_SECONDS = 180.0
 
@@ -59,9 +59,9 @@ class FinishWork:
         discovery = Discovery(run.services, self.run)
         notes: list[str] = []
         server = self.plan.server or discovery.servers()
-        uploads: list[dict[str, Any]] = []
+        uploads: tuple[Mapping[str, Any], ...] = ()
         if server:
-            uploads = _try(notes, "uploads", lambda: self._uploads(server)) or []
+            uploads = _try(notes, "uploads", lambda: self._uploads(server)) or ()
             if self.campaign.report:
                 for task in view_tasks(self.plan, uploads):
                     _try(notes, task.name, partial(self._view, task, server))
@@ -72,26 +72,24 @@ class FinishWork:
             "bootstrap": server,
             "version": brokers[0].version if brokers else None,
         }
-        states = {state["tasks"][task.name]["state"] for task in self.plan.of("trial", "producer")}
+        states = {state.tasks[task.name].state for task in self.plan.of("trial", "producer")}
         ended = "complete" if states <= {"complete"} else "failed"
-        state = {**state, "state": ended, "finished": time.time(), "uploads": uploads}
-        write_json(run.summary_file, summary(self.plan, state, costs))
+        state = replace(state, state=ended, finished=time.time(), uploads=uploads)
+        run.write_summary(run_summary(self.plan, state, costs))
         report = None
         if self.campaign.report and self.plan.of("trial"):
             argv = (*installed("deeptool"), "report", str(run.folder), "--json")
-            report = _try(notes, "report", lambda: ask(argv, lambda: None))
-        done = {"state": ended, "finished": time.time(), "uploads": uploads, "notes": notes}
+            report = _try(notes, "report", lambda: json_from(argv, lambda: None))
         # Last: whoever waits for it reads the others then.
-        write_json(run.done_file, {**done, "launched": self.launched, "reported": bool(report)})
-
-    def _uploads(self, server: str) -> list[dict[str, Any]]:
-        argv = (
-            *installed("deeptool"),
-            "inspect",
-            *with_server(self.plan.connection, server),
-            "--json",
+        end = CampaignEnd(
+            *(self.launched, ended, time.time(), uploads, tuple(notes)), reported=bool(report)
         )
-        return own_uploads(self.campaign, self.plan, ask(argv, lambda: None))
+        write_end(run, end)
+
+    def _uploads(self, server: str) -> tuple[dict[str, Any], ...]:
+        connection = with_server(self.plan.connection, server)
+        argv = (*installed("deeptool"), "inspect", *connection, "--json")
+        return own_uploads(self.campaign, self.plan, json_from(argv, lambda: None))
 
     def _view(self, task: Task, server: str) -> None:
         argv, env = shell_command(task.command(server), {}, installed, self.container)
@@ -104,7 +102,7 @@ class FinishWork:
 
 
 def _try(notes: list[str], what: str, step: Callable[[], Any]) -> Any:
-    """What a step returns; a failure is noted, and the rest goes on."""
+    """What a step returns; a failure is noted, and the rest continues."""
     try:
         return step()
     except (DeeptoolError, OSError, subprocess.SubprocessError) as error:

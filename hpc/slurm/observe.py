@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from deeptool.errors import WorkError
 from deeptool.files import read_json
 from hpc.broker.discovery import Descriptor, Discovery
-from hpc.processes.job import read_record
-from hpc.run.outcome import shown_result, upload_note
+from hpc.processes.record import JobRecord, read_job_record
+from hpc.processes.versioned import known, read_versioned, said
 from hpc.run.run_folder import RunFolder
+from hpc.run.state import RunState, TaskState
+from hpc.run.task_outcome import failure_note, read_outcome, shown_result, upload_note
 from hpc.slurm import scheduler
 from hpc.slurm.scheduler import Queued
+
+_FORMAT = 1
+_LIVE = ("running", "ready")
+_BROKER_STATES = {"starting": "running", "draining": "running", "stopped": "complete"}
 
 
 @dataclass(frozen=True)
@@ -24,50 +30,83 @@ class Jobs:
     asked: float
     known: Mapping[str, Queued]
 
-    def seen(self, job: str | None, since: float = 0.0) -> Queued | None:
+    def seen(self, job: str, since: float = 0.0) -> Queued | None:
         """A job, unless it has said something of itself after Slurm was asked."""
-        return None if job is None or since > self.asked else self.known.get(job)
+        return None if not job or since > self.asked else self.known.get(job)
 
 
-_LIVE = ("running", "ready")
-_BROKER_STATES = {"starting": "running", "draining": "running", "stopped": "complete"}
+@dataclass(frozen=True)
+class CampaignEnd:
+    """How a launch ended, as its last job says it in ``done.json``.
+
+    Attributes
+    ----------
+    launched : float
+        Which launch: `hpc.run.state.RunState.launched`.
+    state : str
+        ``complete`` or ``failed``.
+    finished : float
+        Unix time.
+    uploads : tuple of mapping
+        The campaign's datasets, as ``deeptool inspect --json`` has them.
+    notes : tuple of str
+        What of the last job's own work has failed.
+    reported : bool
+        Whether there is a report.
+    """
+
+    launched: float
+    state: str
+    finished: float
+    uploads: tuple[Mapping[str, Any], ...] = ()
+    notes: tuple[str, ...] = ()
+    reported: bool = False
 
 
-def observe(run: RunFolder, state: Mapping[str, Any], jobs: Jobs | None) -> dict[str, Any]:
+def observe(run: RunFolder, state: RunState, jobs: Jobs | None) -> RunState:
     """The state of a campaign whose jobs are on Slurm.
 
     Parameters
     ----------
     run : RunFolder
         Its folder: records, progress, results, descriptors.
-    state : mapping
-        The state file's values, as they were after the submission.
-    jobs : mapping, optional
+    state : RunState
+        What the state file says: how it was after the submission.
+    jobs : Jobs, optional
         What Slurm knows of its jobs; None where it was not asked, and the files alone count.
     """
-    discovery = Discovery(run.services, state["id"])
+    discovery = Discovery(run.services, state.id)
     first = discovery.read()
-    tasks = {}
-    for name, task in state["tasks"].items():
-        if task["role"] == "broker":
-            tasks[name] = task | _broker(task, first, jobs)
-        else:
-            tasks[name] = task | _task(run, name, task, jobs)
-    done = read_done(run, state)
-    ends = {key: done[key] for key in ("state", "finished", "uploads")} if done else {}
-    return {**state, "server": state["server"] or discovery.servers(), "tasks": tasks, **ends}
+    tasks = {
+        name: _broker(task, first, jobs) if task.role == "broker" else _task(run, name, task, jobs)
+        for name, task in state.tasks.items()
+    }
+    state = replace(state, server=state.server or discovery.servers(), tasks=tasks)
+    if end := read_end(run, state):
+        return replace(state, state=end.state, finished=end.finished, uploads=end.uploads)
+    return state
 
 
-def read_done(run: RunFolder, state: Mapping[str, Any]) -> dict[str, Any] | None:
+def read_end(run: RunFolder, state: RunState) -> CampaignEnd | None:
     """How the launch ended, once its last job has said so."""
-    done: dict[str, Any] | None = read_json(run.done_file)
-    return done if done and done["launched"] == state["launched"] else None
+    values = read_versioned(run.done_file, _FORMAT)
+    if values is None:
+        return None
+    for key in ("uploads", "notes"):
+        values[key] = tuple(values.get(key, ()))
+    end = known(CampaignEnd, values, run.done_file)
+    return end if end.launched == state.launched else None
 
 
-def ask_slurm(state: Mapping[str, Any]) -> Jobs | None:
+def write_end(run: RunFolder, end: CampaignEnd) -> None:
+    """Say how a launch ended."""
+    run.write_done({"format": _FORMAT, **said(end)})
+
+
+def ask_slurm(state: RunState) -> Jobs | None:
     """What Slurm knows of a campaign's jobs: the queue, then the accounting; None: no answer."""
-    ids = {task["job"] for task in state["tasks"].values() if task.get("job")}
-    ids |= {job for jobs in state.get("jobs", {}).values() for job in jobs}
+    ids = {task.job for task in state.tasks.values() if task.job}
+    ids |= {job for jobs in state.jobs.values() for job in jobs}
     asked = time.time()
     try:
         queue = scheduler.queue()
@@ -79,77 +118,76 @@ def ask_slurm(state: Mapping[str, Any]) -> Jobs | None:
     return Jobs(asked, {**ended, **found})
 
 
-def _task(run: RunFolder, name: str, task: Mapping[str, Any], jobs: Jobs | None) -> dict[str, Any]:
-    record = read_record(run.record(name))
-    job = task.get("job")
-    if job is None or record.get("job") not in (None, job):
+def _task(run: RunFolder, name: str, task: TaskState, jobs: Jobs | None) -> TaskState:
+    record = read_job_record(run.record(name))
+    if record is not None and (not task.job or record.job not in ("", task.job)):
         # Complete already, or of an earlier launch.
-        record = record if task["state"] == "complete" else {}
-    seen = jobs.seen(job, record.get("end") or record.get("start", 0.0)) if jobs else None
-    facts = _facts(run, task, record)
-    if "exit_code" in record and not (seen and seen.live and seen.state != "COMPLETING"):
-        return facts | {"state": _ended(task, record, facts), "note": _note(record, facts)}
+        record = record if task.state == "complete" else None
+    since = (record.end or record.start or 0.0) if record else 0.0
+    seen = jobs.seen(task.job, since) if jobs else None
+    observed = _with_facts(run, task, record) if record else task
+    ended = record is not None and record.exit_code is not None
+    if record and ended and not (seen and seen.live and seen.state != "COMPLETING"):
+        outcome = read_outcome(run.outcome(name), record)
+        note = upload_note(outcome) if record.exit_code == 0 else failure_note(record, outcome)
+        return replace(observed, state=_ended(observed), note=note)
     if seen is not None and seen.state in scheduler.WAITING:
         again = " again" if record else ""
-        known = {"runs": facts["runs"]} if "runs" in facts else {}
-        return {**known, "state": "waiting", "note": f"queued{again} ({seen.reason})"}
+        note = f"queued{again} ({seen.reason})"
+        return replace(task, state="waiting", note=note, runs=observed.runs)
     if seen is not None and not seen.live:
         how = seen.state.lower().replace("_", " ")
         where = f" on {seen.nodes}" if seen.nodes else ""
-        return facts | {"state": "failed", "note": f"Slurm: {how}{where}"}
-    if record:
-        waiting = record.get("waiting")
-        node = f"on {record['node']}"
-        return facts | {"state": "running", "note": f"{node}, waiting {waiting}" if waiting else ""}
-    if jobs is not None and job and job not in jobs.known:
-        return {"state": "failed", "note": "its job has gone, and left no record"}
-    return {}
+        return replace(observed, state="failed", note=f"Slurm: {how}{where}")
+    if record is not None:
+        note = f"on {record.node}, waiting {record.waiting}" if record.waiting else ""
+        return replace(observed, state="running", note=note)
+    if jobs is not None and task.job and task.job not in jobs.known:
+        return replace(task, state="failed", note="its job has gone, and left no record")
+    return task
 
 
-def _facts(run: RunFolder, task: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
-    known = ("start", "end", "exit_code", "cpu_seconds", "node", "devices", "runs", "restarts")
-    facts = {key: record[key] for key in known if record.get(key) is not None}
-    if not record:
-        return facts
-    if task["role"] in ("producer", "trial"):
-        facts["progress"] = read_json(run.progress_file(task["role"], task["index"]))
-    if task["role"] == "trial":
-        result = read_json(run.trial(task["index"]) / "result.json") or {}
+def _with_facts(run: RunFolder, task: TaskState, record: JobRecord) -> TaskState:
+    """The task, with what its job's record and its own files say."""
+    names = ("start", "end", "exit_code", "cpu_seconds", "node", "devices", "runs", "restarts")
+    facts: dict[str, Any] = {key: getattr(record, key) for key in names}
+    if task.role in ("producer", "trial"):
+        facts["progress"] = read_json(run.progress_file(task.role, task.index))
+    if task.role == "trial":
+        result = run.result(task.index)
         facts["result"] = shown_result(result) if result else {}
-    return facts
+    return replace(task, **facts)
 
 
-def _ended(task: Mapping[str, Any], record: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
-    if record["exit_code"] == 0:
-        whole = task["role"] != "trial" or facts["result"].get("status") == "complete"
+def _ended(task: TaskState) -> str:
+    if task.exit_code == 0:
+        whole = task.role != "trial" or (task.result or {}).get("status") == "complete"
         return "complete" if whole else "failed"
-    return "interrupted" if record["exit_code"] in (130, 143) else "failed"
+    # Asked to end (SIGINT, SIGTERM): what it has done so far is kept.
+    return "interrupted" if task.exit_code in (130, 143) else "failed"
 
 
-def _note(record: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
-    tail = record.get("tail") or []
-    if record["exit_code"] == 0:
-        return upload_note(tail)
-    errors = [line for line in tail if line.startswith("error: ")]
-    return errors[-1].removeprefix("error: ") if errors else f"exit code {record['exit_code']}"
-
-
-def _broker(task: Mapping[str, Any], first: Descriptor | None, jobs: Jobs | None) -> dict[str, Any]:
-    job = task.get("job")
-    said = first.heartbeat if first is not None and first.job == job else 0.0
-    seen = jobs.seen(job, said) if jobs else None
-    if first is None or first.job != job:
+def _broker(task: TaskState, first: Descriptor | None, jobs: Jobs | None) -> TaskState:
+    own = first if first is not None and first.job == task.job else None
+    seen = jobs.seen(task.job, own.heartbeat if own else 0.0) if jobs else None
+    if own is None:
         if seen is not None and seen.state in scheduler.WAITING:
-            return {"state": "waiting", "note": f"queued ({seen.reason})"}
+            return replace(task, state="waiting", note=f"queued ({seen.reason})")
         if seen is not None and not seen.live:
-            return {"state": "failed", "note": f"Slurm: {seen.state.lower()}"}
-        return {"state": "running"} if seen is not None else {}
-    state = _BROKER_STATES.get(first.state, first.state)
-    note = first.note if first.state in ("failed", "stopped", "draining") else ""
-    if first.dead(time.time()) or (seen is not None and not seen.live and state in _LIVE):
-        state, note = "failed", f"not heard of since its last sign of life; node {first.host}"
+            return replace(task, state="failed", note=f"Slurm: {seen.state.lower()}")
+        return replace(task, state="running") if seen is not None else task
+    state = _BROKER_STATES.get(own.state, own.state)
+    note = own.note if own.state in ("failed", "stopped", "draining") else ""
+    if own.dead(time.time()) or (seen is not None and not seen.live and state in _LIVE):
+        state, note = "failed", f"no heartbeat any more; node {own.host}"
     if seen is not None and seen.state in scheduler.WAITING:
         state, note = "waiting", f"queued again ({seen.reason})"
-    facts = {"state": state, "note": note, "node": first.host, "start": first.started}
-    facts["cpu_seconds"] = first.cpu_seconds
-    return facts | ({"end": first.heartbeat} if state in ("complete", "failed") else {})
+    return replace(
+        task,
+        state=state,
+        note=note,
+        node=own.host,
+        start=own.started,
+        cpu_seconds=own.cpu_seconds,
+        end=own.heartbeat if state in ("complete", "failed") else None,
+    )

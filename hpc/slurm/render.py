@@ -7,9 +7,9 @@ from pathlib import Path
 
 from hpc.broker import kafka
 from hpc.broker.options import PRIVATE
-from hpc.campaign.container import container
 from hpc.campaign.definition import Campaign
 from hpc.campaign.plan import SERVER, Plan, Task
+from hpc.campaign.task_container import task_container
 from hpc.processes.apptainer import exec_argv
 from hpc.slurm.batch import Batch, make_batches, parameters
 from hpc.slurm.executor import sbatch_text
@@ -40,7 +40,7 @@ def render_slurm(campaign: Campaign, plan: Plan) -> str:
 
 
 def _command(campaign: Campaign, batch: Batch, task: Task) -> str:
-    box = container(campaign)
+    box = task_container(campaign)
     argv = task.argv
     env = dict(task.env)
     if box is not None:

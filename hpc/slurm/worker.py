@@ -98,13 +98,13 @@ class _Worker:
         except Terminated as ended:
             code = ended.exit_code
         except DeeptoolError as failure:
-            code, error = failure.exit_code, f"error: {failure}"
-            self._say(error)
+            code, error = failure.exit_code, str(failure)
+            self._say(f"error: {error}")
         again = self._ask_again(code) if self.signals.warned and code else None
         if again is not None:
             error = error or again
         facts = {"exit_code": code, "end": time.time(), "cpu_seconds": self.cpu_seconds}
-        self._write(**facts, tail=error.splitlines() if error else self.tail)
+        self._write(**facts, error=error, tail=self.tail)
         if self.signals.warned and code and again is None:
             self._requeue()
         if code:
@@ -228,9 +228,9 @@ class _Worker:
         if left > _ENDING_SECONDS:
             return None
         if self.task.role == "producer":
-            return f"error: the upload did not fit into its walltime, {self.work.minutes} minutes"
+            return f"the upload did not fit into its walltime, {self.work.minutes} minutes"
         if self._epoch() <= self.record["epoch"]:
-            return f"error: no epoch fits into its walltime, {self.work.minutes} minutes"
+            return f"no epoch fits into its walltime, {self.work.minutes} minutes"
         return None
 
     def _epoch(self) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 # It runs without site-packages, to start in no time: this module needs the standard library alone.
-sys.path.insert(0, str(Path(__file__).parents[3]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 from deeptool.outcome import CommandError, OutcomeFile, StoredTopic
 
 ARGUMENTS = sys.argv[1:]
@@ -114,7 +114,7 @@ def produce() -> None:
     OUTCOME.add_stored(fact)
     log(f"stored {proc_id}")
     print(f"upload s.{proc_id}.train: complete: 100 samples")
-    print(f"s.{proc_id}.train: stored 100 samples, 1 MB")
+    print(f"s.{proc_id}.train: stored 100 samples, 1.0 MB")
 
 
 def train() -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from deeptool.errors import run_command
 from hpc.commands import launch
+from hpc.local import backend
 from hpc.processes.container import Programs
 from hpc.processes.identity import identity
 from hpc.processes.job import Job, run_job, signal_all
-from hpc.run import launch as launching
 
 FAKE = str(Path(__file__).with_name("fake_commands.py"))
 
@@ -57,6 +57,6 @@ class ForkingExecutor:
 
 if __name__ == "__main__":
     if os.environ["FAKE_FORK"]:
-        launching.LocalExecutor = ForkingExecutor
+        backend.LocalExecutor = ForkingExecutor
     launch.launch = partial(launch.launch, programs=programs)
     run_command(launch.command)

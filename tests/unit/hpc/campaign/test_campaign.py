@@ -92,7 +92,7 @@ def test_all_that_is_wrong_is_said_at_once(folder: Path) -> None:
         "trials.random.space.lr.high: missing",
         "trials.random.space.lr.hig: unknown key (did you mean high?); valid: low, high, log",
         "colour: unknown key; valid: name, settings, hparams, run_dir, broker, producers, trials,"
-        " report, backend, slurm, images",
+        " report, backend, images, slurm",
     ):
         assert line in lines
     (memory,) = [line for line in lines if line.startswith("broker.memmory")]

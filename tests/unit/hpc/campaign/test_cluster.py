@@ -10,8 +10,8 @@ import pytest
 from deeptool.errors import UserError
 from hpc.campaign import site_file
 from hpc.campaign.definition import Campaign
-from hpc.campaign.resources import Slurm, minutes
 from hpc.campaign.toml_file import load
+from hpc.slurm.options import SlurmOptions, minutes, slurm_options
 
 CAMPAIGN = 'name = "c"\nsettings = "settings.py"\n'
 
@@ -34,7 +34,7 @@ def test_what_is_no_time(text: str) -> None:
 
 
 def test_a_role_comes_over_all_jobs_and_these_over_the_defaults() -> None:
-    slurm = Slurm.model_validate_json(
+    slurm = SlurmOptions.model_validate_json(
         '{"time": 60, "cpus": 4, "setup": ["module load apptainer"], "extra": {"qos": "long"},'
         ' "train": {"time": "2:00:00", "gpus": 2, "extra": {"nice": 10}}}'
     )
@@ -42,16 +42,16 @@ def test_a_role_comes_over_all_jobs_and_these_over_the_defaults() -> None:
     assert (train.time, train.cpus, train.gpus) == ("2:00:00", 4, 2)
     assert train.extra == {"qos": "long", "nice": 10}
     assert (broker.time, broker.gpus, broker.setup) == ("60", None, ("module load apptainer",))
-    assert Slurm().role("train").gpus == 1
-    none = Slurm.model_validate_json('{"train": {"gpus": 0}}').role("train")
+    assert SlurmOptions().role("train").gpus == 1
+    none = SlurmOptions.model_validate_json('{"train": {"gpus": 0}}').role("train")
     assert none.gpus == 0
 
 
 def test_a_walltime_must_be_said() -> None:
     with pytest.raises(UserError, match="need a walltime") as caught:
-        Slurm.model_validate_json('{"broker": {"time": 5}}').check_times()
+        SlurmOptions.model_validate_json('{"broker": {"time": 5}}').check_times()
     assert caught.value.seen == "none for producers, train"
-    Slurm.model_validate_json('{"time": 5}').check_times()
+    SlurmOptions.model_validate_json('{"time": 5}').check_times()
 
 
 @pytest.fixture
@@ -73,8 +73,8 @@ def test_a_campaign_comes_over_the_site_file(read: Any) -> None:
         "[slurm]\ntime = 60\n",
         'backend = "slurm"\n[slurm]\ntime = 5\npartition = "main"\n[broker]\ninterface = "ib0"\n',
     )
-    assert (campaign.backend, campaign.slurm.time) == ("slurm", "60")
-    assert (campaign.slurm.partition, campaign.broker.interface) == ("main", "ib0")
+    assert (campaign.backend, slurm_options(campaign).time) == ("slurm", "60")
+    assert (slurm_options(campaign).partition, campaign.broker.interface) == ("main", "ib0")
     # What the backend brings with it.
     assert campaign.in_images
     assert campaign.secured
@@ -85,7 +85,7 @@ def test_a_campaign_comes_over_the_site_file(read: Any) -> None:
 
 
 def test_a_site_file_that_will_not_do(read: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="not a site's to say") as caught:
+    with pytest.raises(UserError, match="not allowed in the site file") as caught:
         read("", "[trials]\nmax_parallel = 3\n")
     assert str(caught.value.seen).startswith("trials in ")
     with pytest.raises(UserError, match="cannot be read"):

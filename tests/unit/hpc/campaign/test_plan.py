@@ -11,7 +11,7 @@ from paths import ROOT
 
 from deeptool.errors import UserError
 from hpc.campaign.definition import Campaign
-from hpc.campaign.plan import Plan, make_plan, render, trial_key, view_tasks
+from hpc.campaign.plan import Plan, make_plan, plan_text, trial_key, view_tasks
 from hpc.campaign.toml_file import load, parse
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -38,7 +38,7 @@ def campaign(tmp_path: Path) -> Any:
 @pytest.mark.parametrize("name", ["digits", "shards"])
 def test_golden(name: str) -> None:
     plan = make_plan(load(ROOT / f"examples/campaigns/{name}.toml", run_dir=Path("/runs/x")), "id")
-    text = render(plan).replace(str(ROOT), "<repository>") + "\n"
+    text = plan_text(plan).replace(str(ROOT), "<repository>") + "\n"
     assert text == (GOLDEN / f"{name}.plan").read_text()
 
 

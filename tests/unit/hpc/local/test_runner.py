@@ -11,16 +11,22 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from deeptool import outcome
 from deeptool.errors import Terminated, UserError, WorkError
 from deeptool.files import read_json, write_json
-from hpc.campaign.plan import Plan, Task
-from hpc.local.runner import Runner, new_entry, startable
+from deeptool.outcome import CommandError, Outcome
+from hpc.campaign.definition import Campaign
+from hpc.campaign.plan import Plan, Task, outcome_file
+from hpc.local.runner import Runner, startable
 from hpc.processes.caught_signals import USUAL, CaughtSignals
+from hpc.processes.container import installed
 from hpc.processes.identity import identity
 from hpc.processes.job import Job
-from hpc.run.outcome import failure
+from hpc.processes.record import JobRecord, write_job_record
+from hpc.run.backend import LaunchContext
 from hpc.run.run_folder import RunFolder
 from hpc.run.screen import Screen
+from hpc.run.state import BrokerAccount, RunState, new_task_state
 
 
 def trial(index: int, *after: str) -> Task:
@@ -67,16 +73,20 @@ class FakeRunning:
 
     controller: Mapping[str, float] = {"pid": 2**22, "started": 0.0}
 
-    def __init__(self, job: Job, code: int | None, tail: list[str], deaf: bool) -> None:
+    def __init__(self, job: Job, code: int | None, error: str | None, deaf: bool) -> None:
         self.job, self._deaf = job, deaf
         self.asked: list[str] = []
         self._ended = False
         if code is not None:
-            self.end(code, tail)
+            self.end(code, error)
 
-    def end(self, code: int, tail: list[str]) -> None:
-        record = {"exit_code": code, "tail": tail, "end": time.time(), "processes": {}}
-        write_json(self.job.record, record)
+    def end(self, code: int, error: str | None = None) -> None:
+        record = JobRecord(self.job.name, exit_code=code, end=time.time(), tail=("the end",))
+        write_job_record(self.job.record, record)
+        if error is not None:
+            said = CommandError(message=error, what=error.splitlines()[0])
+            path = outcome_file(self.job.record.parents[1], self.job.name)
+            outcome.write(path, Outcome(code, said))
         self._ended = True
 
     def done(self) -> bool:
@@ -85,7 +95,7 @@ class FakeRunning:
     def stop(self) -> None:
         self.asked.append("stop")
         if not self._deaf:
-            self.end(143, [])
+            self.end(143)
 
     def kill(self) -> None:
         self.asked.append("kill")
@@ -98,7 +108,7 @@ class FakeExecutor:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.codes: dict[str, int | None] = {"broker": None}
-        self.tails: dict[str, list[str]] = {}
+        self.errors: dict[str, str] = {}
         self.deaf: set[str] = set()
         self.jobs: dict[str, FakeRunning] = {}
         self.order: list[str] = []
@@ -108,14 +118,14 @@ class FakeExecutor:
         self.order.append(job.name)
         if job.name == "broker":
             own = identity(1)
-            write_json(job.record, {"processes": {"process": own}})
+            write_job_record(job.record, JobRecord(job.name, processes={"process": own}))
             state = {"state": "ready", "supervisor": own, "bootstrap": "h:1", "mode": "kraft"}
             write_json(self.folder / "broker" / "state.json", state)
         if job.name.startswith("trial-") and self.codes.get(job.name, 0) == 0:
             folder = self.folder / "trials" / job.name.removeprefix("trial-")
             write_json(folder / "result.json", {"status": "complete", "best": {"val_loss": 0.5}})
         code = self.codes.get(job.name, 0)
-        running = FakeRunning(job, code, self.tails.get(job.name, []), job.name in self.deaf)
+        running = FakeRunning(job, code, self.errors.get(job.name), job.name in self.deaf)
         self.jobs[job.name] = running
         self.on_submit(job.name)
         return running
@@ -132,26 +142,25 @@ class Bench:
         self.said = io.StringIO()
         self.signals = CaughtSignals(*USUAL)
         self.uploads: list[str] = []
-        self.state: dict[str, Any] = {
-            "name": "c",
-            "state": "running",
-            "launched": time.time(),
-            "broker": {"folder": str(folder / "broker")},
-            "tasks": {task.name: new_entry(task) for task in tasks},
-        }
+        now = time.time()
+        waiting = {task.name: new_task_state(task) for task in tasks}
+        account = BrokerAccount(str(folder / "broker"))
+        state = RunState("c", "local", "r", {}, "running", now, now, waiting, broker=account)
         plan = Plan("c", folder, None, None, tuple(tasks), max_parallel)
-        self.runner = Runner(
-            *(plan, tasks, self.run, self.state, self.executor),
-            *(Screen(Console(file=self.said)), self.signals),
-            uploaded=self.uploaded,
+        (folder / "settings.py").touch()
+        campaign = Campaign(name="c", settings=folder / "settings.py")
+        screen = Screen(Console(file=self.said))
+        context = LaunchContext(
+            *(campaign, plan, tuple(tasks), self.run, screen, self.signals, installed)
         )
+        self.runner = Runner(context, state, self.executor, self.uploaded)
 
-    def uploaded(self, server: str) -> list[Task]:
+    def uploaded(self, server: str) -> tuple[list[dict[str, Any]], list[Task]]:
         self.uploads.append(server)
-        return [Task("view-t", "view", 0, ("deeptool", "view"))]
+        return [{"topic": "t"}], [Task("view-t", "view", 0, ("deeptool", "view"))]
 
     def states(self) -> dict[str, str]:
-        return {name: task["state"] for name, task in self.state["tasks"].items()}
+        return {name: task.state for name, task in self.runner.state.tasks.items()}
 
 
 ALL = [BROKER, producer(0), trial(0, "producer-0"), trial(1, "producer-0"), trial(2, "producer-0")]
@@ -192,7 +201,7 @@ def test_a_slot_is_refilled_as_soon_as_it_is_free(tmp_path: Path) -> None:
     def end_the_first(name: str) -> None:
         if name == "trial-3":
             write_json(tmp_path / "trials" / "0" / "result.json", {"status": "complete"})
-            bench.executor.jobs["trial-0"].end(0, [])
+            bench.executor.jobs["trial-0"].end(0)
 
     bench.executor.on_submit = end_the_first
     bench.runner.run()
@@ -203,7 +212,7 @@ def test_a_slot_is_refilled_as_soon_as_it_is_free(tmp_path: Path) -> None:
 def test_a_failed_trial_does_not_stop_the_rest(tmp_path: Path) -> None:
     bench = Bench(tmp_path, ALL)
     bench.executor.codes["trial-1"] = 2
-    bench.executor.tails["trial-1"] = ["Epoch 1", "error: the data is other data", "  seen: lr"]
+    bench.executor.errors["trial-1"] = "the data is other data\n  seen: lr"
     bench.runner.run()
     states = bench.states()
     assert [states[f"trial-{index}"] for index in range(3)] == ["complete", "failed", "complete"]
@@ -228,7 +237,7 @@ def test_a_trial_that_says_nothing_is_not_complete(tmp_path: Path) -> None:
 def test_a_failed_producer_stops_the_launch(tmp_path: Path, code: int, kind: type) -> None:
     bench = Bench(tmp_path, [*ALL, producer(1)])
     bench.executor.codes |= {"producer-0": code, "producer-1": None}
-    bench.executor.tails["producer-0"] = ["error: another one\n  next: --replace"]
+    bench.executor.errors["producer-0"] = "another one\n  next: --replace"
     with pytest.raises(kind, match=r"producer-0 ended with exit code \d+: another one") as caught:
         bench.runner.run()
     assert "next: --replace" in str(caught.value)
@@ -243,9 +252,7 @@ def test_a_failed_producer_stops_the_launch(tmp_path: Path, code: int, kind: typ
 def test_a_broker_that_dies_stops_the_launch(tmp_path: Path) -> None:
     bench = Bench(tmp_path, ALL)
     bench.executor.on_submit = lambda name: (
-        bench.executor.jobs["broker"].end(1, ["error: the disk is full"])
-        if name == "trial-0"
-        else None
+        bench.executor.jobs["broker"].end(1, "the disk is full") if name == "trial-0" else None
     )
     bench.executor.codes["trial-0"] = None
     with pytest.raises(WorkError, match="broker ended with exit code 1: the disk is full"):
@@ -260,7 +267,7 @@ def test_a_broker_of_somebody_else_is_not_ours(tmp_path: Path) -> None:
     def taken(name: str) -> None:
         state = {"state": "ready", "supervisor": identity(2), "bootstrap": "h:1", "mode": "kraft"}
         write_json(tmp_path / "broker" / "state.json", state)
-        bench.executor.jobs["broker"].end(2, ["error: a broker is up there already"])
+        bench.executor.jobs["broker"].end(2, "a broker is up there already")
 
     bench.executor.on_submit = taken
     with pytest.raises(UserError, match="a broker is up there already"):
@@ -349,14 +356,7 @@ def test_what_an_earlier_run_of_a_trial_has_left(tmp_path: Path) -> None:
 def test_a_picture_that_fails_is_only_missed(tmp_path: Path) -> None:
     bench = Bench(tmp_path, ALL)
     bench.executor.codes["view-t"] = 1
-    bench.executor.tails["view-t"] = ["error: nothing to draw"]
+    bench.executor.errors["view-t"] = "nothing to draw"
     bench.runner.run()
     assert "no picture of the samples: nothing to draw" in bench.said.getvalue()
     assert bench.states()["trial-2"] == "complete"
-
-
-def test_what_the_end_of_a_log_says() -> None:
-    log = ["error: early", "Epoch 1", "error: the last", "  seen: 3"]
-    assert failure(log, 2) == "the last\n  seen: 3"
-    assert failure(["a", "b", "c"], 2) == "\n    b\n    c"
-    assert failure([], 2) == "it said nothing"

@@ -24,7 +24,8 @@ from deeptool.errors import UserError, WorkError
 from deeptool.files import read_json
 from hpc.commands import down, launch, logs, status
 from hpc.local.executor import LocalExecutor
-from hpc.run.run_folder import RunFolder, running_processes
+from hpc.local.leftover import running_processes
+from hpc.run.run_folder import RunFolder
 
 SECONDS = 60
 
@@ -105,7 +106,7 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     made = Bench(tmp_path, monkeypatch)
-    monkeypatch.setattr("hpc.run.launch.LocalExecutor", ForkingExecutor)
+    monkeypatch.setattr("hpc.local.backend.LocalExecutor", ForkingExecutor)
     yield made
     for pid in [*(process.pid for process in made.started), *made.processes()]:
         with suppress(ProcessLookupError):
@@ -115,13 +116,13 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
 
 
 def state_of(bench: Bench) -> dict[str, str]:
-    return {name: task["state"] for name, task in bench.run.state()["tasks"].items()}
+    return {name: task.state for name, task in bench.run.state().tasks.items()}
 
 
 def test_from_nothing_to_the_report_and_then_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hpc.run.launch.LocalExecutor", LocalExecutor)
+    monkeypatch.setattr("hpc.local.backend.LocalExecutor", LocalExecutor)
     result = bench.launch()
     assert result.exit_code == 0, result.output
     calls = bench.calls()
@@ -139,7 +140,7 @@ def test_from_nothing_to_the_report_and_then_again(
         **{f"trial-{n}": "complete" for n in range(4)},
         **{f"view-s.{n}.train": "complete" for n in range(2)},
     }
-    assert "producer-0 complete: s.0.train: stored 100 samples, 1 MB\n" in result.output
+    assert "producer-0 complete: s.0.train: stored 100 samples, 1.0 MB\n" in result.output
     assert "everything stopped" in result.output
     assert f"report: {bench.run.folder}/report.html" in result.output
     assert (bench.run.folder / "report" / "samples_s.0.train.png").exists()
@@ -196,7 +197,7 @@ def test_a_failed_trial_and_its_second_chance(
     assert f"deeptool-hpc logs {bench.run.folder} trial 1" in str(result.exception)
     assert "trial-1 failed (exit code 3): the loss is not a number" in result.output
     assert state_of(bench)["trial-0"] == "complete"
-    assert bench.run.state()["state"] == "failed"
+    assert bench.run.state().state == "failed"
     # No trial reads the other variant: it was not uploaded.
     assert "stored 1" not in bench.calls()
 
@@ -210,7 +211,7 @@ def test_a_failed_trial_and_its_second_chance(
     assert again.exit_code == 0, again.output
     assert bench.calls().count("trial 0 begins") == 1
     assert bench.calls().count("trial 1 begins") == 2
-    assert bench.run.state()["state"] == "complete"
+    assert bench.run.state().state == "complete"
 
 
 def test_a_producer_that_refuses(bench: Bench) -> None:
@@ -231,7 +232,7 @@ def test_a_broker_that_dies(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> No
     assert "broker ended with exit code 1: the disk is full" in str(result.exception)
     assert "stopped produce --usersettings" in bench.calls()
     assert [state_of(bench)[f"producer-{n}"] for n in range(2)] == ["interrupted"] * 2
-    assert bench.run.state()["state"] == "failed"
+    assert bench.run.state().state == "failed"
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -249,7 +250,7 @@ def test_a_signal_stops_everything_in_order(bench: Bench, signum: int, code: int
     assert sorted(states[f"trial-{n}"] for n in range(4)) == [
         *("interrupted", "interrupted", "waiting", "waiting")
     ]
-    assert bench.run.state()["state"] == "interrupted"
+    assert bench.run.state().state == "interrupted"
 
     # It goes on where it was.
     again = bench.launch()

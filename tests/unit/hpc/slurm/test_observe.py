@@ -9,8 +9,13 @@ from typing import Any
 
 import pytest
 
+from deeptool import outcome
+from deeptool.outcome import CommandError, Outcome
 from hpc.broker.discovery import Descriptor, Discovery
+from hpc.campaign.plan import Role
+from hpc.processes.record import EarlierStart, JobRecord, write_job_record
 from hpc.run.run_folder import RunFolder
+from hpc.run.state import RunState, TaskState
 from hpc.slurm.observe import Jobs, observe
 from hpc.slurm.scheduler import Queued
 
@@ -23,26 +28,20 @@ class Folder:
         self.run.services.mkdir()
         (path / "jobs").mkdir()
         (path / "trials" / "0").mkdir(parents=True)
-        roles = {"broker": "broker", "producer-0": "producer", "trial-0": "trial"}
-        self.state: dict[str, Any] = {
-            "id": "r",
-            "server": None,
-            "launched": 1.0,
-            "tasks": {
-                name: {"role": role, "index": 0, "state": "waiting", "job": str(number)}
-                for number, (name, role) in enumerate(roles.items())
-            },
+        roles: dict[str, Role] = {"broker": "broker", "producer-0": "producer", "trial-0": "trial"}
+        tasks = {
+            name: TaskState(role, 0, "waiting", job=str(number))
+            for number, (name, role) in enumerate(roles.items())
         }
+        self.state = RunState("c", "slurm", "r", {}, "running", 1.0, 1.0, tasks)
 
     def record(self, name: str, **facts: Any) -> None:
-        job = self.state["tasks"][name]["job"]
-        values = {"job": job, "node": "n1", "start": time.time(), **facts}
-        self.run.record(name).write_text(json.dumps(values))
+        values = {"job": self.state.tasks[name].job, "node": "n1", "start": time.time(), **facts}
+        write_job_record(self.run.record(name), JobRecord(name, **values))
 
-    def seen(self, name: str, *queued: Queued, ask: bool = True) -> dict[str, Any]:
+    def seen(self, name: str, *queued: Queued, ask: bool = True) -> TaskState:
         jobs = Jobs(time.time() + 1, {each.id: each for each in queued}) if ask else None
-        task: dict[str, Any] = observe(self.run, self.state, jobs)["tasks"][name]
-        return task
+        return observe(self.run, self.state, jobs).tasks[name]
 
 
 @pytest.fixture
@@ -52,46 +51,48 @@ def folder(tmp_path: Path) -> Folder:
 
 def test_a_task_in_the_queue(folder: Folder) -> None:
     task = folder.seen("trial-0", Queued("2", "PENDING", "Resources"))
-    assert (task["state"], task["note"]) == ("waiting", "queued (Resources)")
-    assert folder.seen("trial-0", ask=False)["state"] == "waiting"
+    assert (task.state, task.note) == ("waiting", "queued (Resources)")
+    assert folder.seen("trial-0", ask=False).state == "waiting"
 
 
 def test_a_task_that_runs_says_so_itself(folder: Folder) -> None:
     folder.record("trial-0", devices="1")
     for ask in (True, False):
         task = folder.seen("trial-0", Queued("2", "RUNNING"), ask=ask)
-        assert (task["state"], task["node"], task["devices"]) == ("running", "n1", "1")
+        assert (task.state, task.node, task.devices) == ("running", "n1", "1")
     folder.record("producer-0", waiting="for the broker")
-    assert folder.seen("producer-0", ask=False)["note"] == "on n1, waiting for the broker"
+    assert folder.seen("producer-0", ask=False).note == "on n1, waiting for the broker"
 
 
 def test_a_task_that_was_requeued(folder: Folder) -> None:
-    folder.record("trial-0", runs=[{"start": 1, "end": 2}])
+    folder.record("trial-0", runs=(EarlierStart(1.0, 2.0),))
     task = folder.seen("trial-0", Queued("2", "PENDING", "BeginTime"))
-    assert (task["state"], task["note"]) == ("waiting", "queued again (BeginTime)")
+    assert (task.state, task.note) == ("waiting", "queued again (BeginTime)")
 
 
 def test_a_trial_is_complete_by_its_result(folder: Folder) -> None:
-    folder.record("trial-0", exit_code=0, end=time.time(), tail=[])
-    assert folder.seen("trial-0")["state"] == "failed"
+    folder.record("trial-0", exit_code=0, end=time.time())
+    assert folder.seen("trial-0").state == "failed"
     (folder.run.trial(0) / "result.json").write_text('{"status": "complete"}')
-    assert folder.seen("trial-0")["state"] == "complete"
-    folder.record("trial-0", exit_code=1, end=time.time(), tail=["error: no disk"])
+    assert folder.seen("trial-0").state == "complete"
+    folder.record("trial-0", exit_code=1, end=time.time())
+    error = CommandError(message="no disk\n  seen: /dev", what="no disk")
+    outcome.write(folder.run.outcome("trial-0"), Outcome(1, error))
     task = folder.seen("trial-0")
-    assert (task["state"], task["note"]) == ("failed", "no disk")
-    folder.record("trial-0", exit_code=143, end=time.time(), tail=[])
-    assert folder.seen("trial-0")["state"] == "interrupted"
+    assert (task.state, task.note) == ("failed", "no disk")
+    folder.record("trial-0", exit_code=143, end=time.time())
+    assert folder.seen("trial-0").state == "interrupted"
 
 
 def test_what_slurm_ended_had_no_time_to_say_so(folder: Folder) -> None:
     task = folder.seen("trial-0", Queued("2", "OUT_OF_MEMORY", nodes="n2"))
-    assert (task["state"], task["note"]) == ("failed", "Slurm: out of memory on n2")
-    assert "left no record" in folder.seen("trial-0")["note"]
+    assert (task.state, task.note) == ("failed", "Slurm: out of memory on n2")
+    assert "left no record" in folder.seen("trial-0").note
 
 
 def test_a_record_of_another_job_does_not_count(folder: Folder) -> None:
     folder.record("producer-0", job="99", exit_code=0, end=1.0)
-    assert folder.seen("producer-0", Queued("1", "PENDING", "Priority"))["state"] == "waiting"
+    assert folder.seen("producer-0", Queued("1", "PENDING", "Priority")).state == "waiting"
 
 
 @pytest.mark.parametrize(
@@ -107,18 +108,18 @@ def test_a_record_of_another_job_does_not_count(folder: Folder) -> None:
 )
 def test_brokers(folder: Folder, said: str, queued: str, expected: str) -> None:
     Discovery(folder.run.services, "r").write(Descriptor("r", "0", 0, 0, 1, said, "h:1"))
-    assert folder.seen("broker", Queued("0", queued))["state"] == expected
+    assert folder.seen("broker", Queued("0", queued)).state == expected
 
 
 def test_a_broker_of_an_earlier_job_does_not_count(folder: Folder) -> None:
     Discovery(folder.run.services, "r").write(Descriptor("r", "98", 0, 0, 1, "ready", "h:1"))
-    assert folder.seen("broker", Queued("0", "PENDING", "Priority"))["state"] == "waiting"
-    assert folder.seen("broker", Queued("0", "CANCELLED"))["note"] == "Slurm: cancelled"
+    assert folder.seen("broker", Queued("0", "PENDING", "Priority")).state == "waiting"
+    assert folder.seen("broker", Queued("0", "CANCELLED")).note == "Slurm: cancelled"
 
 
 def test_the_end_is_that_of_this_launch(folder: Folder) -> None:
     done = {"state": "complete", "finished": 9.0, "uploads": [], "launched": 0.5}
     folder.run.done_file.write_text(json.dumps(done))
-    assert "finished" not in observe(folder.run, folder.state, None)
+    assert observe(folder.run, folder.state, None).finished is None
     folder.run.done_file.write_text(json.dumps(done | {"launched": 1.0}))
-    assert observe(folder.run, folder.state, None)["state"] == "complete"
+    assert observe(folder.run, folder.state, None).state == "complete"

@@ -84,7 +84,7 @@ class Slurm:
         for job, seen in self.jobs.items():
             if seen.name.endswith("-broker") and stop.exists() and seen.live:
                 self.jobs[job] = Queued(job, "COMPLETED", "", "n1", seen.name)
-                registry = Discovery(self.run.services, self.run.state()["id"])
+                registry = Discovery(self.run.services, self.run.state().id)
                 said = registry.read()
                 if said is not None:
                     registry.write(replace(said, state="stopped"))
@@ -119,14 +119,14 @@ class Bench:
         self.fetched: list[object] = []
         monkeypatch.chdir(folder)
         monkeypatch.setenv("FAKE_STORE", str(folder / "store"))
-        monkeypatch.setattr("hpc.slurm.launch.SlurmExecutor", self.slurm)
+        monkeypatch.setattr("hpc.slurm.submit.SlurmExecutor", self.slurm)
         for name in ("worker", "finish"):
             monkeypatch.setattr(f"hpc.slurm.{name}.installed", programs)
         for name in ("queue", "cancel"):
             monkeypatch.setattr(scheduler, name, getattr(self.slurm, name))
         monkeypatch.setattr(scheduler, "requeue", self.slurm.requeued.append)
         monkeypatch.setattr(scheduler, "check_there", lambda: None)
-        monkeypatch.setattr("hpc.slurm.launch.jars.runtime", self.fetched.append)
+        monkeypatch.setattr("hpc.slurm.backend.jars.runtime", self.fetched.append)
         monkeypatch.setattr(scheduler, "max_array_size", lambda: 1001)
         monkeypatch.setattr(scheduler, "history", lambda ids: {})
         monkeypatch.setattr("hpc.slurm.worker.time.sleep", lambda seconds: None)
@@ -151,7 +151,7 @@ def test_everything_runs_and_the_broker_is_let_go(bench: Bench) -> None:
     ]
     assert len(bench.fetched) == 1
     assert set(bench.states().values()) == {"complete"}
-    assert "producer-0 complete: s.0.train: stored 100 samples, 1 MB" in result.output
+    assert "producer-0 complete: s.0.train: stored 100 samples, 1.0 MB" in result.output
     assert "trial-3 complete: val_loss 0.25" in result.output
     assert (bench.run.folder / "report.html").exists()
     assert len(list((bench.run.folder / "report").glob("*.png"))) == 2
@@ -212,7 +212,7 @@ def test_a_detached_launch_is_joined_and_ended(bench: Bench) -> None:
     assert "broker (1)" in ended.output
     assert sorted(set(bench.slurm.cancelled)) == sorted(bench.slurm.jobs)
     nothing = CliRunner().invoke(down.command, [str(bench.run.folder)])
-    assert "no job of" in nothing.output
+    assert "nothing of" in nothing.output
 
 
 def test_another_users_campaign_is_not_ended(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,7 +239,7 @@ def test_jobs_that_go_without_an_end(bench: Bench) -> None:
         result = bench.launch()
     assert isinstance(result.exception, WorkError)
     assert "have gone from the queue before their end" in str(result.exception)
-    assert bench.run.state()["state"] == "failed"
+    assert bench.run.state().state == "failed"
 
 
 def test_a_warned_trial_is_requeued_and_goes_on(bench: Bench) -> None:
@@ -267,7 +267,7 @@ def test_a_warned_trial_is_requeued_and_goes_on(bench: Bench) -> None:
 def test_a_trial_whose_broker_is_lost_says_so(bench: Bench) -> None:
     def lose(job: str) -> None:
         if job.startswith("3"):
-            registry = Discovery(bench.run.services, bench.run.state()["id"])
+            registry = Discovery(bench.run.services, bench.run.state().id)
             seen = registry.read()
             assert seen is not None
             registry.write(replace(seen, state="stopped", note="idle"))

@@ -8,7 +8,7 @@ from hpc.campaign.definition import Campaign
 from hpc.processes.container import Container
 
 
-def container(campaign: Campaign) -> Container | None:
+def task_container(campaign: Campaign) -> Container | None:
     """What the producers and trials of `campaign` run in; None: as they are installed."""
     if not campaign.in_images:
         return None

@@ -1,40 +1,19 @@
-"""What a campaign asks of a cluster: the resources of its jobs, and the images they run in."""
+"""What a campaign asks of Slurm: the resources of its jobs, as ``[slurm]`` says them."""
 
 from __future__ import annotations
 
-import os
 import re
-from functools import partial
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic import BeforeValidator, Field
 
 from deeptool.errors import UserError
+from hpc.campaign.definition import Campaign
+from hpc.campaign.fields import Positive, Strict
 
-Backend = Literal["local", "slurm"]
 ROLES = ("broker", "producers", "train")
-Positive = Annotated[int, Field(ge=1)]
 
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<rest>\d+(?::\d+){0,2})")
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-def beside_the_file(path: Path, info: ValidationInfo) -> Path:
-    """`path`, absolute: relative ones start at the campaign file."""
-    base = (info.context or {}).get("base", Path())
-    return Path(os.path.abspath(base / path.expanduser()))
-
-
-def _here(path: Path) -> Path:
-    return Path(os.path.abspath(path.expanduser()))
-
-
-BesideFile = Annotated[Path, AfterValidator(beside_the_file)]
-FromHere = Annotated[Path, AfterValidator(_here)]
 
 
 def minutes(text: str) -> int:
@@ -43,12 +22,13 @@ def minutes(text: str) -> int:
     Raises
     ------
     ValueError
-        When it is not one, or no time at all.
+        When it is not one, or less than a second.
     """
     found = _TIME.fullmatch(text.strip())
     if found is None:
         raise ValueError("a time as Slurm writes it: minutes, H:M:S, D-H, D-H:M or D-H:M:S")
     parts = [int(part) for part in found["rest"].split(":")]
+    # What a lone number means depends on what comes before it: hours after days, else minutes.
     if found["days"] is not None:
         hours, mins, secs = (parts + [0, 0])[:3]
     elif len(parts) == 3:
@@ -96,7 +76,7 @@ class Resources(Strict):
     gpus: Annotated[int, Field(ge=0)] | None = None
     memory: Annotated[str, Field(pattern=r"^[1-9]\d*[KMGT]?$")] | None = None
     setup: tuple[str, ...] = ()
-    extra: dict[str, bool | int | float | str] = {}
+    extra: dict[str, bool | int | float | str] = Field(default_factory=dict)
 
 
 _DEFAULTS = {
@@ -106,7 +86,7 @@ _DEFAULTS = {
 }
 
 
-class Slurm(Resources):
+class SlurmOptions(Resources):
     """The resources of all jobs, and what is different for those of a role.
 
     Attributes
@@ -139,25 +119,11 @@ class Slurm(Resources):
                 seen=f"none for {', '.join(without)}",
                 valid='[slurm] time = "1:00:00" for all, or in [slurm.broker], [slurm.producers],'
                 " [slurm.train]",
-                next_step="say it in the campaign or the site file, or --set slurm.time=1:00:00",
+                next_step="set it in the campaign or the site file, or --set slurm.time=1:00:00",
             )
 
 
-class ImageFiles(Strict):
-    """The images (SIF files) that processes run in, as ``make build-sif`` makes them.
-
-    Attributes
-    ----------
-    use : bool, optional
-        Whether they are used: on Slurm by default, on this machine not.
-    tensorflow, kafka, zookeeper : Path
-        Relative to the working directory.
-    binds : tuple of Path
-        Folders that the experiment needs to see besides those of the campaign: its raw data.
-    """
-
-    use: bool | None = None
-    tensorflow: FromHere = Field(default_factory=partial(_here, Path("build/tensorflow.sif")))
-    kafka: FromHere = Field(default_factory=partial(_here, Path("build/kafka.sif")))
-    zookeeper: FromHere = Field(default_factory=partial(_here, Path("build/zookeeper.sif")))
-    binds: tuple[FromHere, ...] = ()
+def slurm_options(campaign: Campaign) -> SlurmOptions:
+    """What `campaign` says in ``[slurm]``."""
+    options = campaign.options
+    return options if isinstance(options, SlurmOptions) else SlurmOptions()

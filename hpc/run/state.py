@@ -1,0 +1,191 @@
+"""What a launch knows of its campaign: ``state.json`` in the run folder, as frozen values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from hpc.campaign.plan import Role, Task
+from hpc.processes.record import EarlierStart
+from hpc.processes.versioned import known, read_versioned, said, write_versioned
+
+FORMAT = 1
+# States of a launch in which nothing of it runs any more.
+ENDED = ("complete", "failed", "interrupted")
+# While what earlier launches left is being deleted: whoever finds this deletes the rest.
+CLEARING = "clearing"
+
+
+@dataclass(frozen=True)
+class TaskState:
+    """One task, as far as its launch knows.
+
+    Attributes
+    ----------
+    role, index
+        As the plan has them.
+    state : str
+        ``waiting``, ``running``, ``ready`` (a broker), ``complete``, ``failed``, ``interrupted``.
+    proc_id, hparams
+        Of a trial: the dataset it reads, and its hparams.
+    again : bool
+        Whether it was complete before: its command is then the plan's other one.
+    note : str
+        What there is to say of it, in words.
+    start, end : float or None
+        Unix times.
+    exit_code, cpu_seconds
+        Of its process, once it has ended.
+    controller : mapping or None
+        What runs it on this machine (`hpc.processes.identity.identity`).
+    progress, result : mapping or None
+        What its progress file, and a trial's result file, said at the end.
+    job, node, devices, restarts, runs
+        In a batch system: see `hpc.processes.record.JobRecord`.
+    """
+
+    role: Role
+    index: int
+    state: str
+    proc_id: int | None = None
+    hparams: Mapping[str, Any] = field(default_factory=dict)
+    again: bool = False
+    note: str = ""
+    start: float | None = None
+    end: float | None = None
+    exit_code: int | None = None
+    cpu_seconds: float | None = None
+    controller: Mapping[str, float] | None = None
+    progress: Mapping[str, Any] | None = None
+    result: Mapping[str, Any] | None = None
+    job: str = ""
+    node: str = ""
+    devices: str | None = None
+    restarts: int = 0
+    runs: tuple[EarlierStart, ...] = ()
+
+
+@dataclass(frozen=True)
+class BrokerAccount:
+    """What a campaign is charged for its broker, which counts for ever and perhaps for others too.
+
+    Attributes
+    ----------
+    folder : str
+        The broker's.
+    spent : float
+        CPU seconds up to now.
+    since : float or None
+        Where the broker's count was when it began to be charged; None: it is not.
+    """
+
+    folder: str
+    spent: float = 0.0
+    since: float | None = None
+
+
+@dataclass(frozen=True)
+class RunState:
+    """A campaign, as its launch knows it.
+
+    Attributes
+    ----------
+    name, backend : str
+        The campaign's.
+    id : str
+        The run folder's, for ever: the owner of its uploads, and part of its jobs' names.
+    launch : mapping
+        The process that launched it last (`hpc.processes.identity.identity`).
+    state : str
+        ``running``, one of `ENDED`, `CLEARING`; in a snapshot also ``killed``.
+    started, launched : float
+        When the first launch began, and the last (Unix times).
+    tasks : mapping
+        Name -> task: those of the plan, and trials of earlier launches.
+    finished : float or None
+        When the last launch ended.
+    error : str
+        What ended it.
+    server : str or None
+        The broker's address, once it is known.
+    broker : BrokerAccount or None
+        Of an own broker on this machine.
+    uploads : tuple of mapping
+        The campaign's datasets, as ``deeptool inspect --json`` has them.
+    poll_seconds : float
+        How often it is worth looking at.
+    jobs : mapping
+        In a batch system: what was submitted, name -> ids.
+    submitted : bool
+        Whether all of that was submitted.
+    """
+
+    name: str
+    backend: str
+    id: str
+    launch: Mapping[str, float]
+    state: str
+    started: float
+    launched: float
+    tasks: Mapping[str, TaskState]
+    finished: float | None = None
+    error: str = ""
+    server: str | None = None
+    broker: BrokerAccount | None = None
+    uploads: tuple[Mapping[str, Any], ...] = ()
+    poll_seconds: float = 1.0
+    jobs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    submitted: bool = False
+
+    def with_task(self, name: str, **facts: Any) -> RunState:
+        """The same state but for these facts of a task."""
+        return replace(self, tasks={**self.tasks, name: replace(self.tasks[name], **facts)})
+
+    def of(self, *roles: Role) -> dict[str, TaskState]:
+        """The tasks of some roles."""
+        return {name: task for name, task in self.tasks.items() if task.role in roles}
+
+
+def new_task_state(task: Task, *, again: bool = False) -> TaskState:
+    """A task that has not begun."""
+    return TaskState(
+        role=task.role,
+        index=task.index,
+        state="waiting",
+        proc_id=task.proc_id,
+        hparams=dict(task.hparams),
+        again=again,
+    )
+
+
+def read_run_state(path: Path) -> RunState | None:
+    """The state in a file, None where there is none.
+
+    Raises
+    ------
+    UserError
+        When the file is damaged or of a newer format.
+    """
+    values = read_versioned(path, FORMAT)
+    if values is None:
+        return None
+    tasks = values.get("tasks")
+    if isinstance(tasks, dict):
+        values["tasks"] = {name: _task(task, path) for name, task in tasks.items()}
+    if values.get("broker") is not None:
+        values["broker"] = known(BrokerAccount, values["broker"], path)
+    values["uploads"] = tuple(values.get("uploads", ()))
+    values["jobs"] = {name: tuple(ids) for name, ids in values.get("jobs", {}).items()}
+    return known(RunState, values, path)
+
+
+def _task(values: Mapping[str, Any], path: Path) -> TaskState:
+    runs = tuple(known(EarlierStart, run, path) for run in values.get("runs", ()))
+    return known(TaskState, {**values, "runs": runs}, path)
+
+
+def write_run_state(path: Path, state: RunState) -> None:
+    """Replace the state in a file."""
+    write_versioned(path, said(state), FORMAT)

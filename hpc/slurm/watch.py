@@ -1,0 +1,96 @@
+"""Shows what a campaign's jobs on Slurm do until the last one has ended."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from functools import partial
+
+from deeptool.errors import Terminated, WorkError
+from hpc.run.backend import LaunchContext
+from hpc.run.screen import Screen, trial_text, upload_text
+from hpc.run.snapshot import Snapshot, take_snapshot
+from hpc.run.state import RunState
+from hpc.slurm.observe import ask_slurm, observe, read_end
+from hpc.slurm.options import slurm_options
+from hpc.slurm.queued import live_jobs, wait_until_gone
+
+_STEP = 1.0
+# After the last job's word, the brokers stop, and Slurm notices.
+_AFTER_SECONDS = 60.0
+
+
+def watch_jobs(context: LaunchContext, state: RunState) -> None:
+    """Show what the jobs do until the last one has ended.
+
+    Raises
+    ------
+    Terminated
+        When a signal ends the watching: the jobs continue.
+    WorkError
+        When the jobs have gone without an end.
+    """
+    folder, signals = context.folder, context.signals
+    poll = slurm_options(context.campaign).poll_seconds
+    shown: dict[str, str] = {}
+    asked, jobs = 0.0, ask_slurm(state)
+    try:
+        while True:
+            signals.check()
+            if time.monotonic() - asked > poll or not asked:
+                asked, jobs = time.monotonic(), ask_slurm(state)
+            seen = observe(folder, state, jobs)
+            snapshot = take_snapshot(folder, seen)
+            _tell(context.screen, snapshot, shown)
+            context.screen.show(partial(take_snapshot, folder, seen))
+            if read_end(folder, state):
+                break
+            if jobs is not None and not live_jobs(state.id, jobs.known):
+                _gone(context, state, snapshot)
+            time.sleep(_STEP)
+    except Terminated:
+        context.screen.event(
+            f"the jobs go on: deeptool-hpc status {folder.folder}, deeptool-hpc down"
+            f" {folder.folder}, or the same launch to watch them again",
+            "yellow",
+        )
+        raise
+    wait_until_gone(live_jobs(state.id), signals.check, _AFTER_SECONDS)
+
+
+def _gone(context: LaunchContext, state: RunState, snapshot: Snapshot) -> None:
+    """Raise, unless a job that had gone from one answer is there in the next."""
+    folder = context.folder
+    if live_jobs(state.id) or read_end(folder, state):
+        return
+    if folder.state().state == "interrupted":
+        raise WorkError("the campaign was stopped: deeptool-hpc down")
+    failed = [f"{row.name}: {row.note}" for row in snapshot.rows if row.state == "failed"]
+    folder.write_state(replace(state, state="failed", finished=time.time()))
+    raise WorkError(
+        "the campaign's jobs have gone from the queue before their end",
+        seen="".join(f"\n    {line}" for line in failed[:10]) or "no job is left",
+        next_step=f"see {folder.folder}/logs; run the same launch again to resume",
+    )
+
+
+def _tell(screen: Screen, snapshot: Snapshot, shown: dict[str, str]) -> None:
+    """A line for each change of a task."""
+    for row in snapshot.rows:
+        now = f"{row.state} {row.note}" if row.state == "waiting" else row.state
+        if shown.get(row.name) == now:
+            continue
+        first = row.name not in shown
+        shown[row.name] = now
+        if row.state == "waiting" and (first or "again" not in row.note):
+            continue
+        where = f" on {row.node}" if row.node and row.state in ("running", "ready") else ""
+        text = f": {row.note}" if row.note else ""
+        if row.state == "complete" and row.role == "producer":
+            text = f": {upload_text(row)}"
+        if row.state == "complete" and row.role == "trial":
+            text = f": {trial_text(row)}"
+        if row.state == "failed":
+            text += f"\n  log: {row.log}"
+        style = {"complete": "green", "ready": "green", "failed": "red"}.get(row.state, "dim")
+        screen.event(f"{row.name} {row.state}{where}{text}", style)
