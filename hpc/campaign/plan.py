@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -209,25 +208,6 @@ def view_tasks(plan: Plan, uploads: Sequence[Mapping[str, Any]]) -> tuple[Task, 
         if row["split"] == "train"
     )
     return tuple(_reporting(task, plan.run_dir) for task in tasks)
-
-
-def plan_text(plan: Plan) -> str:
-    """The plan as text, one process after the other."""
-    lines = [f"campaign {plan.name}: {len(plan.tasks)} processes, in {plan.run_dir}"]
-    if plan.server is not None:
-        lines.append(f"on the Kafka at {plan.server}")
-    for task in plan.tasks:
-        after = f"after {', '.join(task.after)}" if task.after else "at once"
-        if task.role == "trial":
-            after += f", at most {plan.max_parallel} at a time"
-        lines += ["", f"{task.name}: {after}"]
-        lines += [f"    {key}={shlex.quote(value)} \\" for key, value in task.env.items()]
-        lines.append("    " + " ".join(_word(word) for word in task.argv))
-    return "\n".join(lines)
-
-
-def _word(word: str) -> str:
-    return word if word == SERVER else shlex.quote(word)
 
 
 def _hparams(hparams: Mapping[str, Value]) -> list[str]:

@@ -10,11 +10,12 @@ from typing import Any
 
 from hpc.campaign.backend_traits import BackendTraits
 from hpc.campaign.definition import Campaign
-from hpc.campaign.plan import Plan, Task, broker_folder, plan_text, view_tasks, with_server
+from hpc.campaign.plan import Plan, Task, broker_folder, view_tasks, with_server
 from hpc.campaign.task_container import task_container
 from hpc.local.broker_account import broker_facts, close_account, open_account
 from hpc.local.executor import LocalExecutor
 from hpc.local.leftover import running_processes, stop_launch, stop_running
+from hpc.local.plan_text import plan_text
 from hpc.local.runner import Runner
 from hpc.processes.identity import alive
 from hpc.run.backend import LaunchContext, Seen, Stopped

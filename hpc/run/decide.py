@@ -153,12 +153,21 @@ def _join(earlier: Earlier, plan: Plan, changed: Mapping[str, str]) -> Join | Re
     more = [task.name for task in plan.of("trial") if task.name not in known]
     if not more and all(key in _NOT_FOR_JOBS for key in changed):
         return Join(earlier.state, changed)
-    what = "the jobs of an earlier launch are still queued or running"
+    next_step = (
+        f"wait for them (deeptool-hpc status --watch {plan.run_dir}), or stop them:"
+        f" deeptool-hpc down {plan.run_dir}"
+    )
+    if more:
+        return Refuse(
+            "the jobs of an earlier launch are still queued or running, and this one has more"
+            " trials",
+            seen=", ".join(more) + _lines(changed),
+            next_step=next_step,
+        )
     return Refuse(
-        f"{what}, and this one has more trials" if more else f"{what}, under another campaign",
-        seen=(", ".join(more) if more else "") + _lines(changed),
-        next_step=f"wait for them (deeptool-hpc status --watch {plan.run_dir}), or stop them:"
-        f" deeptool-hpc down {plan.run_dir}",
+        "the jobs of an earlier launch are still queued or running, under another campaign",
+        seen=_lines(changed),
+        next_step=next_step,
     )
 
 

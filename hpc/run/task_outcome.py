@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from deeptool import outcome
 from deeptool.outcome import Outcome, StoredTopic
+from deeptool.outcome import read as read_outcome_file
 from hpc.processes.record import JobRecord
 
 # Of a trial's result, what the tables show.
@@ -33,7 +33,7 @@ def read_outcome(path: Path, record: JobRecord) -> Outcome | None:
         Its job's: an outcome with another exit code is that of an earlier attempt.
     """
     try:
-        found = outcome.read(path)
+        found = read_outcome_file(path)
     except ValueError:
         # Cut off by a full disk, say: as if there were none.
         return None

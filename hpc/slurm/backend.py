@@ -16,12 +16,12 @@ from hpc.run.state import RunState
 from hpc.slurm import scheduler
 from hpc.slurm.finish import read_report
 from hpc.slurm.observe import ask_slurm, observe
-from hpc.slurm.options import SlurmOptions, slurm_options
 from hpc.slurm.queued import job_labels, live_jobs, wait_until_gone
 from hpc.slurm.render import render_slurm
+from hpc.slurm.resources import SlurmOptions, slurm_options
 from hpc.slurm.stopping import stop_jobs
 from hpc.slurm.submit import submit_all
-from hpc.slurm.watch import watch_jobs
+from hpc.slurm.watching import watch_jobs
 
 
 class SlurmBackend:

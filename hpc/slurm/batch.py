@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from hpc.campaign.definition import Campaign
 from hpc.campaign.plan import Plan, Task
-from hpc.slurm.options import Resources, minutes, slurm_options
+from hpc.slurm.resources import Resources, minutes, slurm_options
 from hpc.slurm.scheduler import chunks
 
 Dependency = Literal["after", "afterok", "afterany"]

@@ -18,8 +18,8 @@ from hpc.slurm.batch import Batch, make_batches, parameters
 from hpc.slurm.broker_job import STOP_FILE, BrokerWork
 from hpc.slurm.executor import SlurmExecutor
 from hpc.slurm.finish import FinishWork
-from hpc.slurm.options import minutes, slurm_options
 from hpc.slurm.queued import live_jobs
+from hpc.slurm.resources import minutes, slurm_options
 from hpc.slurm.worker import Work
 
 

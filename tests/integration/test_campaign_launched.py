@@ -132,7 +132,7 @@ def test_interrupted_while_training(bench: Bench) -> None:
     (bench.hold / "trial").unlink()
     output = bench.finish(bench.start())
     assert "squares.0.train: is there already" in output
-    assert "trial-0 goes on" in output
+    assert "trial-0 resumes" in output
     assert "everything stopped" in output
     for index, rate in enumerate((0.05, 0.5)):
         result = bench.result(index)

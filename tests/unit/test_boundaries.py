@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from paths import ROOT
 
-SHARED = {"deeptool.errors", "deeptool.files", "deeptool.lazy"}
+SHARED = {"deeptool.errors", "deeptool.files", "deeptool.lazy", "deeptool.outcome"}
 
 
 def imported(file: Path) -> Iterator[str]:

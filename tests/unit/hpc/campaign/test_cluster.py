@@ -11,7 +11,7 @@ from deeptool.errors import UserError
 from hpc.campaign import site_file
 from hpc.campaign.definition import Campaign
 from hpc.campaign.toml_file import load
-from hpc.slurm.options import SlurmOptions, minutes, slurm_options
+from hpc.slurm.resources import SlurmOptions, minutes, slurm_options
 
 CAMPAIGN = 'name = "c"\nsettings = "settings.py"\n'
 

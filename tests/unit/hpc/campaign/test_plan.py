@@ -11,8 +11,9 @@ from paths import ROOT
 
 from deeptool.errors import UserError
 from hpc.campaign.definition import Campaign
-from hpc.campaign.plan import Plan, make_plan, plan_text, trial_key, view_tasks
+from hpc.campaign.plan import Plan, make_plan, trial_key, view_tasks
 from hpc.campaign.toml_file import load, parse
+from hpc.local.plan_text import plan_text
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -12,8 +12,8 @@ from hpc.run.screen import Screen, trial_text, upload_text
 from hpc.run.snapshot import Snapshot, take_snapshot
 from hpc.run.state import RunState
 from hpc.slurm.observe import ask_slurm, observe, read_end
-from hpc.slurm.options import slurm_options
 from hpc.slurm.queued import live_jobs, wait_until_gone
+from hpc.slurm.resources import slurm_options
 
 _STEP = 1.0
 # After the last job's word, the brokers stop, and Slurm notices.
