@@ -10,7 +10,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tfio demo build-sif test test-cluster test-tfio lint clean check-python
+.PHONY: help setup setup-tfio demo build-sif test test-untimed test-timed test-cluster test-tfio soak lint clean check-python
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1#/p' $(MAKEFILE_LIST) | while IFS='#' read -r name text; do printf '%-20s%s\n' "$$name" "$$text"; done
@@ -45,17 +45,33 @@ build-sif: override TENSORFLOW := cpu
 build-sif: setup ## Build the images that have changed into build/ (IMAGES=, BOOTSTRAP=, FROM=, MIRROR=, TENSORFLOW=, ENVIRONMENT=: docs/images.md)
 	@$(VENV)/bin/python recipes/build.py $(IMAGES) --bootstrap "$(or $(BOOTSTRAP),docker)" --from "$(FROM)" --mirror "$(MIRROR)" --tensorflow "$(IMAGE_TENSORFLOW)" --environment "$(or $(ENVIRONMENT),latest)" $(if $(FORCE),--force)
 
-test: setup ## Run all tests on the newest TensorFlow, with coverage
+# Tests that compare times with bounds run alone, after the others; long loops run only in `make soak`.
+PROCESSES ?= 2
+UNTIMED := -m "not timed and not soak" -n $(PROCESSES) --dist loadfile
+# ARGS may select tests of one kind only; without ARGS, a run without tests fails.
+NONE_OK := $(if $(ARGS),|| [ $$? -eq 5 ])
+
+test: setup ## Run all tests on the newest TensorFlow, with coverage (PROCESSES=2, ARGS="-k name")
+	@$(MAKE) --no-print-directory test-untimed
+	@$(MAKE) --no-print-directory test-timed
+
+test-untimed: setup
 	@rm -f .coverage .coverage.*
-	@$(VENV)/bin/coverage run -m pytest $(ARGS)
+	@$(VENV)/bin/coverage run -m pytest $(UNTIMED) $(ARGS) $(NONE_OK)
+
+test-timed: setup
+	@$(VENV)/bin/coverage run -m pytest -m "timed and not soak" $(ARGS) $(NONE_OK)
 	@$(VENV)/bin/coverage combine --quiet
 	@$(VENV)/bin/coverage report
 
 test-cluster: setup ## Run the tests that need Slurm and Apptainer, as an ordinary user
-	@$(VENV)/bin/python -m pytest -m cluster tests/cluster $(ARGS)
+	@$(VENV)/bin/python -m pytest -m "cluster and not soak" tests/cluster $(ARGS)
 
 test-tfio: setup-tfio ## Run the tests of the tensorflow-io reader and of the core on TensorFlow 2.16
-	@$(VENV_TFIO)/bin/python -m pytest tests/unit tests/integration/test_tfio.py $(ARGS)
+	@$(VENV_TFIO)/bin/python -m pytest $(UNTIMED) tests/unit tests/integration/test_tfio.py $(ARGS)
+
+soak: setup ## Run the long loops: kills at random moments, many rounds (those of the cluster need Slurm)
+	@$(VENV)/bin/python -m pytest -m soak $(if $(shell command -v sbatch),tests,tests/unit tests/integration) $(ARGS)
 
 lint: setup ## Check style and types
 	@$(VENV)/bin/ruff check

@@ -58,6 +58,7 @@ def login(secret: Path | None) -> dict[str, str]:
     }
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(("mode", "secured"), CASES)
 def test_a_broker_in_images_is_asked_to_end_and_comes_back(
     images: Images, tmp_path: Path, mode: Mode, secured: bool, capsys: pytest.CaptureFixture[str]

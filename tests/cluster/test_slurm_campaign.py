@@ -309,6 +309,7 @@ def test_a_broker_that_never_starts(make: Make) -> None:
     assert str(bench.run / "logs") in done.stdout
 
 
+@pytest.mark.timed
 def test_a_launch_takes_no_more_than_twice_what_it_takes_by_hand(
     make: Make, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

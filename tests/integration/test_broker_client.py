@@ -193,6 +193,7 @@ def test_the_right_password(secured: Secured, tmp_path: Path, session_name: str)
     assert session_name in admin.topics(connection)
 
 
+@pytest.mark.timed
 def test_a_wrong_password(
     secured: Secured, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -203,6 +203,7 @@ def test_of_several_claims_at_once_exactly_one_wins(
             assert still_mine(log.read(), won[0])
 
 
+@pytest.mark.timed
 def test_a_live_upload_is_left_alone_and_a_silent_one_is_taken_over(
     connection: Connection, log: CatalogLog, session_name: str
 ) -> None:

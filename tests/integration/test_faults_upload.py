@@ -165,6 +165,7 @@ def test_a_second_producer_is_refused_by_name(
     assert first_column(broker, topic) == list(range(40))
 
 
+@pytest.mark.timed
 def test_a_producer_that_lost_its_topic_stops(
     broker: str, session_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

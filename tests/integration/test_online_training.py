@@ -190,6 +190,7 @@ def test_shards_that_are_uploaded_at_once_arrive_as_one(settings: Path, broker: 
     assert result.proc_id is None
 
 
+@pytest.mark.timed
 def test_steps_go_through_what_arrives_and_then_on(settings: Path, broker: str) -> None:
     ends: list[float] = []
     times = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: ends.append(time.time()))
@@ -358,6 +359,7 @@ def test_nothing_to_begin_with_is_said(settings: Path, broker: str) -> None:
         train(settings, kafka=True, servers=broker, online=True)
 
 
+@pytest.mark.timed
 def test_a_trial_that_waits_for_samples_ends_when_it_is_told_to(
     settings: Path, broker: str, held: Callable[..., Any]
 ) -> None:

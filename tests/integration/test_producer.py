@@ -285,6 +285,7 @@ def burn(seconds: float) -> None:
         sum(range(1000))
 
 
+@pytest.mark.timed
 def test_the_pipeline_is_charged_with_its_own_cpu_time(broker: str, session_name: str) -> None:
     def generate() -> Iterator[np.ndarray]:
         for i in range(50):

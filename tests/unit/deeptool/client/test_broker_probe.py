@@ -56,6 +56,7 @@ def http_address() -> Iterator[str]:
         server.shutdown()
 
 
+@pytest.mark.timed
 def test_nothing_listens(closed_port: str, capfd: pytest.CaptureFixture[str]) -> None:
     began = time.monotonic()
     with pytest.raises(UserError, match=f"no Kafka broker answers at {closed_port}") as caught:
@@ -72,6 +73,7 @@ def test_the_name_is_unknown(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.timed
 def test_a_web_server_is_not_kafka(http_address: str, capfd: pytest.CaptureFixture[str]) -> None:
     began = time.monotonic()
     with pytest.raises(UserError, match=f"what listens at {http_address} is not Kafka") as caught:
@@ -81,6 +83,7 @@ def test_a_web_server_is_not_kafka(http_address: str, capfd: pytest.CaptureFixtu
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.timed
 def test_what_never_answers_is_not_kafka() -> None:
     with listening(lambda connection: None) as address:
         began = time.monotonic()

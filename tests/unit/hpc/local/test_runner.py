@@ -313,6 +313,7 @@ def test_what_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert bench.executor.jobs["trial-0"].asked == ["stop", "stop", "kill"]
 
 
+@pytest.mark.timed
 def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:
     bench = Bench(tmp_path, ALL)
     bench.executor.codes["trial-0"] = None
