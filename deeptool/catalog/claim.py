@@ -17,7 +17,7 @@ from deeptool.client import admin
 from deeptool.client.connection import Connection
 from deeptool.errors import UserError
 
-# An upload that misses so many of its own heartbeats is taken for dead.
+# An upload that misses so many of its own heartbeats is considered dead.
 SILENT_HEARTBEATS = 3
 
 Waiting = Callable[[str], None]
@@ -106,8 +106,8 @@ def watch(log: CatalogLog, watched: Upload, on_wait: Waiting | None = None) -> T
             return state
         if on_wait is not None:
             on_wait(
-                f"{topic}: waiting for a sign of the upload by {watched.begun.owner}:"
-                f" silent for {silent:.0f} s, taken over after {patience:.0f} s"
+                f"{topic}: waiting for a heartbeat of the upload by {watched.begun.owner}:"
+                f" none for {silent:.0f} s, taken over after {patience:.0f} s"
             )
         time.sleep(max(0.05, min(1.0, patience / 10, patience - silent)))
 
@@ -121,8 +121,8 @@ def _taken(by: Upload, what: str) -> UserError:
         what,
         seen=f"{by.samples} samples so far by {by.begun.owner} (upload {by.id})",
         valid="one upload at a time to a topic",
-        next_step="wait for it, or stop it: three missed heartbeats"
-        f" ({SILENT_HEARTBEATS * by.begun.heartbeat_seconds:.0f} s) later its topic is free",
+        next_step="wait for it, or stop it: its topic is free after three missed heartbeats"
+        f" ({SILENT_HEARTBEATS * by.begun.heartbeat_seconds:.0f} s)",
     )
 
 
@@ -130,7 +130,7 @@ def _complete(upload: Upload) -> UserError:
     return UserError(
         f"topic {upload.begun.topic} holds a complete dataset",
         seen=f"{upload.samples} samples (upload {upload.id})",
-        next_step="--replace uploads it anew, --reuse takes it as it is; deeptool inspect lists"
+        next_step="--replace uploads it again, --reuse keeps it as it is; deeptool inspect lists"
         " what is stored",
     )
 

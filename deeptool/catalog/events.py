@@ -47,7 +47,7 @@ class Begun:
     Attributes
     ----------
     topic, upload : str
-        The data topic; the upload's id, unique for ever.
+        The data topic; the upload's id, never used again.
     owner : str
         Who uploads: the same Slurm task or the same process started again has the same owner.
     session, proc_id, num_procs, split
@@ -186,7 +186,7 @@ def to_json(event: Event) -> bytes:
     Raises
     ------
     UserError
-        An hparam has a value that JSON has no word for.
+        An hparam has a value that JSON cannot represent.
     """
     values = {f.name: getattr(event, f.name) for f in dataclasses.fields(event)}
     if isinstance(event, Begun):
@@ -205,13 +205,13 @@ def to_json(event: Event) -> bytes:
 
 
 def from_json(data: bytes) -> Event | None:
-    """Read one event; None for what is not an event (a stranger's record).
+    """Read one event; None for a record that is not an event (another program's).
 
     Raises
     ------
     UserError
-        It was written by a deeptool whose events mean something else. To go on without it would
-        be to take a topic for free that is not.
+        It was written by a deeptool whose events mean something else. Without it, a topic could
+        seem free that is not.
     """
     try:
         values = json.loads(data)

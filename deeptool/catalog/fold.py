@@ -2,7 +2,7 @@
 
 Compaction may remove any `Progress` that a later one of the same upload follows, and nothing else
 (see `events.key`). So the fold keeps a progress only while its upload is pending, where the last
-one decides.
+one decides. `CatalogLog` folds what it reads, as far as it has read.
 """
 
 from __future__ import annotations
@@ -122,9 +122,16 @@ def apply(state: TopicState, event: Event) -> TopicState:
     return replace(ended, current=Upload(state.pending.begun, completed=event))
 
 
-def fold(events: Iterable[Event]) -> dict[str, TopicState]:
-    """What is stored after `events`, in the order of the log, per topic."""
-    catalog: dict[str, TopicState] = {}
+def fold(events: Iterable[Event], catalog: Catalog | None = None) -> dict[str, TopicState]:
+    """What is stored after `events`, in the order of the log, per topic.
+
+    Parameters
+    ----------
+    events : iterable of Event
+    catalog : mapping of str to TopicState, optional
+        What the events before them came to; left as it is. Nothing by default.
+    """
+    folded = dict(catalog or {})
     for event in events:
-        catalog[event.topic] = apply(catalog.get(event.topic, TopicState()), event)
-    return catalog
+        folded[event.topic] = apply(folded.get(event.topic, TopicState()), event)
+    return folded

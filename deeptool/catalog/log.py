@@ -6,18 +6,19 @@ import threading
 import time
 from types import TracebackType
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from deeptool.catalog import events
 from deeptool.catalog.events import Event
-from deeptool.catalog.fold import TopicState, apply
+from deeptool.catalog.fold import TopicState, fold
 from deeptool.client import admin
 from deeptool.client.connection import Connection
+from deeptool.client.consume import NoRecord, RecordReader
 from deeptool.client.kafka_errors import (
+    DAMAGED,
     NO_SUCH_OFFSET,
     NO_SUCH_TOPIC,
     NOT_ALLOWED,
-    PARTITION_END,
     explain,
 )
 from deeptool.client.topic_names import CATALOG_TOPIC
@@ -25,25 +26,33 @@ from deeptool.errors import WorkError
 
 MAX_EVENT_BYTES = 64 << 20
 _CATALOG_CONFIG = {"cleanup.policy": "compact", "max.message.bytes": str(MAX_EVENT_BYTES)}
-# A broker's restart within a minute must lose no event.
-APPEND_SECONDS = 120.0
-READ_SECONDS = 60.0
-# What no waiting heals: the topic is gone, or not for this user.
-_FATAL = NO_SUCH_TOPIC | NO_SUCH_OFFSET | NOT_ALLOWED
+# Waiting does not help: the topic is gone or damaged, or this user may not read it.
+_FATAL = NO_SUCH_TOPIC | NO_SUCH_OFFSET | NOT_ALLOWED | DAMAGED
+# Between attempts after any other error.
+_PAUSE_SECONDS = 0.5
 
 
 class CatalogLog:
     """The topic `deeptool.catalog` of one cluster: a log that is read incrementally.
 
     Usable by several threads; a context manager.
+
+    Attributes
+    ----------
+    connection : Connection
+    read_seconds : float
+        How long a broker may take to deliver the log.
+    append_seconds : float
+        How long it may take to acknowledge an event: no event is lost while a broker restarts.
     """
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+        self.read_seconds, self.append_seconds = 60.0, 120.0
         self._catalog: dict[str, TopicState] = {}
         self._next = 0
         self._made = False
-        self._consumer: Consumer | None = None
+        self._reader: RecordReader | None = None
         self._producer: Producer | None = None
         self._lock = threading.RLock()
 
@@ -60,19 +69,19 @@ class CatalogLog:
 
     def close(self) -> None:
         with self._lock:
-            if self._consumer is not None:
-                self._consumer.close()
-            self._consumer = self._producer = None
+            if self._reader is not None:
+                self._reader.close()
+            self._reader = self._producer = None
 
     def read(self, *, create: bool = False) -> dict[str, TopicState]:
         """What is stored, by all events up to the end of the log as it is now.
 
-        A missing catalog is an empty one; with `create` it is made.
+        A missing catalog is an empty one; with `create` it is created.
 
         Raises
         ------
         WorkError
-            The broker did not deliver the log in `READ_SECONDS`.
+            The broker did not deliver the log in `read_seconds`.
         """
         with self._lock:
             return self._read(0) if self._open(create) else {}
@@ -83,7 +92,7 @@ class CatalogLog:
         Raises
         ------
         WorkError
-            The broker did not acknowledge it in `APPEND_SECONDS`: it may be in the log or not.
+            The broker did not acknowledge it in `append_seconds`: it may be in the log or not.
         """
         with self._lock:
             self._open(create=True)
@@ -93,78 +102,63 @@ class CatalogLog:
         if create and not self._made:
             admin.create_topic(self.connection, CATALOG_TOPIC, partitions=1, config=_CATALOG_CONFIG)
             self._made = True
-        if self._consumer is not None:
+        if self._reader is not None:
             return True
         if not admin.partitions(self.connection, CATALOG_TOPIC):
             return False
-        # Records of the catalog are never deleted by deeptool, but may be by somebody else.
+        # deeptool never deletes records of the catalog, but somebody else may.
         self._next = admin.start_offsets(self.connection, CATALOG_TOPIC)[0]
-        self._consumer = Consumer(
-            self.connection.config(
-                {
-                    # Needed by the client, but never joined: partitions are assigned.
-                    "group.id": "deeptool",
-                    "enable.auto.commit": False,
-                    "auto.offset.reset": "error",
-                    "enable.partition.eof": True,
-                    "fetch.queue.backoff.ms": 2,
-                    # A fetch at the end of the log holds up whatever is asked next.
-                    "fetch.wait.max.ms": 10,
-                }
-            )
-        )
+        self._reader = RecordReader(self.connection, CATALOG_TOPIC)
         return True
 
     def _read(self, at_least: int) -> dict[str, TopicState]:
-        consumer = self._consumer
-        if consumer is None:
+        reader = self._reader
+        if reader is None:
             raise WorkError("the catalog is not open")
-        deadline = time.monotonic() + READ_SECONDS
-        end = max(at_least, self._end(consumer))
+        deadline = time.monotonic() + self.read_seconds
+        end = max(at_least, self._end(reader))
         if end < self._next:
             raise WorkError(
-                "the catalog was deleted and made anew while it was read",
+                "the catalog was deleted and created again while it was read",
                 seen=f"it ends at offset {end}, but {self._next} events were read",
                 next_step="start again; what it said before is lost",
             )
-        trouble: KafkaError | None = None
-        if self._next < end:
-            consumer.assign([TopicPartition(CATALOG_TOPIC, 0, self._next)])
-        while self._next < end:
-            message = consumer.poll(0.5)
-            error = message.error() if message is not None else None
-            if message is not None and error is None:
-                self._apply(message)
-            elif message is not None and error is not None:
-                if error.code() == PARTITION_END:
-                    # Compaction leaves gaps: the end can be reached without a record there.
-                    self._next = max(self._next, int(message.offset()))
-                elif error.code() in _FATAL:
-                    raise explain("the catalog cannot be read any more", error)
-                else:
-                    trouble = error
-            if self._next < end and time.monotonic() > deadline:
-                what = f"the broker did not deliver the catalog within {READ_SECONDS:.0f} s"
-                raise explain(what, trouble) if trouble else WorkError(what)
-        # An idle consumer would keep its connection busy with fetches that wait for more.
-        consumer.unassign()
+        found: list[Event] = []
+        try:
+            while self._next < end:
+                event = self._next_event(reader, deadline)
+                if event is not None:
+                    found.append(event)
+        finally:
+            # Also where the rest does not come: what was read is not read again.
+            self._catalog = fold(found, self._catalog)
+        reader.rest()
         return dict(self._catalog)
 
-    def _apply(self, message: Message) -> None:
-        event = events.from_json(message.value() or b"")
-        if event is not None:
-            state = self._catalog.get(event.topic, TopicState())
-            self._catalog[event.topic] = apply(state, event)
-        self._next = int(message.offset()) + 1
+    def _next_event(self, reader: RecordReader, deadline: float) -> Event | None:
+        """The next event, if one could be read; `_next` is the offset behind it."""
+        remaining = max(0.0, deadline - time.monotonic())
+        found = reader.read_from(0, self._next, silent_seconds=remaining, away_seconds=remaining)
+        if not isinstance(found, NoRecord):
+            self._next = int(found.offset()) + 1
+            return events.from_json(found.value() or b"")
+        if found.end is not None:
+            # Compaction leaves gaps: the end can be reached without a record there.
+            self._next = max(self._next, found.end)
+        elif found.error is not None and found.error.code() in _FATAL:
+            raise explain("the catalog can no longer be read", found.error)
+        if time.monotonic() > deadline:
+            what = f"the broker did not deliver the catalog within {self.read_seconds:.0f} s"
+            raise explain(what, found.error) if found.error else WorkError(what)
+        if found.error is not None:
+            time.sleep(_PAUSE_SECONDS)
+        return None
 
-    def _end(self, consumer: Consumer) -> int:
+    def _end(self, reader: RecordReader) -> int:
         try:
-            _, end = consumer.get_watermark_offsets(
-                TopicPartition(CATALOG_TOPIC, 0), timeout=READ_SECONDS, cached=False
-            )
+            return reader.end_offset(0, self.read_seconds)
         except KafkaException as error:
             raise explain("the end of the catalog could not be read", error) from error
-        return int(end)
 
     def _deliver(self, event: Event) -> int:
         """The offset of `event`."""
@@ -176,12 +170,12 @@ class CatalogLog:
                         "acks": "all",
                         "linger.ms": 0,
                         "message.max.bytes": MAX_EVENT_BYTES,
-                        "message.timeout.ms": int(APPEND_SECONDS * 1000),
+                        "message.timeout.ms": int(self.append_seconds * 1000),
                     }
                 )
             )
         reports: list[tuple[KafkaError | None, Message]] = []
-        failed = f"the catalog did not take the event '{event.event}' of topic {event.topic}"
+        failed = f"event '{event.event}' of topic {event.topic} was not appended to the catalog"
         try:
             self._producer.produce(
                 CATALOG_TOPIC,
@@ -190,7 +184,7 @@ class CatalogLog:
                 partition=0,
                 on_delivery=lambda *report: reports.append(report),
             )
-            deadline = time.monotonic() + APPEND_SECONDS + 5
+            deadline = time.monotonic() + self.append_seconds + 5
             while not reports and time.monotonic() < deadline:
                 self._producer.poll(0.5)
         except KafkaException as error:
@@ -200,5 +194,5 @@ class CatalogLog:
             self._producer = None
             if reports and reports[0][0] is not None:
                 raise explain(failed, reports[0][0])
-            raise WorkError(failed, seen=f"no answer in {APPEND_SECONDS:.0f} s")
+            raise WorkError(failed, seen=f"no answer in {self.append_seconds:.0f} s")
         return int(reports[0][1].offset())

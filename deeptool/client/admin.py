@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import lru_cache
@@ -21,7 +20,15 @@ from confluent_kafka.admin import (
     OffsetSpec,
     ResourceType,
 )
-from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
+from tenacity import (
+    RetryError,
+    Retrying,
+    retry_base,
+    retry_if_exception,
+    retry_if_result,
+    stop_after_delay,
+    wait_fixed,
+)
 
 from deeptool.client import topic_names
 from deeptool.client.connection import Connection
@@ -62,7 +69,7 @@ def create_topic(
     config: Mapping[str, str],
     replication: int = -1,
 ) -> None:
-    """Make a topic that keeps what is written to it, or find that it is there.
+    """Create a topic that keeps what is written to it, or find that it is there.
 
     Parameters
     ----------
@@ -70,7 +77,7 @@ def create_topic(
         Of a new topic; one that exists keeps its own.
     config : mapping of str to str
         Kafka's topic settings, in addition to `TOPIC_CONFIG` or instead of it.
-        "max.message.bytes" is a least value, raised where the topic exists with a smaller one.
+        "max.message.bytes" is a minimum: it is raised where the topic exists with less.
     replication : int
         -1 is the broker's own default.
 
@@ -94,7 +101,7 @@ def create_topic(
             made[topic].result()
         except KafkaException as error:
             if code_of(error) != ALREADY_EXISTS:
-                raise explain(f"topic {topic} could not be made", error) from error
+                raise explain(f"topic {topic} could not be created", error) from error
     # Also where it is there: another client may have made it a moment ago.
     _await_leaders(connection, topic)
     _check_config(connection, topic, wanted)
@@ -170,12 +177,7 @@ def _of_leaders(
     what: str, ask: Callable[[], dict[TopicPartition, Future[T]]]
 ) -> dict[TopicPartition, T]:
     """What the leaders of all partitions answer, asked again while one does not lead yet."""
-    retrying = Retrying(
-        retry=retry_if_exception(lambda error: code_of(error) in LEADS_SOON),
-        stop=stop_after_delay(REQUEST_SECONDS),
-        wait=wait_fixed(0.1),
-        reraise=True,
-    )
+    retrying = _retrying(retry_if_exception(lambda error: code_of(error) in LEADS_SOON))
     try:
         return retrying(lambda: {asked: future.result() for asked, future in ask().items()})
     except KafkaException as error:
@@ -197,23 +199,37 @@ def _partitions(connection: Connection) -> dict[str, tuple[int, ...]]:
 
 def _await_leaders(connection: Connection, topic: str) -> None:
     """Wait until every broker of the cluster knows a new topic: any may be asked about it next."""
-    deadline = time.monotonic() + REQUEST_SECONDS
     waiting = [
         f"{each.host}:{each.port}" for each in _metadata(_admin(connection)).brokers.values()
     ]
-    while waiting:
-        # A client that has just been made knows, and asks, this broker only.
-        client = AdminClient(Connection((waiting[0],), connection.properties).config())
-        about = _metadata(client).topics.get(topic)
-        if about and about.partitions and all(p.leader >= 0 for p in about.partitions.values()):
+
+    def without_leader() -> str | None:
+        """A broker to which the topic has no leader yet."""
+        while waiting:
+            # A client that has just been made knows, and asks, this broker only.
+            client = AdminClient(Connection((waiting[0],), connection.properties).config())
+            found = _metadata(client).topics.get(topic)
+            if not found or not found.partitions:
+                return waiting[0]
+            if any(partition.leader < 0 for partition in found.partitions.values()):
+                return waiting[0]
             waiting.pop(0)
-            continue
-        if time.monotonic() > deadline:
-            raise WorkError(
-                f"topic {topic} was made, but has no leader after {REQUEST_SECONDS:.0f} s",
-                seen=f"by {waiting[0]}",
-            )
-        time.sleep(0.1)
+        return None
+
+    try:
+        _retrying(retry_if_result(lambda broker: broker is not None))(without_leader)
+    except RetryError as error:
+        raise WorkError(
+            f"topic {topic} was created, but has no leader after {REQUEST_SECONDS:.0f} s",
+            seen=f"by {waiting[0]}",
+        ) from error
+
+
+def _retrying(retry: retry_base) -> Retrying:
+    """How this module asks again: ten times a second, for as long as a request may take."""
+    return Retrying(
+        retry=retry, stop=stop_after_delay(REQUEST_SECONDS), wait=wait_fixed(0.1), reraise=True
+    )
 
 
 def _check_config(connection: Connection, topic: str, wanted: Mapping[str, str]) -> None:
@@ -229,7 +245,7 @@ def _check_config(connection: Connection, topic: str, wanted: Mapping[str, str])
     }
     if wrong:
         raise UserError(
-            f"topic {topic} has settings under which Kafka would refuse or lose records",
+            f"topic {topic} has settings under which Kafka would reject or lose records",
             seen=", ".join(f"{name}={value}" for name, value in wrong.items()),
             valid=", ".join(f"{name}={wanted[name]}" for name in wrong),
             next_step="give another session_name or topic, or have these settings changed",

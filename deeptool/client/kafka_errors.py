@@ -33,8 +33,10 @@ LEADS_SOON = frozenset(
     }
 )
 
-# A consumer retries these by itself. They pass, or the silence that follows is the error.
+# A consumer retries these by itself. They pass, or the silence that follows is the error. _SSL too:
+# `connect` has seen a handshake succeed, so that one that fails later was cut short.
 PASSING = UNREACHABLE | {
+    KafkaError._SSL,
     KafkaError._TIMED_OUT,
     KafkaError._TIMED_OUT_QUEUE,
     KafkaError.LEADER_NOT_AVAILABLE,
@@ -61,8 +63,11 @@ NO_SUCH_OFFSET = frozenset({KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFF
 # This user may not read or write the topic, and no waiting changes that.
 NOT_ALLOWED = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED})
 
-# The TLS or SASL handshake failed: wrong credentials, mostly.
-HANDSHAKE_FAILED = frozenset({KafkaError._AUTHENTICATION, KafkaError._SSL})
+# The broker knows no such user, or not with this password.
+WRONG_CREDENTIALS = frozenset({KafkaError._AUTHENTICATION})
+
+# The TLS or SASL handshake failed.
+HANDSHAKE_FAILED = WRONG_CREDENTIALS | {KafkaError._SSL}
 
 # What a broker keeps cannot be read as Kafka's record format.
 DAMAGED = frozenset({KafkaError._BAD_MSG, KafkaError.INVALID_MSG, KafkaError._BAD_COMPRESSION})

@@ -68,7 +68,7 @@ def read_properties(path: str | PathLike[str]) -> dict[str, str]:
         raise UserError("the client properties cannot be read", seen=str(error)) from error
     if mode & 0o077:
         raise UserError(
-            f"others than you can read {path}, which may hold a password",
+            f"{path} is readable by other users and may contain a password",
             seen=f"mode {mode:04o}",
             valid="mode 0600",
             next_step=f"chmod 600 {path}",
@@ -126,19 +126,19 @@ def _shut_out(broker: str, errors: Sequence[KafkaError], strangers: Sequence[str
     elsewhere = [text for text in texts if re.search(r"/\d+: (Connect to|Failed to resolve)", text)]
     if refusals:
         return UserError(
-            f"{broker} refuses this client",
+            f"{broker} rejects this client",
             seen=refusals[0],
             next_step="check user, password and security.protocol in the client properties",
         )
     if elsewhere:
         return _sent_astray(broker, elsewhere[0])
     seen = "; ".join([*texts[:1], *strangers]) or "no answer"
-    return UserError(f"{broker} does not let this client in", seen=seen, next_step=_SECURED)
+    return UserError(f"{broker} does not accept this client", seen=seen, next_step=_SECURED)
 
 
 def _sent_astray(broker: str, seen: str) -> UserError:
     return UserError(
-        f"{broker} tells its clients to go where nothing answers",
+        f"{broker} advertises an address that nothing answers on",
         seen=seen,
         next_step="correct advertised.listeners in the broker's settings",
     )
@@ -150,7 +150,7 @@ def _client(config: Mapping[str, object]) -> AdminClient:
     except (KafkaException, TypeError, ValueError) as error:
         reason = error.args[0].str() if isinstance(error, KafkaException) else str(error)
         raise UserError(
-            "the client properties are not librdkafka's",
+            "the client properties are not settings of librdkafka",
             seen=reason,
             valid="https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md",
         ) from error

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Message
 
 from deeptool.client.connection import Connection
-from deeptool.client.kafka_errors import (
-    HANDSHAKE_FAILED,
-    NO_SUCH_TOPIC,
-    NOT_ALLOWED,
-    PARTITION_END,
-    UNREACHABLE,
-    explain,
-)
+from deeptool.client.consume import SILENT_SECONDS, NoRecord, RecordReader
+from deeptool.client.kafka_errors import NO_SUCH_TOPIC, NOT_ALLOWED, WRONG_CREDENTIALS, explain
 from deeptool.errors import WorkError
 
-_POLL_SECONDS = 0.5
-# A broker that has sent nothing for so long cannot read what is there.
-PATIENCE_SECONDS = 10.0
-# One that does not answer at all is waited for, as at the upload.
-AWAY_SECONDS = 120.0
-_REJECTED = NOT_ALLOWED | HANDSHAKE_FAILED | NO_SUCH_TOPIC
+_REJECTED = NOT_ALLOWED | WRONG_CREDENTIALS | NO_SUCH_TOPIC
 
 
 @dataclass(frozen=True)
@@ -37,42 +25,61 @@ class Unreadable:
 
 
 def scan(
-    connection: Connection, topic: str, partition: int, ranges: Sequence[tuple[int, int, int]]
+    connection: Connection,
+    topic: str,
+    partition: int,
+    ranges: Sequence[tuple[int, int, int]],
+    silent_seconds: float = SILENT_SECONDS,
 ) -> Iterator[tuple[int, Message | Unreadable]]:
     """Every record of `ranges`, in the order of offsets, and what cannot be read in between.
-
-    Kafka's own checksums are not asked for: behind a batch whose checksum is wrong, librdkafka
-    (2.16, check.crcs) reads on at a wrong place or aborts the process. The records' own, in their
-    headers, tell more: which record of a batch it is.
 
     Parameters
     ----------
     ranges : sequence of (int, int, int)
         A number to come with what is found there, the first offset, the one behind the last;
         ascending.
+    silent_seconds : float
+        A broker that sends nothing for so long cannot read its log at that place.
 
     Raises
     ------
     WorkError
-        The broker is gone, or refuses.
+        The broker is gone, or rejects this client.
     """
-    reader = _Reader(connection, topic, partition)
-    try:
+    with RecordReader(connection, topic) as reader:
+
+        def read(offset: int) -> Message | str:
+            found = reader.read(partition, offset, silent_seconds=silent_seconds)
+            return _reason(topic, found) if isinstance(found, NoRecord) else found
+
         for number, position, stop in ranges:
             while position < stop:
-                found = reader.at(position)
+                found = read(position)
                 if isinstance(found, str):
-                    resumed = _next_readable(reader, position, stop)
+                    resumed = _next_readable(
+                        lambda offset: not isinstance(read(offset), str), position, stop
+                    )
                     yield number, Unreadable(position, resumed, found)
                     position = resumed
                 else:
                     yield number, found
                     position += 1
-    finally:
-        reader.close()
 
 
-def _next_readable(reader: _Reader, bad: int, stop: int) -> int:
+def _reason(topic: str, found: NoRecord) -> str:
+    """What is wrong with one place in the log; an error where nothing more can be read at all."""
+    if found.error is not None and found.error.code() in _REJECTED:
+        raise explain(f"topic {topic} cannot be read", found.error)
+    if found.away:
+        raise WorkError(
+            "the broker no longer answers",
+            seen=found.reason,
+            next_step="check that the broker runs, then check the dataset again",
+        )
+    return f"{found.reason}: its log cannot be read there" if found.silent else found.reason
+
+
+def _next_readable(readable: Callable[[int], bool], bad: int, stop: int) -> int:
     """The first offset behind `bad` that gives a record; `stop` where none does.
 
     A batch that cannot be read does not say where it ends, so that it is searched for: in growing
@@ -80,78 +87,14 @@ def _next_readable(reader: _Reader, bad: int, stop: int) -> int:
     """
     step, good = 1, stop
     while bad + step < stop:
-        if isinstance(reader.at(bad + step), str):
-            bad, step = bad + step, 2 * step
-        else:
+        if readable(bad + step):
             good = bad + step
             break
+        bad, step = bad + step, 2 * step
     while good - bad > 1:
         middle = (bad + good) // 2
-        if isinstance(reader.at(middle), str):
-            bad = middle
-        else:
+        if readable(middle):
             good = middle
+        else:
+            bad = middle
     return good
-
-
-class _Reader:
-    """Records from a position on."""
-
-    def __init__(self, connection: Connection, topic: str, partition: int) -> None:
-        self._topic, self._partition = topic, partition
-        # The offset behind the last record read; None where the consumer has to be told anew.
-        self._next: int | None = None
-        self._consumer = Consumer(
-            connection.config(
-                {
-                    # Needed by the client, but never joined: partitions are assigned.
-                    "group.id": "deeptool",
-                    "enable.auto.commit": False,
-                    "enable.partition.eof": True,
-                    "auto.offset.reset": "error",
-                    "check.crcs": False,
-                    "fetch.queue.backoff.ms": 2,
-                    "fetch.message.max.bytes": 8 << 20,
-                }
-            )
-        )
-
-    def close(self) -> None:
-        self._consumer.close()
-
-    def at(self, position: int) -> Message | str:
-        """The record at `position`, or why there is none."""
-        if self._next != position:
-            self._consumer.assign([TopicPartition(self._topic, self._partition, position)])
-        found = self._read(position)
-        self._next = None if isinstance(found, str) else position + 1
-        return found
-
-    def _read(self, position: int) -> Message | str:
-        began = time.monotonic()
-        away = False
-        while True:
-            message = self._consumer.poll(_POLL_SECONDS)
-            error = message.error() if message is not None else None
-            if message is not None and error is None:
-                if message.offset() == position:
-                    return message
-                if message.offset() > position:
-                    return "no record is there"
-            elif error is not None and error.code() in _REJECTED:
-                raise explain(f"topic {self._topic} cannot be read", error)
-            elif error is not None and error.code() in UNREACHABLE:
-                away = True
-            elif error is not None and error.code() == PARTITION_END:
-                return "no record is there"
-            elif error is not None:
-                return str(error.str())
-            seconds = time.monotonic() - began
-            if away and seconds > AWAY_SECONDS:
-                raise WorkError(
-                    "the broker does not answer any more",
-                    seen=f"nothing for {seconds:.0f} s",
-                    next_step="see that the broker is up, then check again",
-                )
-            if not away and seconds > PATIENCE_SECONDS:
-                return f"the broker sent nothing for {seconds:.0f} s: its log cannot be read there"

@@ -31,7 +31,7 @@ def topic_name(session: str, proc_id: int, split: str) -> str:
             next_step="change session_name in the settings file, or give another name",
         )
     if proc_id < 0:
-        raise UserError("a procID is not negative", seen=proc_id, valid="0, 1, 2, ...")
+        raise UserError("procID must not be negative", seen=proc_id, valid="0, 1, 2, ...")
     return check_topic(f"{session}.{proc_id}.{split}")
 
 
@@ -42,7 +42,7 @@ def check_topic(topic: str) -> str:
     ------
     UserError
         The name holds other characters than letters, digits, ``.``, ``_`` and ``-``, or is longer
-        than 249 of them, or is the catalog's own.
+        than 249 of them, or is that of the catalog.
     """
     forbidden = sorted(set(re.findall(r"[^a-zA-Z0-9._-]", topic)))
     if forbidden or not topic.strip("."):
@@ -59,12 +59,12 @@ def check_topic(topic: str) -> str:
             seen=f"{topic} ({len(topic)} characters)",
         )
     if topic == CATALOG_TOPIC:
-        raise UserError("this topic is the catalog's own", seen=topic)
+        raise UserError("this topic name is reserved for the catalog", seen=topic)
     return topic
 
 
 def check_collision(topic: str, existing: Iterable[str]) -> None:
-    """Refuse a name that Kafka takes for an existing one (``.`` and ``_`` are the same to it).
+    """Reject a name that Kafka takes for an existing one (``.`` and ``_`` are the same to it).
 
     Raises
     ------

@@ -44,7 +44,7 @@ class ArrowCodec:
     Parameters
     ----------
     spec : Spec
-        Of the dataset; what is decoded is held against it.
+        Of the dataset; what is decoded is compared with it.
     """
 
     name = "arrow"

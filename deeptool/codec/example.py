@@ -32,7 +32,7 @@ class ExampleCodec:
     Parameters
     ----------
     spec : Spec
-        Of the dataset; what is decoded is held against it.
+        Of the dataset; what is decoded is compared with it.
 
     Raises
     ------
@@ -86,7 +86,7 @@ class ExampleCodec:
         Raises
         ------
         WorkError
-            Key or value is no such example, or a feature is not what the spec says.
+            Key or value is not such an example, or a feature is not what the spec says.
         """
         import tensorflow as tf
 
@@ -98,7 +98,7 @@ class ExampleCodec:
             }
         except Exception as error:  # protobuf's DecodeError, whose module differs by version
             raise WorkError(
-                "a stored record is no tf.train.Example of serialized tensors", seen=str(error)
+                "a stored record is not a tf.train.Example of serialized tensors", seen=str(error)
             ) from error
         return tuple(
             self._decode_leaf(name, leaf, features)

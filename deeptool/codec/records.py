@@ -80,7 +80,7 @@ def parse_headers(headers: Sequence[tuple[str, bytes | None]] | None) -> RecordH
         return None
     if version != FORMAT_VERSION:
         raise WorkError(
-            "a stored record is of another format version",
+            "a stored record has another format version",
             seen=version,
             valid=str(FORMAT_VERSION),
             next_step="update deeptool, or upload the dataset again",

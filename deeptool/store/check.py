@@ -1,4 +1,4 @@
-"""A stored dataset, read whole and held against what the catalog kept of its upload."""
+"""Read a stored dataset whole, and compare it with what the catalog kept of its upload."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from deeptool.catalog.events import EpochStored
 from deeptool.catalog.fold import Upload
 from deeptool.client import admin
 from deeptool.client.connection import Connection
+from deeptool.client.consume import SILENT_SECONDS
 from deeptool.client.scan import Unreadable, scan
 from deeptool.codec import make_codec
 from deeptool.codec.protocol import Codec
@@ -26,7 +27,7 @@ from deeptool.progress import Listener, Progress
 
 @dataclass(frozen=True)
 class Damage:
-    """Something that is not as it was uploaded.
+    """Something that differs from what was uploaded.
 
     Attributes
     ----------
@@ -78,20 +79,26 @@ class Checked:
 
 
 def check_upload(
-    connection: Connection, upload: Upload, progress: Listener | None = None
+    connection: Connection,
+    upload: Upload,
+    progress: Listener | None = None,
+    *,
+    silent_seconds: float = SILENT_SECONDS,
 ) -> Checked:
     """Read all records of a complete upload, and say which are not as they were sent.
 
-    Held against each other: Kafka's own checksums, each record's CRC-32C in its headers, the
+    Compared with each other: each record's CRC-32C in its headers, the
     digests, counts and ranges of offsets in the catalog, and the element_spec.
 
     Parameters
     ----------
     connection : Connection
     upload : Upload
-        With its `completed`.
+        Complete.
     progress : callable, optional
         Told of the progress several times a second.
+    silent_seconds : float
+        A broker that sends nothing for so long cannot read its log at that place.
 
     Raises
     ------
@@ -100,14 +107,16 @@ def check_upload(
     """
     if upload.completed is None:
         raise WorkError("this upload is not complete", seen=upload.id)
-    return _Check(connection, upload, progress or (lambda _: None)).run(upload.completed.epochs)
+    check = _UploadCheck(connection, upload, progress or (lambda _: None), silent_seconds)
+    return check.run(upload.completed.epochs)
 
 
 @dataclass
-class _Check:
+class _UploadCheck:
     connection: Connection
     upload: Upload
     listener: Listener
+    silent_seconds: float
     damages: list[Damage] = field(default_factory=list)
     samples: int = 0
     records: int = 0
@@ -147,7 +156,8 @@ class _Check:
             return
         digests = [Digest() for _ in epochs]
         ranges = list(self._ranges(epochs, partition, first, end))
-        for number, found in scan(self.connection, self.upload.begun.topic, partition, ranges):
+        topic = self.upload.begun.topic
+        for number, found in scan(self.connection, topic, partition, ranges, self.silent_seconds):
             if isinstance(found, Unreadable):
                 self._damaged(partition, found.start, found.stop, found.reason)
             else:
@@ -215,7 +225,8 @@ class _Check:
             before = np.append(0, np.maximum.accumulate(stops))
             for index in np.flatnonzero((firsts < before[:-1]) | (stops > epoch.samples)):
                 first, count, partition, offset = (int(value) for value in found[index])
-                reason = f"epoch {number}: samples {first} to {first + count - 1} do not fit in"
+                samples = f"samples {first} to {first + count - 1}"
+                reason = f"epoch {number}: {samples} overlap others or exceed the epoch"
                 yield Damage(partition, offset, offset + 1, reason)
             missing = (firsts > before[:-1]).any() or before[-1] < epoch.samples
             if missing and not explained:

@@ -83,8 +83,8 @@ def test_neither_sees_the_others_data(accounts: list[Account]) -> None:
 
     for asking, asked in ((one, two), (two, one)):
         for words, said in (
-            ([], "does not let this client in"),
-            (["--client-properties", asking.login], "refuses this client"),
+            ([], "does not accept this client"),
+            (["--client-properties", asking.login], "rejects this client"),
         ):
             refused = asking.ask(asked, *words)
             assert refused.returncode == 2, refused.stdout

@@ -387,14 +387,14 @@ def test_a_catalog_of_its_own(own_broker: OwnBroker, monkeypatch: pytest.MonkeyP
 
         # A broker that is away.
         monkeypatch.setattr(admin, "REQUEST_SECONDS", 2.0)
-        monkeypatch.setattr(log_module, "APPEND_SECONDS", 2.0)
-        monkeypatch.setattr(log_module, "READ_SECONDS", 2.0)
+        monkeypatch.setattr(early, "append_seconds", 2.0)
+        monkeypatch.setattr(early, "read_seconds", 2.0)
         server.kill()
         with CatalogLog(connection) as other, pytest.raises(WorkError):
             other.read()
         with pytest.raises(WorkError, match="could not be read"):
             early.read()
-        with pytest.raises(WorkError, match="did not take the event 'progress'"):
+        with pytest.raises(WorkError, match=r"event 'progress' of topic .* was not appended"):
             early.append(beat(small, 62))
         server.restart()
         monkeypatch.undo()
@@ -405,12 +405,12 @@ def test_a_catalog_of_its_own(own_broker: OwnBroker, monkeypatch: pytest.MonkeyP
         other = KafkaAdminClient(bootstrap_servers=server.bootstrap)
         other.delete_topics([CATALOG_TOPIC])
         other.close()
-        monkeypatch.setattr(log_module, "READ_SECONDS", 5.0)
-        with pytest.raises(WorkError, match=r"cannot be read any more|end of the catalog"):
+        early.read_seconds = 5.0
+        with pytest.raises(WorkError, match=r"can no longer be read|end of the catalog"):
             early.read()
         with CatalogLog(connection) as anew:
             assert list(anew.append(small)) == [small.topic]
-        with pytest.raises(WorkError, match="deleted and made anew"):
+        with pytest.raises(WorkError, match="deleted and created again"):
             early.read()
 
 

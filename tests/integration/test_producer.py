@@ -419,9 +419,9 @@ def test_an_existing_topic_that_forgets_is_refused(broker: str, session_name: st
     from confluent_kafka.admin import AdminClient, NewTopic
 
     topic = topic_name(session_name, 0, "train")
-    admin = AdminClient({"bootstrap.servers": broker})
+    stranger = AdminClient({"bootstrap.servers": broker})
     new = NewTopic(topic, 1, 1, config={"cleanup.policy": "compact"})
-    admin.create_topics([new])[topic].result(10)
+    stranger.create_topics([new])[topic].result(10)
     with pytest.raises(UserError, match="settings under which Kafka"):
         deeptool.upload(numbers(8), broker, session_name)
 

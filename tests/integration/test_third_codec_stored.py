@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
+import uploads
 
 import deeptool
 from deeptool.catalog.log import CatalogLog
@@ -21,7 +22,7 @@ def test_upload_read_shuffle_and_check(
     numbers = np.arange(500)
     elements = {"number": numbers, "image": np.repeat(numbers[:, None], 8, axis=1) / 7}
     dataset = tf.data.Dataset.from_tensor_slices(elements).batch(16)
-    deeptool.upload(dataset, broker, session_name, codec="npz", record_bytes=4096)
+    uploads.tuned_upload(dataset, broker, session_name, codec="npz", record_bytes=4096)
 
     def read(**options: object) -> list[dict[str, np.ndarray]]:
         return list(deeptool.kafka_dataset(broker, session_name, **options).as_numpy_iterator())

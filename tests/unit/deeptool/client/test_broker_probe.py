@@ -141,7 +141,7 @@ def test_client_properties(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o620])
 def test_client_properties_that_others_can_read(tmp_path: Path, mode: int) -> None:
     path = write(tmp_path / "p", "sasl.password=x", mode)
-    with pytest.raises(UserError, match="others than you") as caught:
+    with pytest.raises(UserError, match="readable by other users") as caught:
         read_properties(path)
     assert caught.value.seen == f"mode {mode:04o}"
     assert caught.value.next_step == f"chmod 600 {path}"
@@ -169,7 +169,7 @@ def test_client_properties_of_another_form_do_not_show_their_content(tmp_path: P
     ],
 )
 def test_properties_that_librdkafka_does_not_know(name: str, value: str, seen: str) -> None:
-    with pytest.raises(UserError, match="client properties are not librdkafka's") as caught:
+    with pytest.raises(UserError, match="are not settings of librdkafka") as caught:
         connect("localhost:9092", {name: value})
     assert seen in str(caught.value.seen)
 

@@ -53,14 +53,14 @@ def test_names_that_are_none(topic: str) -> None:
 
 
 def test_the_catalog_is_no_place_for_data() -> None:
-    with pytest.raises(UserError, match="catalog's own"):
+    with pytest.raises(UserError, match="reserved for the catalog"):
         check_topic(CATALOG_TOPIC)
 
 
 def test_split_and_proc_id_are_checked() -> None:
     with pytest.raises(UserError, match="unknown split"):
         topic_name("a", 0, "test")
-    with pytest.raises(UserError, match="not negative"):
+    with pytest.raises(UserError, match="not be negative"):
         topic_name("a", -1, "train")
 
 

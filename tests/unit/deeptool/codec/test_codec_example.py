@@ -137,7 +137,7 @@ def test_examples_of_another_spec_name_the_feature(other: Any, words: str) -> No
 
 
 def test_what_is_no_example_is_said_so() -> None:
-    with pytest.raises(WorkError, match=r"no tf.train.Example"):
+    with pytest.raises(WorkError, match=r"not a tf.train.Example"):
         ExampleCodec(Spec(Leaf("int32", (None,)))).decode(b"\xff\xff\xff")
 
 

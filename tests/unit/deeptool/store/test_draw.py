@@ -12,8 +12,8 @@ from matplotlib.image import imread
 
 from deeptool.codec.spec import Leaf, Spec
 from deeptool.codec.values import Leaves, Ragged
-from deeptool.commands.view import evenly
 from deeptool.store.draw import draw
+from deeptool.store.sample_rows import spaced_places
 
 RNG = np.random.default_rng(0)
 
@@ -211,8 +211,8 @@ def test_records_are_taken_from_all_over_the_epoch() -> None:
         (1, 102),
         (1, 103),
     ]
-    assert evenly(runs, 10) == stored
-    assert evenly(runs, 99) == stored
-    assert evenly(runs, 2) == [stored[2], stored[7]]
-    assert evenly(runs, 1) == [(0, 9)]
-    assert evenly({}, 4) == []
+    assert spaced_places(runs, 10) == stored
+    assert spaced_places(runs, 99) == stored
+    assert spaced_places(runs, 2) == [stored[2], stored[7]]
+    assert spaced_places(runs, 1) == [(0, 9)]
+    assert spaced_places({}, 4) == []

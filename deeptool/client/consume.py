@@ -1,0 +1,200 @@
+"""Reading records by their offsets: the settings of every consumer, and the one loop that waits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+
+from deeptool.client.connection import Connection
+from deeptool.client.kafka_errors import PARTITION_END, PASSING, UNREACHABLE
+
+# A broker that is up but has sent nothing for so long cannot read what is there.
+SILENT_SECONDS = 10.0
+# One that does not answer at all may be starting again: it is waited for, as at the upload.
+AWAY_SECONDS = 120.0
+_POLL_SECONDS = 0.25
+_FETCH_BYTES = 8 << 20
+
+
+def consumer_config(
+    connection: Connection, *, fetch_bytes: int = _FETCH_BYTES, queue_bytes: int | None = None
+) -> dict[str, object]:
+    """The settings of a consumer that reads what it is assigned and nothing else.
+
+    Parameters
+    ----------
+    connection : Connection
+    fetch_bytes : int
+        What one answer of a broker may hold of one partition; a larger record still arrives.
+    queue_bytes : int, optional
+        What librdkafka may fetch ahead, of all partitions; its own default is 64 MiB.
+    """
+    config: dict[str, object] = {
+        # Needed by the client, but never joined: partitions are assigned.
+        "group.id": "deeptool",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        # Never jump to where records are when those asked for were deleted.
+        "auto.offset.reset": "error",
+        "enable.partition.eof": True,
+        # Off: behind a batch whose checksum is wrong, librdkafka 2.16 reads on at a wrong place or
+        # aborts the process. Each record of ours has a checksum of its own in its headers.
+        "check.crcs": False,
+        # The default of a second stalls a slow reader by whole seconds.
+        "fetch.queue.backoff.ms": 2,
+        # A fetch that waits for new records holds up whatever is asked next.
+        "fetch.wait.max.ms": 10,
+        "fetch.message.max.bytes": fetch_bytes,
+    }
+    if queue_bytes is not None:
+        config["fetch.max.bytes"] = max(queue_bytes, fetch_bytes)
+        config["queued.max.messages.kbytes"] = max(1, queue_bytes >> 10)
+    return connection.config(config)
+
+
+@dataclass(frozen=True)
+class NoRecord:
+    """Why reading an offset gave no record.
+
+    Attributes
+    ----------
+    reason : str
+    error : KafkaError or None
+        What librdkafka said; where the broker was silent, the last it said.
+    end : int or None
+        The offset at which the partition ends, where its end was reached.
+    silent : bool
+        Nothing came in time.
+    away : bool
+        Nor could any broker be reached.
+    """
+
+    reason: str
+    error: KafkaError | None = None
+    end: int | None = None
+    silent: bool = False
+    away: bool = False
+
+
+class RecordReader:
+    """Reads records of one topic by partition and offset; a context manager.
+
+    Offsets that follow each other are read as a stream. What it means that there is no record is
+    the caller's to say: nothing is raised for it.
+
+    Parameters
+    ----------
+    connection : Connection
+    topic : str
+    on_poll : callable, optional
+        Called several times a second while it waits; may raise to end the wait.
+    """
+
+    def __init__(
+        self, connection: Connection, topic: str, *, on_poll: Callable[[], None] | None = None
+    ) -> None:
+        self._topic, self._on_poll = topic, on_poll
+        # Partition and offset of what the consumer delivers next; None: it must be assigned again.
+        self._position: tuple[int, int] | None = None
+        self._consumer = Consumer(consumer_config(connection))
+
+    def __enter__(self) -> RecordReader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the connection. Safe to call repeatedly."""
+        self._consumer.close()
+
+    def rest(self) -> None:
+        """Stop fetching: an idle consumer keeps its connection busy with fetches."""
+        self._consumer.unassign()
+        self._position = None
+
+    def end_offset(self, partition: int, seconds: float) -> int:
+        """The offset that the next record of a partition will get.
+
+        Raises
+        ------
+        KafkaException
+            The broker did not say so within `seconds`.
+        """
+        place = TopicPartition(self._topic, partition)
+        _, end = self._consumer.get_watermark_offsets(place, timeout=seconds, cached=False)
+        return int(end)
+
+    def read(
+        self,
+        partition: int,
+        offset: int,
+        *,
+        silent_seconds: float = SILENT_SECONDS,
+        away_seconds: float = AWAY_SECONDS,
+    ) -> Message | NoRecord:
+        """The record at `offset`, or why there is none. See `read_from` for the parameters."""
+        found = self.read_from(
+            partition, offset, silent_seconds=silent_seconds, away_seconds=away_seconds
+        )
+        if isinstance(found, NoRecord) or found.offset() == offset:
+            return found
+        self._position = None
+        return NoRecord("no record is there")
+
+    def read_from(
+        self,
+        partition: int,
+        offset: int,
+        *,
+        silent_seconds: float = SILENT_SECONDS,
+        away_seconds: float = AWAY_SECONDS,
+    ) -> Message | NoRecord:
+        """The first record at or after `offset` (compaction leaves gaps), or why there is none.
+
+        Parameters
+        ----------
+        silent_seconds : float
+            How long to wait for a broker that can be reached.
+        away_seconds : float
+            How long to wait where none can be.
+        """
+        if self._position != (partition, offset):
+            self._consumer.assign([TopicPartition(self._topic, partition, offset)])
+        self._position = None
+        found = self._poll(offset, silent_seconds, away_seconds)
+        if not isinstance(found, NoRecord):
+            self._position = (partition, int(found.offset()) + 1)
+        return found
+
+    def _poll(self, offset: int, silent_seconds: float, away_seconds: float) -> Message | NoRecord:
+        began = time.monotonic()
+        trouble: KafkaError | None = None
+        away = False
+        while True:
+            if self._on_poll is not None:
+                self._on_poll()
+            message = self._consumer.poll(_POLL_SECONDS)
+            error = message.error() if message is not None else None
+            if message is not None and error is None:
+                if message.offset() >= offset:
+                    return message
+            elif message is not None and error is not None:
+                if error.code() == PARTITION_END:
+                    return NoRecord("no record is there", end=int(message.offset()))
+                if error.code() not in PASSING:
+                    return NoRecord(str(error.str()), error)
+                trouble, away = error, away or error.code() in UNREACHABLE
+            seconds = time.monotonic() - began
+            if seconds > (away_seconds if away else silent_seconds):
+                reason = f"the broker sent nothing for {seconds:.0f} s"
+                return NoRecord(reason, trouble, silent=True, away=away)
