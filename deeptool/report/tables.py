@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from deeptool.report import figures
+from deeptool.report.figure_style import trial_colours
 from deeptool.report.text import MISSING, amount, bytes_text, number, seconds
 
 Row = Mapping[str, Any]
@@ -90,7 +90,7 @@ def table(columns: Sequence[Column], rows: Sequence[Row], *, best: bool = False)
 
 def trial_columns(summary: Mapping[str, Any]) -> list[Column]:
     """What the table of trials shows: hparams that vary, validation metrics, what it took."""
-    by_trial = figures.colours(summary["trials"])
+    by_trial = trial_colours(summary["trials"])
     shown = dict.fromkeys([summary["metric"]])
     shown |= dict.fromkeys(
         name for trial in summary["trials"] for name in trial["best"] if name.startswith("val_")

@@ -136,6 +136,31 @@ def test_option(checkout: Checkout) -> None:
     assert checkout.deeptool("report", run_dir, "--quiet") == ""
 
 
+def test_report_figure(checkout: Checkout) -> None:
+    section = """
+        from deeptool.report.page_parts import ReportPage, ReportSection, page_section
+
+
+        def _epochs(page: ReportPage) -> str:
+            epochs = [trial["epochs_run"] for trial in page.summary["trials"]]
+            figure = {"data": [{"type": "histogram", "x": epochs}], "layout": {"height": 200}}
+            return page_section("Epochs run", page.plot("epochs", figure))
+
+
+        # Between the table of trials and the hyperparameters.
+        SECTION = ReportSection(place=35, draw=_epochs)
+        """
+    checkout.write("deeptool/report/sections/epochs_run.py", dedent(section))
+    checkout.touches_only("a figure of the report", "deeptool/report/sections/epochs_run.py")
+
+    run_dir = fake_run(checkout.root / "run")
+    checkout.deeptool("report", str(run_dir))
+    page = (run_dir / "report.html").read_text()
+    titles = re.findall(r"<h2>(.*?)</h2>", page)
+    assert titles[1:4] == ["Trials", "Epochs run", "Hyperparameters"]
+    assert '"epochs": {"data": [{"type": "histogram"' in page
+
+
 def test_the_whole_copy_is_used(checkout: Checkout) -> None:
     """Otherwise what works here would prove nothing."""
     for package in PACKAGES:

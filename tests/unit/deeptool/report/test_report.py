@@ -17,9 +17,13 @@ from fake_run import STARTED, fake_run, history, write
 
 from deeptool.commands.report import command
 from deeptool.errors import UserError, WorkError
-from deeptool.report import figures, summarize, write_report
+from deeptool.report import summarize, write_report
+from deeptool.report.figure_style import MUTED, metrics_of, trial_colours
 from deeptool.report.page import render
 from deeptool.report.savings import account
+from deeptool.report.sections.hyperparameters import Axis, against_metric, parallel
+from deeptool.report.sections.learning_curves import learning_curves
+from deeptool.report.sections.run_timeline import timeline
 from deeptool.report.text import amount, bytes_text, duration, number
 
 
@@ -246,33 +250,33 @@ def test_histories_that_are_not_finite_are_gaps(tmp_path: Path) -> None:
 
 
 def test_curves_of_every_trial_and_both_splits(summary: dict[str, Any]) -> None:
-    data = figures.learning_curves(summary, "loss")["data"]
+    data = learning_curves(summary, "loss")["data"]
     assert len(data) == 16
     solid = [trace for trace in data if trace["line"]["dash"] == "solid"]
     assert solid[-1]["y"] == summary["trials"][0]["history"]["val_loss"]
     assert solid[-1]["x"] == list(range(1, 11))
-    assert figures.metrics_of(summary) == ["accuracy", "loss"]
+    assert metrics_of(summary) == ["accuracy", "loss"]
 
 
 def test_what_is_not_validated_is_drawn_as_well(summary: dict[str, Any]) -> None:
     for each in summary["trials"]:
         each["history"] |= {"learning_rate": [0.1] * len(each["history"].get("epoch", []))}
-    assert figures.metrics_of(summary) == ["accuracy", "loss", "learning_rate"]
-    data = figures.learning_curves(summary, "learning_rate")["data"]
+    assert metrics_of(summary) == ["accuracy", "loss", "learning_rate"]
+    data = learning_curves(summary, "learning_rate")["data"]
     assert [trace["line"]["dash"] for trace in data] == ["solid"] * 8
 
 
 def test_hparams_are_drawn_where_they_vary(summary: dict[str, Any]) -> None:
-    figure = figures.against_metric(summary, "learning_rate", "val_loss")
+    figure = against_metric(summary, "learning_rate", "val_loss")
     assert figure is not None
     assert figure["layout"]["xaxis"]["type"] == "log"
     assert sorted(set(figure["data"][0]["x"])) == [0.0005, 0.001, 0.005, 0.01]
     # Only trials without a result had another strength.
-    assert figures.against_metric(summary, "augment", "val_loss") is None
+    assert against_metric(summary, "augment", "val_loss") is None
 
 
 def test_parallel_axes_are_scaled_each_by_itself(summary: dict[str, Any]) -> None:
-    figure = figures.parallel(summary, "val_accuracy")
+    figure = parallel(summary, "val_accuracy")
     assert figure is not None
     assert figure["layout"]["xaxis"]["ticktext"] == [
         "learning_rate",
@@ -285,13 +289,13 @@ def test_parallel_axes_are_scaled_each_by_itself(summary: dict[str, Any]) -> Non
 
 
 def test_axes_hold_words_and_lists_too() -> None:
-    axis = figures.Axis("optimizer", ["sgd", "adam", [8, 8]])
+    axis = Axis("optimizer", ["sgd", "adam", [8, 8]])
     assert axis.heights == [1.0, 0.5, 0.0]
     assert axis.ticks == [(0.0, "[8, 8]"), (0.5, "adam"), (1.0, "sgd")]
 
 
 def test_ticks_do_not_stand_on_each_other() -> None:
-    axis = figures.Axis("best loss", [i / 200 for i in range(200)] + [0.9999], measured=True)
+    axis = Axis("best loss", [i / 200 for i in range(200)] + [0.9999], measured=True)
     heights = [height for height, _ in axis.ticks]
     assert min(b - a for a, b in itertools.pairwise(heights)) >= 0.07
     assert axis.ticks[0] == (0.0, "0")
@@ -300,9 +304,9 @@ def test_ticks_do_not_stand_on_each_other() -> None:
 
 def test_the_eleventh_trial_is_muted() -> None:
     trials = [{"index": index} for index in range(12)]
-    assert [colour == figures.MUTED for colour in figures.colours(trials).values()] == [
-        False
-    ] * 10 + [True] * 2
+    assert [colour == MUTED for colour in trial_colours(trials).values()] == [False] * 10 + [
+        True
+    ] * 2
 
 
 def test_a_process_that_runs_on_is_drawn_to_the_last_moment() -> None:
@@ -311,7 +315,7 @@ def test_a_process_that_runs_on_is_drawn_to_the_last_moment() -> None:
         {"role": "trial", "name": "trial-0", "start": 12.0, "end": 15.0, "state": "failed"},
         {"role": "trial", "name": "trial-1", "start": None, "end": None, "state": "waiting"},
     ]
-    broker, trials = figures.timeline(rows)["data"]
+    broker, trials = timeline(rows)["data"]
     assert (broker["base"], broker["x"]) == ([0.0], [5.0])
     assert trials["y"] == ["trial-0"]
     assert trials["text"] == ["failed"]
