@@ -1,6 +1,7 @@
 """Preprocess once, train many: tf.data samples in Kafka, read by every trial of a search.
 
-`upload` stores a ``tf.data.Dataset``; `kafka_dataset` reads it back as one; `train` runs a trial.
+`upload` stores a ``tf.data.Dataset``; `open` finds what is stored, and its ``tf()`` reads it back
+(`kafka_dataset` does both in one call); `train` runs a trial.
 Each name is imported when it is first used: neither TensorFlow nor a Kafka client is loaded before.
 """
 
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from deeptool.errors import WorkError as WorkError
     from deeptool.producer.upload import upload as upload
     from deeptool.producer.upload_request import Provenance as Provenance
+    from deeptool.reader import StoredDataset as StoredDataset
     from deeptool.reader import kafka_dataset as kafka_dataset
+    from deeptool.reader import open as open
     from deeptool.store.read_meter import ReadMeter as ReadMeter
     from deeptool.training import TrialResult as TrialResult
     from deeptool.training import train as train
@@ -28,10 +31,12 @@ _PUBLIC = {
     "NotStored": "deeptool.catalog.stored",
     "Provenance": "deeptool.producer.upload_request",
     "ReadMeter": "deeptool.store.read_meter",
+    "StoredDataset": "deeptool.reader",
     "TrialResult": "deeptool.training",
     "UserError": "deeptool.errors",
     "WorkError": "deeptool.errors",
     "kafka_dataset": "deeptool.reader",
+    "open": "deeptool.reader",
     "train": "deeptool.training",
     "upload": "deeptool.producer.upload",
 }
@@ -40,10 +45,12 @@ __all__ = [
     "NotStored",
     "Provenance",
     "ReadMeter",
+    "StoredDataset",
     "TrialResult",
     "UserError",
     "WorkError",
     "kafka_dataset",
+    "open",
     "train",
     "upload",
 ]

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-_TASKS = Path("/proc/self/task")
-_TICK = os.sysconf("SC_CLK_TCK")
+from deeptool import cpu_clock
 
 
 class PipelineCpuMeter:
@@ -25,7 +22,7 @@ class PipelineCpuMeter:
     def __init__(self) -> None:
         self._left_out: list[threading.Thread] = []
         self._seconds = 0.0
-        self._known = _TASKS.is_dir()
+        self._known = cpu_clock.tells_threads_apart()
 
     def leave_out(self, thread: threading.Thread) -> None:
         """Do not charge what this thread does."""
@@ -59,15 +56,6 @@ class PipelineCpuMeter:
         return time.process_time() - time.thread_time() - others
 
     def _left_out_seconds(self) -> float:
-        ids = {str(thread.native_id) for thread in self._left_out}
-        total = 0.0
-        for task in _TASKS.iterdir():
-            try:
-                name = (task / "comm").read_text().strip()
-                if name.startswith("rdk:") or task.name in ids:
-                    # After the name, which may hold anything: fields 14 and 15, utime and stime.
-                    fields = (task / "stat").read_text().rpartition(")")[2].split()
-                    total += (int(fields[11]) + int(fields[12])) / _TICK
-            except (FileNotFoundError, ProcessLookupError):
-                continue  # It ended meanwhile.
-        return total
+        named = {thread.native_id for thread in self._left_out if thread.native_id is not None}
+        threads = cpu_clock.librdkafka_threads() | named
+        return sum(cpu_clock.thread_seconds(thread) or 0.0 for thread in threads)

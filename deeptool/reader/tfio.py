@@ -4,28 +4,32 @@ What its public datasets do with these operations loses records: a read of one r
 and a second read on one resource may return fewer than asked for, without an error. So each range
 has a resource of its own, ranges of one record are read with a neighbour, and all are counted.
 
-tensorflow-io cannot read headers. It relies on the catalog: inside of the runs of offsets that were
-acknowledged to an upload there are no other records.
+tensorflow-io cannot read headers. It relies on the catalog: inside the runs of offsets that were
+acknowledged to an upload there are no other records, as long as the upload is the current one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 import numpy as np
 
+from deeptool.catalog.fold import TopicState
+from deeptool.catalog.log import CatalogLog
 from deeptool.client import admin
 from deeptool.client.connection import Connection
 from deeptool.codec.spec import Leaf
 from deeptool.codec.values import Array, Ragged, rows
 from deeptool.errors import UserError, WorkError
-from deeptool.reader.graph import Form
-from deeptool.reader.rowbuffer import row_bytes
-from deeptool.reader.source import decoder_for
+from deeptool.reader.element_form import ElementForm
+from deeptool.reader.pass_rows import decoder_for
+from deeptool.reader.read_plan import ReadPlan
+from deeptool.reader.record_order import Samples
+from deeptool.reader.row_buffer import row_bytes
+from deeptool.store.kafka_store import KafkaStore
 from deeptool.store.read_meter import ReadMeter
-from deeptool.store.reading import Reading
-from deeptool.store.record_order import Samples
+from deeptool.store.record_store import replaced_while_read
 
 # A consumer for each costs 60 ms.
 _BLOCK_BYTES = 16 << 20
@@ -50,7 +54,7 @@ _SETTINGS = (
 
 
 @dataclass(frozen=True)
-class TfioSource:
+class TfioRows:
     """Rows of a complete dataset, pass by pass; blocks in a fixed or seeded order.
 
     Raises
@@ -59,21 +63,33 @@ class TfioSource:
         tensorflow-io is not installed, or the dataset needs what it cannot do.
     """
 
-    reading: Reading
-    form: Form
+    plan: ReadPlan
+    form: ElementForm
     meter: ReadMeter
+    _log: CatalogLog = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.plan.store, KafkaStore):
+            raise UserError(
+                "tensorflow-io reads from Kafka only",
+                seen=f"a dataset in {type(self.plan.store).__name__}",
+                next_step="use reader='librdkafka'",
+            )
         _operations()
-        _metadata(self.reading.connection)
-        if self.reading.num_shards > 1 or self.form.as_stored:
+        _metadata(self._connection)
+        object.__setattr__(self, "_log", CatalogLog(self._connection))
+        if self.plan.num_shards > 1 or self.form.as_stored:
             raise UserError(
                 "tensorflow-io reads no headers, and so neither a part of a pass nor batches of "
                 "unknown dimensions as they were uploaded",
-                seen=f"num_shards={self.reading.num_shards}; {self.form.spec}",
+                seen=f"num_shards={self.plan.num_shards}; {self.form.spec}",
                 next_step="use reader='librdkafka'"
                 + (", or give a padding_value" if self.form.as_stored else ""),
             )
+
+    @property
+    def _connection(self) -> Connection:
+        return cast(KafkaStore, self.plan.store).connection
 
     def rows(self, k: Any) -> Any:
         """The chunks of pass k, as a ``tf.data.Dataset``."""
@@ -86,14 +102,14 @@ class TfioSource:
         dataset = tf.data.Dataset.from_tensor_slices(tuple(ranges)).map(self._read)
         if self.form.codec.graph_parser is None:
             dataset = dataset.unbatch().map(self._decode)
-        return dataset if self.reading.seed is None else self._shuffled(dataset, k)
+        return dataset if self.plan.seed is None else self._shuffled(dataset, k)
 
     def _ranges(self, k: Array) -> tuple[Array, ...]:
         """Topics, partitions, where to start and stop, and how many records to leave out first."""
         with self.meter.working():
-            planned = replace(self.reading, least_block=_BLOCK_BYTES).plan(int(k))
+            planned = replace(self.plan, least_block=_BLOCK_BYTES).plan(int(k))
             starts = {
-                shard.topic: admin.start_offsets(self.reading.connection, shard.topic)
+                shard.topic: admin.start_offsets(self._connection, shard.topic)
                 for shard in planned.shards
             }
             found = []
@@ -119,7 +135,7 @@ class TfioSource:
             tf.cast(partition, tf.int32),
             # Not _BEGINNING: it must be looked up, and until then the read below fails.
             offset=tf.where(start == _BEGINNING, stop - 1, start),
-            metadata=_metadata(self.reading.connection),
+            metadata=_metadata(self._connection),
         )
         found = operations.io_kafka_readable_read(resource, start=start, stop=stop)
         values, keys = found.message[skip:], found.key[skip:]
@@ -141,13 +157,26 @@ class TfioSource:
                     seen=f"{seen} records of topic {topic.decode()}, partition {partition}, before "
                     f"offset {stop}",
                     valid=str(valid),
-                    next_step="deeptool check says whether they are there; reader='librdkafka' "
-                    "reads them in another way",
+                    next_step="deeptool check finds out whether they are there; "
+                    "reader='librdkafka' reads them in another way",
                 )
+            self._check_unchanged(topic.decode())
             # One sample a record where TensorFlow parses it; else `_decode` counts them.
             parsed = self.form.codec.graph_parser is not None
             self.meter.count(records=valid, samples=valid if parsed else 0, size=int(size))
         return np.int64(valid)
+
+    def _check_unchanged(self, topic: str) -> None:
+        """Whether what was just read is of the upload that is to be read.
+
+        Without headers only the catalog says so, and only as long as the upload is the topic's
+        current one: in a topic that was deleted and made again, other records have its offsets.
+        """
+        state = self._log.read().get(topic, TopicState())
+        wanted = {shard.topic: shard.upload.id for shard in self.plan.stored.shards}[topic]
+        if state.current is None or state.current.id != wanted:
+            seen = state.current.id if state.current else "nothing"
+            raise replaced_while_read(topic, f"upload {seen} is stored there now, not {wanted}")
 
     def _decode(self, value: Any, key: Any) -> Any:
         """One record's rows, by the Python codec."""
@@ -171,9 +200,9 @@ class TfioSource:
         """TensorFlow's own shuffle, row by row."""
         decoder = decoder_for(self.form)
         leaves = decoder.spec.leaves
-        each = row_bytes(leaves, self.reading.sample_bytes) + _ROW_OVERHEAD
-        held = max(1, int(self.reading.memory.buffer / each))
-        seed = (self.reading.seed or 0) % 2**63
+        each = row_bytes(leaves, self.plan.sample_bytes) + _ROW_OVERHEAD
+        held = max(1, int(self.plan.memory.buffer / each))
+        seed = (self.plan.seed or 0) % 2**63
         dataset = chunks.unbatch().shuffle(held, seed=k + seed, reshuffle_each_iteration=False)
         size = self.form.batch_size or 1
         if all(leaf.fixed for leaf in leaves):

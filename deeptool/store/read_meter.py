@@ -1,4 +1,4 @@
-"""What reading has cost so far, and the error that ended it."""
+"""What reading has cost so far, and the error that ended it: `deeptool.ReadMeter`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
 from deeptool.errors import DeeptoolError
-from deeptool.store import shutdown
+from deeptool.store import read_shutdown
 
 T = TypeVar("T")
 
@@ -22,13 +21,10 @@ class _End:
 
 _END = _End()
 
-_TASKS = Path("/proc/self/task")
-_LOOK_SECONDS = 0.5
-
 
 @dataclass
 class ReadMeter:
-    """Counts what datasets read, while they do; one meter can be given to several.
+    """Counts what datasets read, while they do, and keeps the error that ends a read.
 
     Attributes
     ----------
@@ -80,7 +76,7 @@ class ReadMeter:
         """Around what TensorFlow's threads call: counts its CPU time, and keeps its error."""
         before = time.thread_time()
         try:
-            with shutdown.working():
+            with read_shutdown.working():
                 yield
         except DeeptoolError as error:
             self.error = error
@@ -99,74 +95,3 @@ class ReadMeter:
                 yield item
         finally:
             generator.close()
-
-
-class FetchClock:
-    """The CPU time of the librdkafka threads of a client, which is made after its clock.
-
-    Threads do not say whose they are, and some begin late: with several clients at once, one that
-    is new counts for the clock that sees it first, so that the sum over all clocks is right.
-    """
-
-    _guard = threading.Lock()
-    _claimed: ClassVar[set[int]] = set()
-    _running: ClassVar[list[FetchClock]] = []
-
-    def __init__(self) -> None:
-        self._seconds: dict[int, float] = {}
-        self._counted = 0.0
-        self._looked = time.monotonic()
-        with self._guard:
-            if self._running:
-                self._running[-1]._claim()
-            else:
-                FetchClock._claimed = _fetch_threads()
-            self._running.append(self)
-
-    def seconds_more(self, at_once: bool = False) -> float:
-        """The CPU time since it last said one; looked up twice a second, or `at_once`."""
-        now = time.monotonic()
-        if now < self._looked + _LOOK_SECONDS and not at_once:
-            return 0.0
-        self._looked = now
-        with self._guard:
-            alive = self._claim()
-        for thread in self._seconds.keys() & alive:
-            self._seconds[thread] = _cpu_seconds(thread, self._seconds[thread])
-        total = sum(self._seconds.values())
-        more, self._counted = total - self._counted, total
-        return more
-
-    def stop(self) -> None:
-        """To be called when the client is closed."""
-        with self._guard:
-            self._running.remove(self)
-
-    def _claim(self) -> set[int]:
-        alive = _fetch_threads()
-        for thread in alive - self._claimed:
-            self._seconds[thread] = 0.0
-        # Not the ended ones: their numbers can come again.
-        FetchClock._claimed = alive
-        return alive
-
-
-def _fetch_threads() -> set[int]:
-    found = set()
-    try:
-        for task in _TASKS.iterdir():
-            try:
-                if (task / "comm").read_text().startswith("rdk:"):
-                    found.add(int(task.name))
-            except OSError:
-                continue  # It has ended meanwhile.
-    except OSError:
-        return set()  # No /proc: not Linux.
-    return found
-
-
-def _cpu_seconds(thread: int, before: float) -> float:
-    try:
-        return int((_TASKS / str(thread) / "schedstat").read_text().split()[0]) / 1e9
-    except (OSError, ValueError):
-        return before

@@ -8,11 +8,11 @@ from deeptool.catalog.stored import Stored
 from deeptool.client.connection import Connection
 from deeptool.errors import UserError, WorkError
 from deeptool.settings import Settings, compare
-from deeptool.store.watch import Watch
+from deeptool.store.upload_watch import UploadWatch
 
 
 class Arrival:
-    """Holds the training set against the trial's settings once more when all of it is there.
+    """Compares the training set with the trial's settings again when all of it is there.
 
     Which hparams a pipeline reads is known in full only at its end, and so is whether shards are
     of one run.
@@ -25,7 +25,7 @@ class Arrival:
 
     def __init__(self, connection: Connection, settings: Settings, stored: Stored) -> None:
         self._connection, self._settings = connection, settings
-        self._watch = Watch(stored)
+        self._watch = UploadWatch(stored)
         self.complete = False
 
     def check(self) -> None:
@@ -34,7 +34,7 @@ class Arrival:
         Raises
         ------
         WorkError
-            It is lost (see `Watch.look`), or the trial has read what it would have been refused.
+            It is lost (see `UploadWatch.look`), or it does not fit the trial that has read it.
         """
         if self.complete:
             return

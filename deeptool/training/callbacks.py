@@ -16,11 +16,11 @@ from deeptool.codec.values import Array
 from deeptool.errors import WorkError
 from deeptool.termination import RememberedSignals
 from deeptool.training import checkpoint
-from deeptool.training.data import TrialData
 from deeptool.training.display import Display
 from deeptool.training.history import History
 from deeptool.training.result import MONITOR, Usage, finite
-from deeptool.training.session import Session
+from deeptool.training.session_folder import SessionFolder
+from deeptool.training.trial_data import TrialData
 
 # What Keras' own callbacks learn while they train (EarlyStopping, ReduceLROnPlateau,
 # ModelCheckpoint): forgotten when training begins, so put back after that.
@@ -81,7 +81,7 @@ class Pace(keras.callbacks.Callback):  # type: ignore[misc]
         self,
         data: TrialData,
         epochs: int,
-        session: Session,
+        session: SessionFolder,
         display: Display,
         signals: RememberedSignals,
     ) -> None:
@@ -197,7 +197,7 @@ class Keeper(keras.callbacks.Callback):  # type: ignore[misc]
 
     def __init__(
         self,
-        session: Session,
+        session: SessionFolder,
         history: History,
         display: Display,
         pace: Pace,

@@ -21,7 +21,7 @@ import numpy as np
 from deeptool.codec.values import Array, numpy_dtype
 from deeptool.errors import UserError
 from deeptool.files import read_json, write_json
-from deeptool.training.session import remove
+from deeptool.training.session_folder import remove
 
 KEPT = 2
 _NAME = re.compile(r"epoch-(\d{6})")

@@ -14,19 +14,19 @@ from deeptool.termination import RememberedSignals
 from deeptool.training.board import Board
 from deeptool.training.callbacks import Averages, Keeper, Pace
 from deeptool.training.checkpoint import Checkpoint
-from deeptool.training.data import TrialData
 from deeptool.training.display import Display
 from deeptool.training.history import History
 from deeptool.training.model import Compiled
 from deeptool.training.result import MONITOR, Usage
-from deeptool.training.session import Session
+from deeptool.training.session_folder import SessionFolder
+from deeptool.training.trial_data import TrialData
 
 
 def prepare(
     settings: Settings,
     compiled: Compiled,
     data: TrialData,
-    session: Session,
+    session: SessionFolder,
     display: Display,
     signals: RememberedSignals,
     resumed: Checkpoint | None,

@@ -13,7 +13,7 @@ import keras
 
 from deeptool.errors import UserError
 from deeptool.settings import Settings
-from deeptool.training.session import remove
+from deeptool.training.session_folder import remove
 
 EMA_MOMENTUM = 0.99
 

@@ -10,11 +10,12 @@ from typing import Any, Literal
 from deeptool.errors import UserError
 from deeptool.settings import Settings
 from deeptool.settings.hparams import plain
-from deeptool.training import data, session
+from deeptool.training import session_folder
 from deeptool.training.display import Display
-from deeptool.training.request import Request
 from deeptool.training.result import TrialResult
-from deeptool.training.run import Run
+from deeptool.training.trial_data import TrialSource
+from deeptool.training.trial_request import TrialRequest
+from deeptool.training.trial_run import TrialRun
 
 
 def train(
@@ -93,17 +94,17 @@ def train(
     """
     display = Display(verbose)
     addresses = (servers,) if isinstance(servers, str) else tuple(servers or ())
-    source = data.Source(addresses, client_properties, reader, wait, online)
+    source = TrialSource(addresses, client_properties, reader, wait, online)
     if restart_from is not None:
         if settings or hparams or proc_id is not None or kafka is not None or session_dir:
             raise UserError("a trial goes on under the settings and hparams that it began with")
-        earlier = session.reopen(restart_from)
+        earlier = session_folder.reopen(restart_from)
         done = earlier.result()
         if done is not None and done.status == "complete":
             display.say(f"this trial is complete already: {earlier.path}")
             return done
-        request = Request.from_json(earlier.config()["request"], source)
-        return Run(request, earlier, display, resumed=True).run()
+        request = TrialRequest.from_json(earlier.config()["request"], source)
+        return TrialRun(request, earlier, display, resumed=True).run()
     if settings is None:
         raise UserError("there is no settings file to train from")
     source.check(kafka is not False)
@@ -113,6 +114,6 @@ def train(
             raise UserError("loaded settings have their hparams: give them to load_settings")
         hparams = loaded.hparams
     file = Path(os.path.abspath(loaded.path if loaded else str(settings)))
-    request = Request(file, plain(hparams or {}), proc_id, kafka, source)
-    folder = session.create(session_dir) if session_dir is not None else None
-    return Run(request, folder, display, loaded=loaded).run()
+    request = TrialRequest(file, plain(hparams or {}), proc_id, kafka, source)
+    folder = session_folder.create(session_dir) if session_dir is not None else None
+    return TrialRun(request, folder, display, loaded=loaded).run()

@@ -25,6 +25,7 @@ PLACES = {
 SHARED = {
     "hpc": ("backends",),
     "deeptool": (
+        "cpu_clock",
         "errors",
         "files",
         "lazy",

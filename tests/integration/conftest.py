@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from brokers import OwnBroker
 
-from deeptool.store import shutdown
+from deeptool.store import read_shutdown
 from hpc.broker.embedded import EmbeddedBroker, Options
 from hpc.broker.kafka import Mode
 
@@ -26,7 +26,7 @@ def _coverage_of_tensorflows_threads() -> Iterator[None]:
     if hook is None:
         yield
         return
-    plain = shutdown.working
+    plain = read_shutdown.working
 
     @contextmanager
     def traced() -> Iterator[None]:
@@ -35,7 +35,7 @@ def _coverage_of_tensorflows_threads() -> Iterator[None]:
             yield
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shutdown, "working", traced)
+        patch.setattr(read_shutdown, "working", traced)
         yield
 
 

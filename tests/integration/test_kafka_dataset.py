@@ -17,7 +17,6 @@ import uploads
 import deeptool
 from deeptool.catalog.datasets import NotStored
 from deeptool.errors import UserError, WorkError
-from deeptool.reader import ReadMeter
 
 pytestmark = pytest.mark.broker
 ROWS = 1003
@@ -46,8 +45,8 @@ def stored(broker: str, session_name: str) -> str:
 
 
 def test_unshuffled_it_comes_back_as_it_was(broker: str, stored: str) -> None:
-    meter = ReadMeter()
-    dataset = deeptool.kafka_dataset(broker, stored, meter=meter)
+    data = deeptool.open(broker, stored)
+    dataset, meter = data.tf(), data.meter
     assert dataset.element_spec == numbered().element_spec
     assert dataset.cardinality().numpy() == math.ceil(ROWS / 32)
     assert numbers(dataset) == list(range(ROWS))
@@ -201,11 +200,10 @@ def test_what_is_not_there_is_said(broker: str, session_name: str) -> None:
 
 
 def test_a_dataset_replaced_while_it_is_read_is_an_error(broker: str, stored: str) -> None:
-    meter = ReadMeter()
-    old = deeptool.kafka_dataset(broker, stored, meter=meter)
+    old = deeptool.open(broker, stored)
     deeptool.upload(numbered(10), broker, stored, replace=True)
-    with pytest.raises(WorkError, match="deleted or replaced"), meter.raising():
-        numbers(old)
+    with pytest.raises(WorkError, match="deleted or replaced"), old.meter.raising():
+        numbers(old.tf())
     assert numbers(deeptool.kafka_dataset(broker, stored)) == list(range(10))
 
 
@@ -259,14 +257,11 @@ def test_following_an_upload_that_fails_is_an_error(broker: str, session_name: s
             uploads.tuned_upload, source, broker, session_name, limit=200, record_bytes=64
         )
         try:
-            meter = ReadMeter()
-            dataset = deeptool.kafka_dataset(
-                broker, session_name, batch_size=5, follow=True, wait=60, meter=meter
-            )
-            elements = dataset.as_numpy_iterator()
+            data = deeptool.open(broker, session_name, follow=True, wait=60)
+            elements = data.tf(batch_size=5).as_numpy_iterator()
             next(elements)
             read.set()
-            with pytest.raises(WorkError, match="failed"), meter.raising():
+            with pytest.raises(WorkError, match="failed"), data.meter.raising():
                 list(elements)
         finally:
             read.set()

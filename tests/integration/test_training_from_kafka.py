@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import math
 import threading
@@ -23,6 +24,7 @@ from deeptool.catalog.datasets import NotComplete, NotStored
 from deeptool.commands.produce import command as produce
 from deeptool.errors import UserError, WorkError
 from deeptool.settings import load_settings
+from deeptool.store.kafka_store import KafkaStore
 
 pytestmark = pytest.mark.broker
 
@@ -303,7 +305,8 @@ def test_a_broker_that_dies_fails_the_trial_which_goes_on_later(
 
     last = keras.callbacks.LambdaCallback(on_epoch_begin=die)
     loaded.addon_callbacks = lambda *given: [last]
-    monkeypatch.setattr("deeptool.store.librdkafka.SILENCE_SECONDS", 5.0)
+    impatient = functools.partial(KafkaStore, silence_seconds=5.0)
+    monkeypatch.setattr("deeptool.training.kafka_data.KafkaStore", impatient)
     with pytest.raises(WorkError) as caught:
         train(loaded, kafka=True, servers=server.bootstrap, session_dir="here")
     assert "Traceback" not in str(caught.value)

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from deeptool.reader.graph import Form
+from deeptool.reader.source import decoder_for
+from deeptool.store.record_order import Samples
 from paths import ROOT
 
 from deeptool.codec import CODECS, DEFAULT_CODEC, make_codec
@@ -13,9 +16,6 @@ from deeptool.codec.records import RecordHeader, pack, parse_headers
 from deeptool.codec.spec import Leaf, Spec
 from deeptool.codec.values import Ragged, concat_rows, rows
 from deeptool.errors import WorkError
-from deeptool.reader.graph import Form
-from deeptool.reader.source import decoder_for
-from deeptool.store.record_order import Samples
 
 SPEC = Spec(
     {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deeptool.producer import pipeline_cpu as meters
+from deeptool import cpu_clock
 from deeptool.producer.pipeline_cpu import PipelineCpuMeter
 
 
@@ -70,7 +70,7 @@ def test_only_what_happens_while_it_measures() -> None:
 
 
 def test_a_system_without_the_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(meters, "_TASKS", tmp_path / "nowhere")
+    monkeypatch.setattr(cpu_clock, "_TASKS", tmp_path / "nowhere")
     meter = PipelineCpuMeter()
     with meter.measure():
         pass

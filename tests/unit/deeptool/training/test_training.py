@@ -25,8 +25,8 @@ from deeptool.errors import Terminated, UserError, WorkError
 from deeptool.settings import load_settings
 from deeptool.training import board, checkpoint, devices
 from deeptool.training import model as trial_model
-from deeptool.training.data import Source
-from deeptool.training.request import Request
+from deeptool.training.trial_data import TrialSource
+from deeptool.training.trial_request import TrialRequest
 
 SETTINGS = HELPERS / "trial_settings.py"
 
@@ -574,7 +574,7 @@ def test_only_librdkafka_reads_what_is_still_being_uploaded(
 
 
 def test_a_request_that_goes_on_is_online_as_it_began() -> None:
-    began = Request(SETTINGS, {}, None, True, Source(online=True))
-    assert Request.from_json(began.to_json(), Source()).source.online
+    began = TrialRequest(SETTINGS, {}, None, True, TrialSource(online=True))
+    assert TrialRequest.from_json(began.to_json(), TrialSource()).source.online
     earlier = {key: value for key, value in began.to_json().items() if key != "online"}
-    assert not Request.from_json(earlier, Source()).source.online
+    assert not TrialRequest.from_json(earlier, TrialSource()).source.online

@@ -21,14 +21,14 @@ from paths import HELPERS
 
 from deeptool.commands.train import command
 from deeptool.errors import Terminated, UserError, WorkError
-from deeptool.store import shutdown
+from deeptool.store import read_shutdown
 from deeptool.termination import RememberedSignals
-from deeptool.training import checkpoint, devices, schema, session
+from deeptool.training import checkpoint, devices, schema, session_folder
 from deeptool.training.checkpoint import Checkpoint
-from deeptool.training.data import SampleMeter, start
 from deeptool.training.history import History
 from deeptool.training.result import Usage
-from deeptool.training.session import Session
+from deeptool.training.session_folder import SessionFolder
+from deeptool.training.trial_data import SampleMeter, start
 
 SETTINGS = str(HELPERS / "trial_settings.py")
 
@@ -375,17 +375,17 @@ def test_history_keeps_what_was_and_drops_what_comes_again(tmp_path: Path) -> No
 
 
 def test_a_folders_name_tells_the_hparams_unless_they_are_too_long() -> None:
-    name = session.folder_name("digits", {"lr": 0.1, "path": "/a b", "ok": True}, 0.0)
+    name = session_folder.folder_name("digits", {"lr": 0.1, "path": "/a b", "ok": True}, 0.0)
     assert name.startswith("digits_lr=0.1_path=-a-b_ok=True_19")
     many = {f"hparam{n}": n for n in range(60)}
-    one = session.folder_name("digits", many, 0.0)
+    one = session_folder.folder_name("digits", many, 0.0)
     assert len(one) < 60
-    assert one != session.folder_name("digits", {**many, "hparam7": 8}, 0.0)
-    assert len(session.folder_name("s" * 249, many, 0.0)) <= 255 - 5
+    assert one != session_folder.folder_name("digits", {**many, "hparam7": 8}, 0.0)
+    assert len(session_folder.folder_name("s" * 249, many, 0.0)) <= 255 - 5
 
 
 def test_trials_of_the_same_second_get_folders_of_their_own(tmp_path: Path) -> None:
-    made = [session.create(None, str(tmp_path), "name").path.name for _ in range(3)]
+    made = [session_folder.create(None, str(tmp_path), "name").path.name for _ in range(3)]
     assert made == ["name", "name-2", "name-3"]
 
 
@@ -393,14 +393,14 @@ def test_a_folder_that_cannot_be_made_is_the_users_to_correct(tmp_path: Path) ->
     (tmp_path / "file").write_text("")
     for how in ({"exact": tmp_path / "file" / "in"}, {"parent": str(tmp_path / "file")}):
         with pytest.raises(UserError, match="no session folder can be made"):
-            session.create(how.get("exact"), how.get("parent", ""), "name")
+            session_folder.create(how.get("exact"), how.get("parent", ""), "name")
 
 
 def test_one_process_at_a_time_trains_in_a_folder(tmp_path: Path) -> None:
     refused = pytest.raises(UserError, match="another process")
-    with Session(tmp_path).held(), refused, Session(tmp_path).held():
+    with SessionFolder(tmp_path).held(), refused, SessionFolder(tmp_path).held():
         pass
-    with Session(tmp_path).held():
+    with SessionFolder(tmp_path).held():
         pass
 
 
@@ -414,23 +414,23 @@ def test_file_systems_without_locks_do_without(
         return flock
 
     monkeypatch.setattr(fcntl, "flock", fail(errno.ENOLCK))
-    with Session(tmp_path).held():
+    with SessionFolder(tmp_path).held():
         pass
     monkeypatch.setattr(fcntl, "flock", fail(errno.EIO))
-    with pytest.raises(OSError, match="Input/output"), Session(tmp_path).held():
+    with pytest.raises(OSError, match="Input/output"), SessionFolder(tmp_path).held():
         pass
 
 
 def test_what_a_full_disk_comes_to(tmp_path: Path) -> None:
-    where = Session(tmp_path)
+    where = SessionFolder(tmp_path)
     full = OSError(errno.EDQUOT, "Disk quota exceeded", "there")
-    told = session.explained(full, where)
+    told = session_folder.explained(full, where)
     assert isinstance(told, WorkError)
     assert told.seen == "there"
     tensorflows = tf.errors.ResourceExhaustedError(None, None, "x; No space left on device")
-    assert isinstance(session.explained(tensorflows, where), WorkError)
+    assert isinstance(session_folder.explained(tensorflows, where), WorkError)
     other = OSError(errno.EIO, "bad")
-    assert session.explained(other, where) is other
+    assert session_folder.explained(other, where) is other
 
 
 # ---- usage, command ----
@@ -494,11 +494,11 @@ def test_a_signal_is_there_for_other_threads_before_it_is_handled() -> None:
         with ThreadPoolExecutor(1) as pool:
             assert pool.submit(signals.arrived).result()
             with (
-                shutdown.ending_when(signals.arrived),
+                read_shutdown.ending_when(signals.arrived),
                 pytest.raises(WorkError, match="the program ended"),
             ):
-                shutdown.check()
-    shutdown.check()
+                read_shutdown.check()
+    read_shutdown.check()
     with RememberedSignals() as signals:
         assert not signals.arrived()
     assert signal.set_wakeup_fd(-1) == -1

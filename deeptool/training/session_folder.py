@@ -22,7 +22,7 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
-class Session:
+class SessionFolder:
     """A session folder.
 
     What is in it: copies of the settings and the model file, ``config.json`` (what was asked for
@@ -85,7 +85,7 @@ class Session:
             yield
 
 
-def create(exact: str | os.PathLike[str] | None, parent: str = "", name: str = "") -> Session:
+def create(exact: str | os.PathLike[str] | None, parent: str = "", name: str = "") -> SessionFolder:
     """Make the folder of a new trial.
 
     Parameters
@@ -102,8 +102,8 @@ def create(exact: str | os.PathLike[str] | None, parent: str = "", name: str = "
     """
     try:
         if exact is None:
-            return Session(_unused(Path(parent).expanduser(), name))
-        session = Session(Path(os.path.abspath(Path(exact).expanduser())))
+            return SessionFolder(_unused(Path(parent).expanduser(), name))
+        session = SessionFolder(Path(os.path.abspath(Path(exact).expanduser())))
         session.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         seen = str(error.filename or exact or parent)
@@ -118,7 +118,7 @@ def create(exact: str | os.PathLike[str] | None, parent: str = "", name: str = "
     return session
 
 
-def reopen(folder: str | os.PathLike[str]) -> Session:
+def reopen(folder: str | os.PathLike[str]) -> SessionFolder:
     """The session folder of a trial that ran before.
 
     Raises
@@ -126,7 +126,7 @@ def reopen(folder: str | os.PathLike[str]) -> Session:
     UserError
         It is not one.
     """
-    session = Session(Path(os.path.abspath(Path(folder).expanduser())))
+    session = SessionFolder(Path(os.path.abspath(Path(folder).expanduser())))
     if not session.config():
         raise UserError(
             "this is not a session folder: it holds no config.json",
@@ -136,11 +136,11 @@ def reopen(folder: str | os.PathLike[str]) -> Session:
     return session
 
 
-def others(parent: str, session_name: str) -> list[Session]:
+def others(parent: str, session_name: str) -> list[SessionFolder]:
     """The sessions of this name in a folder, the last that began first."""
     found = []
     for path in Path(parent).expanduser().glob("*/config.json"):
-        session = Session(path.parent.absolute())
+        session = SessionFolder(path.parent.absolute())
         config = session.config()
         if config["settings"]["session_name"] == session_name:
             found.append((config["started"], session))
@@ -166,7 +166,7 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def explained(error: Exception, session: Session) -> Exception:
+def explained(error: Exception, session: SessionFolder) -> Exception:
     """`error`, or what it comes to where the disk is full."""
     full = isinstance(error, OSError) and error.errno in _NO_SPACE
     if not full and "No space left on device" not in str(error):

@@ -1,23 +1,18 @@
-"""What a pass reads, wherever it comes from: records in the order of the plan, held against it."""
+"""The samples of a pass in the order of its plan, whichever store the records come from.
+
+Every record is compared with the plan: what is missing is an error, never a shorter pass, and what
+another upload wrote is never taken for the dataset.
+"""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from deeptool.codec.records import RecordHeader
 from deeptool.errors import WorkError
-from deeptool.store.pass_plan import Block, Lane, ShardPass
-
-
-class Stored(NamedTuple):
-    """One record as it lies on the broker; `header` is None where deeptool did not write it."""
-
-    offset: int
-    key: bytes | None
-    value: bytes
-    header: RecordHeader | None
+from deeptool.reader.pass_plan import ShardPass
+from deeptool.store.record_store import Block, Lane, PassRecords, replaced_while_read
 
 
 class Samples(NamedTuple):
@@ -30,12 +25,8 @@ class Samples(NamedTuple):
     high: int
 
 
-# The next record of a lane, block by block in the order of the plan.
-Take = Callable[[Lane], Stored]
-
-
 def in_plan_order(
-    order: Iterable[Block], shards: Sequence[ShardPass], take: Take
+    order: Iterable[Block], shards: Sequence[ShardPass], records: PassRecords
 ) -> Iterator[Samples]:
     """The samples of a pass, block after block.
 
@@ -44,15 +35,15 @@ def in_plan_order(
     WorkError
         At the end, if they are not as many as the catalog says.
     """
-    counts = [_Count(shard) for shard in shards]
+    counts = [_ShardCount(shard) for shard in shards]
     for block in order:
-        yield from counts[block.shard].of([block], take)
+        yield from counts[block.shard].of([block], records)
     for count in counts:
         count.check()
 
 
 def in_sample_order(
-    order: Sequence[Block], shards: Sequence[ShardPass], take: Take
+    order: Sequence[Block], shards: Sequence[ShardPass], records: PassRecords
 ) -> Iterator[Samples]:
     """The samples of a pass as the producers' pipelines yielded them, shard after shard.
 
@@ -66,26 +57,33 @@ def in_sample_order(
         for block in order:
             if block.shard == number:
                 lanes.setdefault(block.lane, []).append(block)
-        count = _Count(shard)
-        streams = [count.of(blocks, take) for blocks in lanes.values()]
+        count = _ShardCount(shard)
+        streams = [count.of(blocks, records) for blocks in lanes.values()]
         yield from heapq.merge(*streams, key=lambda samples: samples.first)
         count.check()
 
 
-class _Count:
+class _ShardCount:
     """Picks the samples of one shard's part of a pass, and counts them."""
 
     def __init__(self, shard: ShardPass) -> None:
         self._shard = shard
         self._samples = 0
 
-    def of(self, blocks: Iterable[Block], take: Take) -> Iterator[Samples]:
+    def of(self, blocks: Iterable[Block], records: PassRecords) -> Iterator[Samples]:
         shard = self._shard
         for block in blocks:
             for _ in range(len(block)):
-                record = take(block.lane)
+                record = records.take_record(block.lane)
                 header = record.header
-                if header is None or (header.upload, header.epoch) != (shard.upload, shard.epoch):
+                if header is None or header.upload != shard.upload:
+                    # The catalog lists only offsets that were acknowledged to this upload: the
+                    # topic was deleted and made again since.
+                    by = f"upload {header.upload}" if header else "another program"
+                    raise replaced_while_read(
+                        shard.topic, f"{block.lane}, offset {record.offset}, is by {by}"
+                    )
+                if header.epoch != shard.epoch:
                     continue
                 low = max(shard.first - header.first, 0)
                 high = min(shard.stop - header.first, header.count)
@@ -96,8 +94,8 @@ class _Count:
     def check(self) -> None:
         if self._samples != self._shard.samples:
             raise WorkError(
-                f"topic {self._shard.topic} does not hold all that was uploaded to it",
+                f"topic {self._shard.topic} does not hold all samples that were uploaded to it",
                 seen=f"{self._samples} samples of stored epoch {self._shard.epoch}",
                 valid=str(self._shard.samples),
-                next_step="deeptool check says what is damaged; upload it again with --replace",
+                next_step="deeptool check lists what is damaged; upload it again with --replace",
             )

@@ -9,17 +9,17 @@ from deeptool.catalog.fold import Catalog, TopicState
 from deeptool.catalog.stored import Shard, Stored
 from deeptool.errors import WorkError
 
-# Heartbeats that may be missed.
-MISSED = 3
+# Heartbeats that a producer may miss before it is taken for dead.
+MISSED_HEARTBEATS = 3
 
 
-class Watch:
+class UploadWatch:
     """Follows the uploads of one dataset through the catalog.
 
     Attributes
     ----------
     stored : Stored
-        As far as the catalog told.
+        As the catalog described it last.
     """
 
     def __init__(self, stored: Stored) -> None:
@@ -53,11 +53,11 @@ class Watch:
         before, since = self._beats.setdefault(upload.id, (beat, now))
         if beat != before:
             self._beats[upload.id] = (beat, now)
-        elif now - since > MISSED * upload.begun.heartbeat_seconds:
+        elif now - since > MISSED_HEARTBEATS * upload.begun.heartbeat_seconds:
             raise WorkError(
                 f"the upload to topic {shard.topic} has gone silent",
-                seen=f"no sign of life of {upload.begun.owner} for {now - since:.0f} s",
-                valid=f"one each {upload.begun.heartbeat_seconds:g} s",
+                seen=f"no heartbeat of {upload.begun.owner} for {now - since:.0f} s",
+                valid=f"one every {upload.begun.heartbeat_seconds:g} s",
                 next_step="run its producer again, then start again",
             )
         return Shard(shard.topic, state.pending)

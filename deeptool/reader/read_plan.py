@@ -1,4 +1,4 @@
-"""What is to be read, pass by pass: the catalog's word, cut to this worker's part."""
+"""What is to be read, pass by pass: what the catalog lists, cut to this worker's part."""
 
 from __future__ import annotations
 
@@ -10,22 +10,21 @@ import numpy as np
 
 from deeptool.catalog.events import EpochStored
 from deeptool.catalog.stored import Shard, Stored
-from deeptool.client.connection import Connection
 from deeptool.errors import WorkError
-from deeptool.store import pass_plan
-from deeptool.store.librdkafka import FirstSamples
-from deeptool.store.pass_plan import Block, ShardPass
+from deeptool.reader import pass_plan
+from deeptool.reader.pass_plan import ShardPass
+from deeptool.store.record_store import Block, Lane, RecordStore
 
 
 @dataclass(frozen=True)
-class Memory:
+class MemoryShares:
     """How the memory of one iterator is divided, in bytes."""
 
     total: int
 
     @property
     def queue(self) -> int:
-        """For what librdkafka has fetched."""
+        """For what the store's client has fetched."""
         return self.total // 16
 
     @property
@@ -40,7 +39,7 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Pass:
+class PlannedPass:
     """One pass over the data, planned.
 
     Attributes
@@ -62,13 +61,14 @@ class Pass:
 
 
 @dataclass
-class Reading:
-    """A dataset, and which part of it is read in which order.
+class ReadPlan:
+    """A dataset, where its records are, and which part of it is read in which order.
 
     Attributes
     ----------
+    store : RecordStore
     stored : Stored
-        Complete.
+        The uploads to read. Passes can be planned once it is complete.
     num_shards, index : int
         This is worker `index` of `num_shards`.
     seed : int or None
@@ -77,9 +77,9 @@ class Reading:
         Bytes that are read at once at least, where a seek costs more than usual.
     """
 
-    connection: Connection
+    store: RecordStore
     stored: Stored
-    memory: Memory
+    memory: MemoryShares
     num_shards: int = 1
     index: int = 0
     seed: int | None = None
@@ -105,7 +105,7 @@ class Reading:
         start, stop = pass_plan.part_of(self.stored.samples(k), self.num_shards, self.index)
         return stop - start
 
-    def plan(self, k: int) -> Pass:
+    def plan(self, k: int) -> PlannedPass:
         """Pass k: stored pass ``k % epochs``, in an order of its own.
 
         Raises
@@ -129,7 +129,7 @@ class Reading:
         order = pass_plan.blocks(shards, length)
         if self.seed is not None:
             order = pass_plan.shuffled(order, max(1, held // length), rng)
-        return Pass(shards, order, window, rng)
+        return PlannedPass(shards, order, window, rng)
 
     def _records_in(self, size: int) -> int:
         return max(1, int(size / max(self.record_bytes, 1)))
@@ -151,9 +151,15 @@ class Reading:
     def _part(
         self, shard: Shard, stored: EpochStored, epoch: int, first: int, stop: int
     ) -> ShardPass:
-        with FirstSamples(self.connection, shard.topic, shard.upload.id) as first_sample:
-            runs = pass_plan.narrow(stored, first, stop, first_sample)
-        return ShardPass(shard.topic, shard.upload.id, epoch, runs, first, stop)
+        topic, upload = shard.topic, shard.upload.id
+        if (first, stop) == (0, stored.samples):
+            return ShardPass(topic, upload, epoch, stored.runs, first, stop)
+        # The catalog lists no samples of single records: where a part begins is looked up.
+        with self.store.open_index(upload) as index:
+            runs = pass_plan.narrow(
+                stored, first, stop, lambda number, at: index.first_sample(Lane(topic, number), at)
+            )
+        return ShardPass(topic, upload, epoch, runs, first, stop)
 
     def _stored(self, epoch: int) -> list[EpochStored]:
         found = []

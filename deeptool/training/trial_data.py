@@ -43,7 +43,7 @@ class Arriving(Protocol):
 
 
 @dataclass
-class Clock:
+class EpochClock:
     """The epoch that training is in, from 0: asked whenever an iterator begins."""
 
     epoch: int = 0
@@ -53,7 +53,7 @@ class Clock:
 
 
 @dataclass(frozen=True)
-class Source:
+class TrialSource:
     """Where the data come from, as the command says it.
 
     Attributes
@@ -115,7 +115,7 @@ class TrialData:
         Batches an epoch; None where the data say it.
     total : int or None
         Batches an epoch as far as is known beforehand.
-    clock : Clock
+    clock : EpochClock
         To be set before each epoch.
     meter : Meter
         Counts training and validation together.
@@ -131,7 +131,7 @@ class TrialData:
     val: Any
     steps: int | None
     total: int | None
-    clock: Clock
+    clock: EpochClock
     meter: Meter
     proc_id: int | None
     facts: dict[str, Any]
@@ -155,7 +155,7 @@ def from_pipeline(settings: Settings, first_epoch: int) -> TrialData:
     steps = settings.steps_per_epoch or None
     if steps:
         train = train.repeat().skip(first_epoch * steps)
-    clock = Clock(first_epoch)
+    clock = EpochClock(first_epoch)
     total = steps or length(train, "steps_per_epoch")
     return TrialData(
         train=for_keras(meter.counting(train), total),

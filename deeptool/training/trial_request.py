@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from deeptool.settings import Settings, load_settings
-from deeptool.training.data import Source
-from deeptool.training.session import Session
+from deeptool.training.session_folder import SessionFolder
+from deeptool.training.trial_data import TrialSource
 
 
 @dataclass(frozen=True)
-class Request:
+class TrialRequest:
     """The arguments of `train`.
 
     Attributes
@@ -29,14 +29,14 @@ class Request:
     proc_id : int or None
     kafka : bool or None
         None: as the settings say.
-    source : Source
+    source : TrialSource
     """
 
     settings: Path
     hparams: Mapping[str, Any]
     proc_id: int | None
     kafka: bool | None
-    source: Source
+    source: TrialSource
 
     def from_kafka(self, settings: Settings) -> bool:
         return settings.consume_data_from_kafka if self.kafka is None else self.kafka
@@ -61,7 +61,7 @@ class Request:
         }
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any], source: Source) -> Request:
+    def from_json(cls, values: Mapping[str, Any], source: TrialSource) -> TrialRequest:
         """The request of an earlier run; where `source` says something, that counts."""
         return cls(
             Path(values["settings"]),
@@ -89,7 +89,7 @@ def copies(settings: Settings) -> dict[str, tuple[Path, str]]:
     }
 
 
-def reload(request: Request, session: Session, say: Callable[[str], None]) -> Settings:
+def reload(request: TrialRequest, session: SessionFolder, say: Callable[[str], None]) -> Settings:
     """The settings of a trial that goes on, as they were when it began.
 
     Parameters
@@ -108,7 +108,7 @@ def reload(request: Request, session: Session, say: Callable[[str], None]) -> Se
     return settings
 
 
-def _kept(copied: Mapping[str, str], session: Session, say: Callable[[str], None]) -> Path:
+def _kept(copied: Mapping[str, str], session: SessionFolder, say: Callable[[str], None]) -> Path:
     """The original where it is unchanged, since it knows the files beside it; else the copy."""
     copy, original = session.path / copied["name"], Path(copied["from"])
     with contextlib.suppress(OSError):

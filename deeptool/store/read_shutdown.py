@@ -1,11 +1,10 @@
-"""Lets reading end when Python does.
+"""Ends reading when Python ends.
 
-A thread of TensorFlow that calls Python while the interpreter shuts down waits for ever, and the
-interpreter waits for it. So an iterator that is alive at the end, and reads ahead, is told to stop
-before.
+A thread of TensorFlow that calls Python while the interpreter shuts down waits forever, and the
+interpreter waits for it. So an iterator that still reads ahead is told to stop before.
 
-A signal waits too: its handler runs in the main thread, which sits in TensorFlow until the next
-element is there. So whoever reads looks itself whether one has arrived.
+A signal waits too: its handler runs in the main thread, which is inside TensorFlow until the next
+element is there. So every reader checks by itself whether a signal has arrived.
 """
 
 from __future__ import annotations

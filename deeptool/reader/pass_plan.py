@@ -1,7 +1,7 @@
-"""In which order a pass reads the stored records: pure functions of the catalog's word and a seed.
+"""Which records a pass reads, and in which order: pure functions of the catalog and a seed.
 
 A *lane* is one partition of one topic; a *block* is a run of neighbouring records of a lane. A pass
-reads every block once. Where a seek costs something, it is paid once a block.
+reads every block once. Where a seek costs something, it is paid once per block.
 """
 
 from __future__ import annotations
@@ -11,46 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 
 from deeptool.catalog.events import EpochStored, OffsetRun
+from deeptool.store.record_store import Block, Lane
 
-# A block is at most so many bytes, and a buffer is to hold at least so many blocks: fewer, and
-# neighbouring samples that are alike (sorted by label) would dominate it.
+# Bytes of a block at most, and how many blocks the buffer holds at least. With fewer blocks in it,
+# neighbouring samples, which are often alike (sorted by label), would dominate the buffer.
 LONGEST_BLOCK = 16 << 20
 BLOCKS_IN_BUFFER = 64
-
-
-class Lane(NamedTuple):
-    """One partition of one topic."""
-
-    topic: str
-    partition: int
-
-
-@dataclass(frozen=True)
-class Block:
-    """Records start, ..., stop - 1 of a lane.
-
-    Attributes
-    ----------
-    shard : int
-        Which shard of the dataset it belongs to, counted from 0.
-    place : float
-        How far into its lane's records of the pass it begins, from 0 to 1; as records are dealt out
-        to the partitions in turn, about the place of its samples in the shard.
-    """
-
-    shard: int
-    lane: Lane
-    start: int
-    stop: int
-    place: float
-
-    def __len__(self) -> int:
-        return self.stop - self.start
 
 
 @dataclass(frozen=True)
@@ -109,8 +79,6 @@ def narrow(
         The index of a record's first sample, ascending with the offset; asked about
         log2(records) times for either end.
     """
-    if (first, stop) == (0, stored.samples):
-        return dict(stored.runs)
     narrowed = {}
     for partition, runs in stored.runs.items():
         offsets = _Offsets(runs)

@@ -21,8 +21,8 @@ from deeptool.codec.values import (
     slice_rows,
     uniform_shape,
 )
-from deeptool.reader.rowbuffer import RowBuffer
-from deeptool.store.record_order import Samples
+from deeptool.reader.record_order import Samples
+from deeptool.reader.row_buffer import RowBuffer
 
 # About what is handed to TensorFlow at once; it cuts batches of the asked size from that.
 CHUNK_BYTES = TARGET_BYTES

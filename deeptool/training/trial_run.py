@@ -12,22 +12,23 @@ from typing import Any
 from deeptool.errors import Terminated, UserError
 from deeptool.settings import Settings
 from deeptool.termination import RememberedSignals
-from deeptool.training import checkpoint, data, devices, schema, session
+from deeptool.training import checkpoint, devices, schema, session_folder
 from deeptool.training.display import Display
-from deeptool.training.request import Request, copies, reload
 from deeptool.training.result import Status, TrialResult, Usage, finite
-from deeptool.training.session import Session
+from deeptool.training.session_folder import SessionFolder
+from deeptool.training.trial_data import TrialData, from_pipeline
+from deeptool.training.trial_request import TrialRequest, copies, reload
 
 _SECONDS_BETWEEN_LINES = 5.0
 
 
-class Run:
+class TrialRun:
     """One run of a trial, and how far it came."""
 
     def __init__(
         self,
-        request: Request,
-        folder: Session | None,
+        request: TrialRequest,
+        folder: SessionFolder | None,
         display: Display,
         *,
         resumed: bool = False,
@@ -41,7 +42,7 @@ class Run:
         self._notes: list[str] = []
         self._said = 0.0
         self._kept: checkpoint.Checkpoint | None = None
-        self._data: data.TrialData | None = None
+        self._data: TrialData | None = None
         self._keeper: Any = None
 
     def run(self) -> TrialResult:
@@ -81,16 +82,14 @@ class Run:
         self._show("waiting" if kafka else "starting")
         first = self._kept.epoch if self._kept else 0
         if kafka:
-            from deeptool.store import shutdown
-            from deeptool.training import stored
+            from deeptool.store import read_shutdown
+            from deeptool.training.kafka_data import from_kafka
 
-            held.enter_context(shutdown.ending_when(self._signals.arrived))
+            held.enter_context(read_shutdown.ending_when(self._signals.arrived))
             source, proc_id = self._request.source, self._request.proc_id
-            self._data = stored.from_kafka(
-                settings, source, proc_id, first, self._say, self._waiting
-            )
+            self._data = from_kafka(settings, source, proc_id, first, self._say, self._waiting)
         else:
-            self._data = data.from_pipeline(settings, first)
+            self._data = from_pipeline(settings, first)
         facts = self._data.facts
         self._display.say(
             f"reads {', '.join(facts['topics'])} from {', '.join(facts['servers'])}"
@@ -147,14 +146,14 @@ class Run:
             self._settings = self._request.load()
         return self._settings
 
-    def _check_uploads(self, trial_data: data.TrialData) -> None:
+    def _check_uploads(self, trial_data: TrialData) -> None:
         """Whether a trial that goes on still reads what it began with."""
         if self._resumed and self._session is not None:
             before = self._session.config()["data"].get("uploads")
             if before is not None and before != trial_data.facts.get("uploads"):
                 self._say("the dataset was uploaded anew since this trial began")
 
-    def _check_arrival(self, trial_data: data.TrialData) -> None:
+    def _check_arrival(self, trial_data: TrialData) -> None:
         if trial_data.arrival is not None and not trial_data.arrival.complete:
             self._say(
                 "the training set was still being uploaded when the trial ended: it was held"
@@ -166,7 +165,7 @@ class Run:
         if self._kept is not None:
             checkpoint.assign(checkpoint.variables_of(network), self._kept.variables)
         elif settings.recoverFromCheckpoint:
-            for earlier in session.others(settings.workingFolder, settings.session_name):
+            for earlier in session_folder.others(settings.workingFolder, settings.session_name):
                 kept = checkpoint.load(earlier.checkpoints)
                 if kept is not None and earlier != self._session:
                     count = len(network.variables)
@@ -178,15 +177,17 @@ class Run:
         self,
         held: contextlib.ExitStack,
         settings: Settings,
-        trial_data: data.TrialData,
+        trial_data: TrialData,
         place: devices.Devices,
-    ) -> Session:
+    ) -> SessionFolder:
         """The session folder, claimed only now that nothing stands against the trial."""
         if self._resumed and self._session is not None:
             return self._session
         if self._session is None:
-            name = session.folder_name(settings.session_name, settings.hparams, self._started)
-            self._session = session.create(None, settings.workingFolder, name)
+            name = session_folder.folder_name(
+                settings.session_name, settings.hparams, self._started
+            )
+            self._session = session_folder.create(None, settings.workingFolder, name)
             held.enter_context(self._session.held())
         files = copies(settings)
         config = {
@@ -271,5 +272,5 @@ class Run:
         if caught is not None and not isinstance(error, type(caught)):
             return caught
         if isinstance(error, Exception) and self._session is not None:
-            return session.explained(error, self._session)
+            return session_folder.explained(error, self._session)
         return error

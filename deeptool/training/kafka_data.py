@@ -9,14 +9,16 @@ from deeptool.catalog.fold import Catalog
 from deeptool.catalog.log import CatalogLog
 from deeptool.catalog.stored import Stored
 from deeptool.client.connection import connect
-from deeptool.reader import ReadMeter, kafka_dataset
+from deeptool.reader.stored_dataset import StoredDataset
 from deeptool.settings import Settings, compare
+from deeptool.store.kafka_store import KafkaStore
+from deeptool.store.read_meter import ReadMeter
 from deeptool.training.arrival import Arrival
-from deeptool.training.data import (
-    Clock,
+from deeptool.training.trial_data import (
+    EpochClock,
     Say,
-    Source,
     TrialData,
+    TrialSource,
     for_keras,
     length,
     start,
@@ -26,7 +28,7 @@ from deeptool.training.data import (
 
 def from_kafka(
     settings: Settings,
-    source: Source,
+    source: TrialSource,
     proc_id: int | None,
     first_epoch: int,
     say: Say,
@@ -54,62 +56,64 @@ def from_kafka(
         trial's data hparams, or it cannot be read as the settings ask.
     """
     servers = source.servers or tuple(settings.kafka_bootstrap_servers)
-    session = settings.session_name
 
     def find(catalog: Catalog) -> tuple[Stored, Stored]:
-        # Both of one moment: while one is waited for, an upload of the other may fail.
+        # Both from one reading of the catalog: while one is waited for, an upload of the other may
+        # fail.
         train = _find(catalog, settings, "train", proc_id, source.online)
         variant = train.begun.proc_id if len(train.shards) == 1 else proc_id
         return train, _find(catalog, settings, "val", variant, False)
 
     connection = connect(servers, source.client_properties)
     with CatalogLog(connection) as log:
-        train, val = datasets.wait_for(log, find, source.wait, on_wait)
-    if len(train.shards) == 1:
-        proc_id = train.begun.proc_id
-    for stored in (train, val):
-        for warning in compare(settings, stored.begun, stored.data_hparams):
-            say(f"{stored.split}: {warning}")
+        found = datasets.wait_for(log, find, source.wait, on_wait)
+    # From here on the catalog is not asked again: what is checked below is what is read.
+    store, meter = KafkaStore(connection), ReadMeter()
+    train, val = (
+        StoredDataset(store, stored, follow=not stored.complete, meter=meter) for stored in found
+    )
+    if len(train.proc_ids) == 1:
+        proc_id = train.proc_ids[0]
+    for data in (train, val):
+        for warning in compare(settings, data.stored.begun, data.hparams):
+            say(f"{data.split}: {warning}")
     arrival = None
     if not train.complete:
-        arrival = Arrival(connection, settings, train)
-        say("train: is still being uploaded, and read as it arrives")
+        arrival = Arrival(connection, settings, train.stored)
+        say("train: is still being uploaded, and is read as it arrives")
 
-    meter = ReadMeter()
-    clock = Clock(first_epoch)
-
-    def read(stored: Stored, **how: Any) -> Any:
-        return kafka_dataset(
-            servers,
-            session,
-            stored.split,
-            procIDs=[shard.upload.begun.proc_id for shard in stored.shards],
+    def shuffled(first_epoch: int | EpochClock = 0, repeat: int | None = 1) -> Any:
+        return train.tf(
             batch_size=settings.batch_size,
-            client_properties=source.client_properties,
+            shuffle=True,
+            seed=settings.random_seed,
+            first_epoch=first_epoch,
+            repeat=repeat,
             reader=source.reader,
-            follow=not stored.complete,
-            meter=meter,
-            **how,
         )
 
-    shuffled = {"shuffle": True, "seed": settings.random_seed}
+    clock = EpochClock(first_epoch)
     steps = settings.steps_per_epoch or None
     if steps:
         begin, skip = 0, first_epoch * steps
         if train.complete:
             counts = [-(-train.samples(k) // settings.batch_size) for k in range(train.epochs)]
-            one_pass = settings.online(read(train, **shuffled), True)
+            one_pass = settings.online(shuffled(), True)
             if int(one_pass.cardinality()) == counts[0]:
                 begin, skip = start(first_epoch * steps, counts)
-        endless = read(train, **shuffled, first_epoch=begin, repeat=None)
+        endless = shuffled(begin, repeat=None)
         batches = settings.online(endless, True).skip(skip)
     else:
-        batches = settings.online(read(train, **shuffled, first_epoch=clock), True)
+        batches = settings.online(shuffled(clock), True)
+    in_order = val.tf(
+        batch_size=settings.batch_size,
+        repeat=None if settings.validation_steps else 1,
+        reader=source.reader,
+    )
     total = steps or length(batches, "steps_per_epoch")
-    endless_val = {"repeat": None} if settings.validation_steps else {}
     return TrialData(
         train=for_keras(batches, total),
-        val=validation(settings.online(read(val, **endless_val), False), settings.validation_steps),
+        val=validation(settings.online(in_order, False), settings.validation_steps),
         steps=steps,
         total=total,
         clock=clock,
@@ -118,12 +122,9 @@ def from_kafka(
         facts={
             "from": "kafka",
             "servers": list(servers),
-            "topics": [shard.topic for stored in (train, val) for shard in stored.shards],
-            "uploads": [shard.upload.id for stored in (train, val) for shard in stored.shards],
-            "samples": {
-                stored.split: stored.samples(0) if stored.complete else None
-                for stored in (train, val)
-            },
+            "topics": [*train.topics, *val.topics],
+            "uploads": [*train.upload_ids, *val.upload_ids],
+            "samples": {data.split: len(data) if data.complete else None for data in (train, val)},
             "element_spec": [str(leaf) for leaf in train.spec.leaves],
         },
         arrival=arrival,

@@ -1,0 +1,123 @@
+"""The rows of one pass as NumPy arrays, from any store: in order, shuffled, or as they arrive.
+
+What every framework's face hands on. No TensorFlow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from deeptool.codec.values import Leaves, rows
+from deeptool.reader import row_chunks
+from deeptool.reader.element_form import ElementForm
+from deeptool.reader.read_plan import PlannedPass, ReadPlan
+from deeptool.reader.record_order import Samples, in_plan_order, in_sample_order
+from deeptool.reader.row_buffer import RowBuffer
+from deeptool.reader.row_chunks import DecodedRows, Decoder, SerializedRows
+from deeptool.store.read_meter import ReadMeter
+from deeptool.store.record_store import ArrivingRecords
+
+
+def decoder_for(form: ElementForm) -> Decoder:
+    """What turns records into the rows that `deeptool.reader.tf_elements` makes elements of."""
+    if form.codec.graph_parser is not None:
+        return SerializedRows()
+    return DecodedRows(form.codec, ragged=not form.as_stored)
+
+
+def pass_rows(
+    plan: ReadPlan, form: ElementForm, k: int, meter: ReadMeter
+) -> Generator[Leaves, None, None]:
+    """Chunks of the rows of pass k, each row once.
+
+    While the uploads that the plan names are under way, every pass reads their first stored epoch
+    in the order of arrival; once they are complete, passes are read as planned.
+
+    Raises
+    ------
+    WorkError
+        The store does not deliver what the catalog lists, or an upload that is followed is lost.
+    """
+    if not plan.stored.complete:
+        with plan.store.open_arrivals(
+            plan.stored, queue_bytes=plan.memory.queue, meter=meter
+        ) as arrivals:
+            plan = replace(plan, stored=arrivals.stored)
+            if not plan.stored.complete:
+                rng = np.random.default_rng([(plan.seed or 0) % 2**64, k])
+                yield from arriving_rows(_whole(arrivals), form, plan, rng)
+                return
+    planned = plan.plan(k)
+    ordered = in_sample_order if plan.seed is None else in_plan_order
+    with plan.store.open_pass(
+        planned.order, window=planned.window, queue_bytes=plan.memory.queue, meter=meter
+    ) as records:
+        samples = ordered(planned.order, planned.shards, records)
+        yield from _planned_rows(samples, form, plan, planned)
+
+
+def _planned_rows(
+    samples: Iterable[Samples], form: ElementForm, plan: ReadPlan, planned: PlannedPass
+) -> Iterator[Leaves]:
+    decoder, memory, shuffled = decoder_for(form), plan.memory.buffer, plan.seed is not None
+    if form.whole_batches and form.batch_size:
+        chunks = row_chunks.gathered(samples, decoder, 0)
+        pieces = row_chunks.stored_batches(chunks, form.batch_size)
+        batch_bytes = plan.sample_bytes * form.batch_size
+        if shuffled:
+            return row_chunks.shuffled_batches(pieces, memory, batch_bytes, planned.rng)
+        return pieces
+    chunks = row_chunks.gathered(samples, decoder, row_chunks.CHUNK_BYTES)
+    if shuffled:
+        buffer = RowBuffer(
+            decoder.spec.leaves, memory, plan.sample_bytes, planned.samples, planned.rng
+        )
+        return row_chunks.shuffled(chunks, buffer)
+    return (chunk.leaves for chunk in chunks)
+
+
+def _whole(arrivals: ArrivingRecords) -> Iterator[Samples | None]:
+    for record in arrivals.arriving():
+        if record is None or record.header is None:
+            yield None
+        else:
+            header = record.header
+            yield Samples(record.key, record.value, header.first, 0, header.count)
+
+
+def arriving_rows(
+    records: Iterable[Samples | None], form: ElementForm, plan: ReadPlan, rng: np.random.Generator
+) -> Iterator[Leaves]:
+    """Rows of records in the order of their arrival; None among them: no record is waiting.
+
+    Where rows are shuffled, a full buffer gives out as many as come in. While none comes, it gives
+    out half of what it holds, then half of the rest: so no row is held back for long. Batches that
+    come as they were uploaded are not shuffled.
+    """
+    decoder = decoder_for(form)
+    if form.whole_batches and form.batch_size:
+        arrived = (record for record in records if record is not None)
+        chunks = row_chunks.gathered(arrived, decoder, 0)
+        yield from row_chunks.stored_batches(chunks, form.batch_size)
+        return
+    buffer: RowBuffer | None = None
+    for record in records:
+        if record is None:
+            if buffer is not None and len(buffer):
+                yield buffer.draw(-(-len(buffer) // 2))
+            continue
+        leaves, size = decoder.rows([record]), len(record.value) + len(record.key or b"")
+        if plan.seed is None:
+            yield leaves
+            continue
+        if buffer is None:
+            # How large samples are is known from the first record only.
+            each = size / rows(leaves)
+            most = int(plan.memory.buffer / max(each, 1)) + 1
+            buffer = RowBuffer(decoder.spec.leaves, plan.memory.buffer, each, most, rng)
+        yield from buffer.exchange(leaves, size)
+    if buffer is not None:
+        yield from buffer.drain(max(1, len(buffer) // 16))

@@ -1,0 +1,382 @@
+"""`deeptool.open` and `deeptool.kafka_dataset`: a stored dataset, found once and read as found."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from os import PathLike
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from deeptool.catalog import datasets
+from deeptool.catalog.fold import Catalog
+from deeptool.catalog.log import CatalogLog
+from deeptool.catalog.stored import Stored
+from deeptool.client import topic_names
+from deeptool.client.connection import connect
+from deeptool.codec.spec import Spec
+from deeptool.errors import UserError, WorkError
+from deeptool.reader.element_form import Padding, element_form
+from deeptool.reader.read_plan import MemoryShares, ReadPlan
+from deeptool.reader.tf_dataset import Reader, tf_dataset
+from deeptool.store.kafka_store import KafkaStore
+from deeptool.store.read_meter import ReadMeter
+from deeptool.store.record_store import RecordStore
+
+if TYPE_CHECKING:
+    import tensorflow
+    from typing_extensions import Unpack
+
+LEAST_MEMORY = 8 << 20
+MEMORY = 256 << 20
+_READERS = ("librdkafka", "tfio")
+_SECONDS_BETWEEN_LINES = 10.0
+_LOG = logging.getLogger(__name__)
+
+
+class TfOptions(TypedDict, total=False):
+    """The parameters of `StoredDataset.tf`, which explains them."""
+
+    batch_size: int | None
+    shuffle: bool
+    seed: int | None
+    first_epoch: int | Callable[[], int]
+    repeat: int | None
+    drop_remainder: bool
+    num_shards: int
+    index: int
+    reader: Reader
+    padding_value: Padding | Mapping[str, Padding] | None
+    memory_bytes: int
+
+
+@dataclass(frozen=True, repr=False)
+class StoredDataset:
+    """A stored dataset that was found: what its attributes say is what every pass reads.
+
+    It names its uploads by their ids. When another upload replaces one of them, the records that it
+    was found with are still read while they exist; then reading fails. It never reads others.
+
+    ``len(data)`` is the number of samples of the first stored pass.
+
+    Attributes
+    ----------
+    store : RecordStore
+        Delivers its records.
+    stored : Stored
+        What the catalog said when the dataset was found.
+    follow : bool
+        Whether it may have been under way then.
+    meter : ReadMeter
+        Counts all that is read through this handle, and keeps the error that ends it.
+    """
+
+    store: RecordStore
+    stored: Stored
+    follow: bool = False
+    meter: ReadMeter = field(default_factory=ReadMeter)
+
+    def __len__(self) -> int:
+        return self.stored.samples(0)
+
+    def __repr__(self) -> str:
+        size = f"{len(self)} samples" if self.complete else "under way"
+        uploads = ", ".join(self.upload_ids)
+        return f"<StoredDataset {self.name!r}, split {self.split!r}: {size}, upload {uploads}>"
+
+    @property
+    def name(self) -> str:
+        return self.stored.session
+
+    @property
+    def split(self) -> str:
+        return self.stored.split
+
+    @property
+    def spec(self) -> Spec:
+        """Structure, dtypes and shapes of the elements; ``spec.to_tf()`` is TensorFlow's form."""
+        return self.stored.spec
+
+    @property
+    def hparams(self) -> Mapping[str, Any]:
+        """The hparams that the samples depend on, with the values they were made under."""
+        return self.stored.data_hparams
+
+    @property
+    def batch_size(self) -> int:
+        """The batch size of the pipeline that was uploaded."""
+        return self.stored.batch_size
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of it was stored when it was found; always, without ``follow``."""
+        return self.stored.complete
+
+    @property
+    def epochs(self) -> int:
+        """How many passes are stored."""
+        return self.stored.epochs
+
+    def samples(self, epoch: int) -> int:
+        """The samples of pass `epoch`, which reads stored pass ``epoch % epochs``."""
+        return self.stored.samples(epoch)
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        return tuple(shard.topic for shard in self.stored.shards)
+
+    @property
+    def proc_ids(self) -> tuple[int, ...]:
+        """The procIDs of its shards; one for a variant."""
+        return tuple(shard.upload.begun.proc_id for shard in self.stored.shards)
+
+    @property
+    def upload_ids(self) -> tuple[str, ...]:
+        """One for each shard."""
+        return tuple(shard.upload.id for shard in self.stored.shards)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the checksums of all records, as the producers computed them.
+
+        Raises
+        ------
+        WorkError
+            It is not complete.
+        """
+        digests = []
+        for shard in self.stored.shards:
+            if shard.upload.completed is None:
+                raise WorkError(f"topic {shard.topic} is still being uploaded: it has no digest")
+            digests.append([epoch.digests for epoch in shard.upload.completed.epochs])
+        return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
+
+    def tf(
+        self,
+        *,
+        batch_size: int | None = None,
+        shuffle: bool = False,
+        seed: int | None = None,
+        first_epoch: int | Callable[[], int] = 0,
+        repeat: int | None = 1,
+        drop_remainder: bool = False,
+        num_shards: int = 1,
+        index: int = 0,
+        reader: Reader = "librdkafka",
+        padding_value: Padding | Mapping[str, Padding] | None = None,
+        memory_bytes: int = MEMORY,
+    ) -> tensorflow.data.Dataset:
+        """Read it with TensorFlow, each sample exactly once per pass.
+
+        Parameters
+        ----------
+        batch_size : int, optional
+            Samples per batch. By default that of the upload, or none for a dataset of single
+            samples.
+        shuffle : bool
+            In random order, as far as `memory_bytes` allows: another one in each pass. Else in the
+            order of the pipeline, shard after shard.
+        seed : int, optional
+            Makes the orders the same in every run. By default one is drawn once per call.
+        first_epoch : int or callable
+            The pass that an iterator begins with; pass k reads stored pass k modulo the number of
+            stored passes, in the order drawn for k. A callable is asked each time an iterator
+            begins.
+        repeat : int or None
+            How many passes an iterator makes; None never ends.
+        drop_remainder : bool
+            Leave out the last batch of a pass if it is not whole.
+        num_shards, index : int
+            Read part `index` of `num_shards` of each pass: disjoint, together all of it, and of
+            the same size but for one sample.
+        reader : str
+            "librdkafka", or "tfio" for tensorflow-io, which fetches in TensorFlow's graph; its
+            order without `shuffle` is a fixed one, but not the pipeline's.
+        padding_value : scalar or mapping, optional
+            What fills up dense tensors with unknown dimensions, so that they can be rebatched; by
+            path ("0/tokens") where they differ.
+        memory_bytes : int
+            About what an iterator may take; most of it shuffles.
+
+        Returns
+        -------
+        tf.data.Dataset
+            Of the producer's element_spec, apart from axis 0. Its cardinality is known, except with
+            ``follow`` and for batches that come as they were uploaded (unknown dimensions and no
+            `padding_value`).
+
+        Raises
+        ------
+        UserError
+            It cannot be read as asked.
+
+        Notes
+        -----
+        What fails during iteration comes out of TensorFlow as a ``tf.errors.OpError`` with the
+        message in it; ``with data.meter.raising():`` around the loop makes it the `WorkError` that
+        it was.
+        """
+        _check(batch_size, repeat, first_epoch, num_shards, index, reader, memory_bytes)
+        if self.follow and (num_shards > 1 or reader == "tfio"):
+            raise UserError(
+                "a dataset that may still be uploading can only be read whole, and by librdkafka",
+                seen=f"num_shards={num_shards}, reader={reader!r}",
+                valid="follow=True without them",
+            )
+        if not shuffle:
+            seed = None
+        elif seed is None:
+            seed = secrets.randbits(32)
+        memory = MemoryShares(memory_bytes)
+        plan = ReadPlan(self.store, self.stored, memory, num_shards, index, seed)
+        return tf_dataset(
+            plan,
+            element_form(plan, batch_size, drop_remainder, padding_value),
+            self.meter,
+            first_epoch=first_epoch,
+            repeat=repeat,
+            reader=reader,
+            known=not self.follow,
+        )
+
+
+def open_dataset(
+    servers: str | Sequence[str],
+    name: str,
+    split: str = "train",
+    *,
+    proc_id: int | Sequence[int] | None = None,
+    topic: str | None = None,
+    follow: bool = False,
+    wait: float = 0.0,
+    client_properties: Mapping[str, str] | str | PathLike[str] | None = None,
+) -> StoredDataset:
+    """Find a stored dataset, once: the handle reads what was found, and nothing else.
+
+    Imports no TensorFlow.
+
+    Parameters
+    ----------
+    servers : str or sequence of str
+        ``host:port`` of some of the brokers.
+    name, split : str
+        The name that it was uploaded under; "train" or "val".
+    proc_id : int or sequence of int, optional
+        Which variant; or which shards, all of them by default.
+    topic : str, optional
+        Take the dataset in that topic, whatever its name.
+    follow : bool
+        Also take an upload that is still under way, and read it as it arrives.
+    wait : float
+        Seconds to wait for a dataset that is not complete; what is missing is logged.
+    client_properties : mapping or path, optional
+        librdkafka's settings for a secured broker, or a file of them.
+
+    Raises
+    ------
+    UserError
+        No broker answers, there is no such dataset (`NotStored`) or not all of it (`NotComplete`),
+        or its parts do not belong together.
+    """
+
+    def find(catalog: Catalog) -> Stored:
+        if topic is not None:
+            return datasets.find_topic(catalog, topic_names.check_topic(topic), follow)
+        return datasets.find(catalog, name, split, proc_id, follow)
+
+    connection = connect(servers, client_properties)
+    with CatalogLog(connection) as log:
+        stored = datasets.wait_for(log, find, wait, _waiting_lines())
+    return StoredDataset(KafkaStore(connection), stored, follow)
+
+
+def kafka_dataset(
+    servers: str | Sequence[str],
+    name: str,
+    split: str = "train",
+    *,
+    proc_id: int | Sequence[int] | None = None,
+    topic: str | None = None,
+    follow: bool = False,
+    wait: float = 0.0,
+    client_properties: Mapping[str, str] | str | PathLike[str] | None = None,
+    **options: Unpack[TfOptions],
+) -> tensorflow.data.Dataset:
+    """``deeptool.open(...).tf(**options)`` in one call.
+
+    Parameters
+    ----------
+    servers, name, split, proc_id, topic, follow, wait, client_properties
+        See `deeptool.open`.
+    options
+        See `StoredDataset.tf`: batch_size, shuffle, seed, first_epoch, repeat, ...
+
+    Returns
+    -------
+    tf.data.Dataset
+
+    Raises
+    ------
+    UserError
+        There is no such dataset, or it cannot be read as asked.
+    """
+    return open_dataset(
+        servers,
+        name,
+        split,
+        proc_id=proc_id,
+        topic=topic,
+        follow=follow,
+        wait=wait,
+        client_properties=client_properties,
+    ).tf(**options)
+
+
+def _check(
+    batch_size: int | None,
+    repeat: int | None,
+    first_epoch: int | Callable[[], int],
+    num_shards: int,
+    index: int,
+    reader: str,
+    memory_bytes: int,
+) -> None:
+    for name, number in (
+        ("batch_size", batch_size),
+        ("repeat", repeat),
+        ("num_shards", num_shards),
+    ):
+        if number is not None and number < 1:
+            raise UserError(f"{name} must be at least 1", seen=number)
+    if not callable(first_epoch) and first_epoch < 0:
+        raise UserError("first_epoch must not be negative", seen=first_epoch)
+    if not 0 <= index < num_shards:
+        raise UserError(
+            "there is no such part", seen=f"index {index}", valid=f"0 to {num_shards - 1}"
+        )
+    if reader not in _READERS:
+        raise UserError("unknown reader", seen=reader, valid=" or ".join(_READERS))
+    if memory_bytes < LEAST_MEMORY:
+        raise UserError(
+            "memory_bytes is too small to read with",
+            seen=memory_bytes,
+            valid=f"at least {LEAST_MEMORY}",
+        )
+
+
+def _waiting_lines() -> Callable[[str], None]:
+    """Logs what is waited for, at once and then every few seconds."""
+    said = -_SECONDS_BETWEEN_LINES
+
+    def log(text: str) -> None:
+        nonlocal said
+        if time.monotonic() - said >= _SECONDS_BETWEEN_LINES:
+            said = time.monotonic()
+            # A warning: Python shows these where nothing about logging was configured.
+            _LOG.warning(text)
+
+    return log
