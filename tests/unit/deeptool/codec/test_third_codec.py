@@ -6,9 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from deeptool.reader.graph import Form
-from deeptool.reader.source import decoder_for
-from deeptool.store.record_order import Samples
 from paths import ROOT
 
 from deeptool.codec import CODECS, DEFAULT_CODEC, make_codec
@@ -16,6 +13,9 @@ from deeptool.codec.records import RecordHeader, pack, parse_headers
 from deeptool.codec.spec import Leaf, Spec
 from deeptool.codec.values import Ragged, concat_rows, rows
 from deeptool.errors import WorkError
+from deeptool.reader.element_form import ElementForm
+from deeptool.reader.pass_rows import decoder_for
+from deeptool.reader.record_order import Samples
 
 SPEC = Spec(
     {
@@ -63,7 +63,7 @@ def test_its_records_hold_all_samples_in_order(name: str) -> None:
 def test_readers_make_rows_of_its_records() -> None:
     codec = make_codec("npz", SPEC)
     decoder = decoder_for(
-        Form(codec, batch_size=4, drop_remainder=False, as_stored=False, padding={"wide": 0})
+        ElementForm(codec, batch_size=4, drop_remainder=False, as_stored=False, padding={"wide": 0})
     )
     record, *_ = pack(codec, [batch(0, 20)], upload="u")
     header = parse_headers(record.headers)
