@@ -61,7 +61,7 @@ class Begun:
     raw_data : mapping or None
         {"digest", "files", "bytes", "newest"} over the listing of the raw data folder.
     heartbeat_seconds : float
-        At least one `Progress` is appended in each such span while the upload lives.
+        At least one `Progressed` is appended in each such span while the upload lives.
     start : mapping of int to int
         Per partition, the end offset when the upload was about to begin: it has written nothing
         below. Readers that follow start there, and nothing from there on is ever deleted for it.
@@ -102,7 +102,7 @@ class Begun:
 
 
 @dataclass(frozen=True)
-class Progress:
+class Progressed:
     """The upload lives and has stored so much; `beat` moves even when nothing else does."""
 
     event: ClassVar[str] = "progress"
@@ -163,19 +163,19 @@ class Deleted:
     time: float
 
 
-Event = Begun | Progress | Completed | Failed | Deleted
+Event = Begun | Progressed | Completed | Failed | Deleted
 _CLASSES: dict[str, type[Event]] = {
-    cls.event: cls for cls in (Begun, Progress, Completed, Failed, Deleted)
+    cls.event: cls for cls in (Begun, Progressed, Completed, Failed, Deleted)
 }
 
 
 def key(event: Event) -> bytes:
-    """A new record key for every event but `Progress`, so that compaction keeps them all.
+    """A new record key for every event but `Progressed`, so that compaction keeps them all.
 
     An event that was appended twice has two keys: with one key for both, compaction would keep the
     second only, and so move a `Begun` behind its own `Completed`.
     """
-    if isinstance(event, Progress):
+    if isinstance(event, Progressed):
         return f"{event.topic}/{event.upload}/{event.event}".encode()
     return f"{event.topic}/{event.upload}/{event.event}/{uuid.uuid4().hex}".encode()
 

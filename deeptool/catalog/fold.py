@@ -1,6 +1,6 @@
 """What is stored, as a pure fold over the catalog's events: no clock, no I/O, one answer for all.
 
-Compaction may remove any `Progress` that a later one of the same upload follows, and nothing else
+Compaction may remove any `Progressed` that a later one of the same upload follows, and nothing else
 (see `events.key`). So the fold keeps a progress only while its upload is pending, where the last
 one decides. `CatalogLog` folds what it reads, as far as it has read.
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from deeptool.catalog.events import Begun, Completed, Deleted, Event, Failed, Progress
+from deeptool.catalog.events import Begun, Completed, Deleted, Event, Failed, Progressed
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Upload:
     ----------
     begun : Begun
         What it is to become.
-    progress : Progress or None
+    progress : Progressed or None
         The last sign of life, while it is pending.
     completed : Completed or None
         Its commit.
@@ -31,7 +31,7 @@ class Upload:
     """
 
     begun: Begun
-    progress: Progress | None = None
+    progress: Progressed | None = None
     completed: Completed | None = None
     failed: Failed | None = None
 
@@ -114,7 +114,7 @@ def apply(state: TopicState, event: Event) -> TopicState:
         return state
     if state.pending is None or state.pending.id != event.upload:
         return state
-    if isinstance(event, Progress):
+    if isinstance(event, Progressed):
         return replace(state, pending=replace(state.pending, progress=event))
     ended = replace(state, pending=None, gave_up=None)
     if isinstance(event, Failed):

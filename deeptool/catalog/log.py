@@ -51,7 +51,7 @@ class CatalogLog:
         self.read_seconds, self.append_seconds = 60.0, 120.0
         self._catalog: dict[str, TopicState] = {}
         self._next = 0
-        self._made = False
+        self._created = False
         self._reader: RecordReader | None = None
         self._producer: Producer | None = None
         self._lock = threading.RLock()
@@ -99,9 +99,9 @@ class CatalogLog:
             return self._read(self._deliver(event) + 1)
 
     def _open(self, create: bool) -> bool:
-        if create and not self._made:
+        if create and not self._created:
             admin.create_topic(self.connection, CATALOG_TOPIC, partitions=1, config=_CATALOG_CONFIG)
-            self._made = True
+            self._created = True
         if self._reader is not None:
             return True
         if not admin.partitions(self.connection, CATALOG_TOPIC):

@@ -96,13 +96,13 @@ def create_topic(
     if topic not in existing:
         topic_names.check_collision(topic, existing)
         new = NewTopic(topic, partitions, replication, config=wanted)
-        made = _admin(connection).create_topics([new], request_timeout=REQUEST_SECONDS)
+        created = _admin(connection).create_topics([new], request_timeout=REQUEST_SECONDS)
         try:
-            made[topic].result()
+            created[topic].result()
         except KafkaException as error:
             if code_of(error) != ALREADY_EXISTS:
                 raise explain(f"topic {topic} could not be created", error) from error
-    # Also where it is there: another client may have made it a moment ago.
+    # Also where it is there: another client may have created it a moment ago.
     _await_leaders(connection, topic)
     _check_config(connection, topic, wanted)
 
@@ -139,7 +139,7 @@ def start_offsets(connection: Connection, topic: str) -> dict[int, int]:
 
 
 def delete_records(connection: Connection, topic: str, before: Mapping[int, int]) -> None:
-    """Delete all records of a topic below an offset in each partition, for good."""
+    """Delete all records of a topic below an offset in each partition; they cannot be restored."""
     wanted = [TopicPartition(topic, partition, offset) for partition, offset in before.items()]
     if not wanted:
         return
@@ -206,7 +206,7 @@ def _await_leaders(connection: Connection, topic: str) -> None:
     def without_leader() -> str | None:
         """A broker to which the topic has no leader yet."""
         while waiting:
-            # A client that has just been made knows, and asks, this broker only.
+            # A new client knows, and asks, this broker only.
             client = AdminClient(Connection((waiting[0],), connection.properties).config())
             found = _metadata(client).topics.get(topic)
             if not found or not found.partitions:

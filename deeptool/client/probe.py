@@ -103,7 +103,7 @@ def check(config: Mapping[str, object], servers: Sequence[str], timeout: float) 
     encrypted = str(config.get("security.protocol", "")).lower() in ("ssl", "sasl_ssl")
     errors: list[KafkaError] = []
     client = _client({**config, "error_cb": errors.append})
-    strangers = _find(servers, encrypted, deadline)
+    not_kafka = _find(servers, encrypted, deadline)
     shown = ", ".join(servers)
     while True:
         try:
@@ -112,13 +112,13 @@ def check(config: Mapping[str, object], servers: Sequence[str], timeout: float) 
         except KafkaException as error:
             client.poll(0)
             if any(map(_is_refusal, errors)) or time.monotonic() > deadline:
-                raise _shut_out(f"the Kafka broker at {shown}", errors, strangers) from error
+                raise _shut_out(f"the Kafka broker at {shown}", errors, not_kafka) from error
     advertised = [f"{broker.host}:{broker.port}" for broker in metadata.brokers.values()]
     if not _any_reachable(advertised, max(deadline, time.monotonic() + 1)):
         raise _sent_astray(f"the Kafka broker at {shown}", ", ".join(advertised))
 
 
-def _shut_out(broker: str, errors: Sequence[KafkaError], strangers: Sequence[str]) -> UserError:
+def _shut_out(broker: str, errors: Sequence[KafkaError], not_kafka: Sequence[str]) -> UserError:
     """Why a broker that speaks Kafka does not list its topics."""
     texts = [error.str() for error in errors if error.code() != NO_BROKER_LEFT]
     refusals = [error.str() for error in errors if _is_refusal(error)]
@@ -132,7 +132,7 @@ def _shut_out(broker: str, errors: Sequence[KafkaError], strangers: Sequence[str
         )
     if elsewhere:
         return _sent_astray(broker, elsewhere[0])
-    seen = "; ".join([*texts[:1], *strangers]) or "no answer"
+    seen = "; ".join([*texts[:1], *not_kafka]) or "no answer"
     return UserError(f"{broker} does not accept this client", seen=seen, next_step=_SECURED)
 
 

@@ -1,16 +1,16 @@
 """Codec ``arrow``: the value of a Kafka record is one Arrow IPC stream with one record batch.
 
-One column a leaf, in the order of `Spec.leaves`, named as in `Spec.paths`, never null, with
-TensorFlow's name of the dtype as the field's metadata ``dtype``. One row a sample.
+One column per leaf, in the order of `Spec.leaves`, named as in `Spec.paths`, never null, with
+TensorFlow's name of the dtype as the field's metadata ``dtype``. One row per sample.
 
 ========================  ====================================================================
 leaf                      column
 ========================  ====================================================================
-dense, one value a row    the plain type (strings: binary)
+dense, one value per row   the plain type (strings: binary)
 dense, more dimensions    ``arrow.fixed_shape_tensor`` of the sample's shape; where the spec
                           leaves dimensions open, of this record's shape: it can be another in
                           the next record. Strings: nested fixed-size lists of binary
-ragged                    a list a ragged dimension; what is uniform inside, as nested
+ragged                    a list per ragged dimension; what is uniform inside, as nested
                           fixed-size lists
 ========================  ====================================================================
 
@@ -55,7 +55,7 @@ class ArrowCodec:
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
         self._columns = [
-            _Column(path, leaf) for path, leaf in zip(spec.paths, spec.leaves, strict=True)
+            _ArrowColumn(path, leaf) for path, leaf in zip(spec.paths, spec.leaves, strict=True)
         ]
 
     def encode(self, leaves: Leaves) -> bytes:
@@ -64,7 +64,7 @@ class ArrowCodec:
         Parameters
         ----------
         leaves : tuple of ndarray or Ragged
-            One a leaf of the spec, all of the same number of samples.
+            One per leaf of the spec, all of the same number of samples.
 
         Raises
         ------
@@ -129,7 +129,7 @@ class ArrowCodec:
             ) from error
 
 
-class _Column:
+class _ArrowColumn:
     """One leaf of the spec as a column."""
 
     def __init__(self, path: str, leaf: Leaf) -> None:

@@ -1,4 +1,4 @@
-"""Codec ``example``: one sample a record, as tf.train.Example of serialized tensors.
+"""Codec ``example``: one sample per record, as tf.train.Example of serialized tensors.
 
 The dataset's elements are x, (x,), (x, y) or (x, y, sample_weight). A record's value is a
 serialized ``tf.train.Example`` with a feature (a bytes_list of one) for each leaf of x, its key the
@@ -66,7 +66,7 @@ class ExampleCodec:
         parts: dict[bool, dict[str, Any]] = {True: {}, False: {}}
         for name, value in zip(self._names, leaves, strict=True):
             if len(value) != 1:
-                raise WorkError("codec example holds one sample a record", seen=len(value))
+                raise WorkError("codec example holds one sample per record", seen=len(value))
             for feature, tensor in _tensors(name, value):
                 data = tf.io.serialize_tensor(tensor).numpy()
                 parts[_in_value(name)][feature] = tf.train.Feature(

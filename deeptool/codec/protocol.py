@@ -38,7 +38,7 @@ class Codec(Protocol):
         """How TensorFlow parses a record by itself; None where only `decode` does.
 
         Readers prefer it: in the graph, records are parsed by several threads at once. Only a codec
-        of one sample a record can have one, because TensorFlow then shuffles and batches whole
+        of one sample per record can have one, because TensorFlow then shuffles and batches whole
         records.
         """
         ...
@@ -59,7 +59,7 @@ class Codec(Protocol):
         Raises
         ------
         WorkError
-            Value and key are no such record, or not what the spec says. No other exception: a
+            Value and key are not such a record, or not what the spec says. No other exception: a
             damaged record must not end a check of the whole dataset.
         """
         ...

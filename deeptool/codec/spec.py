@@ -89,7 +89,7 @@ class Spec:
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """One name a leaf, unique: "0/image" is element[0]["image"]; "" is the element itself.
+        """One unique name per leaf: "0/image" is element[0]["image"]; "" is the element itself.
 
         A ``/`` in a key is written ``~1`` and a ``~`` is written ``~0`` (as JSON pointers do).
         """
@@ -116,7 +116,7 @@ class Spec:
         )
 
     def flatten(self, element: Any) -> list[Any]:
-        """The components of one element, one a leaf, in the order of `leaves`.
+        """The components of one element, one per leaf, in the order of `leaves`.
 
         Raises
         ------

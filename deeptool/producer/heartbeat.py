@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from deeptool.catalog.claim import still_mine
-from deeptool.catalog.events import Begun, Progress
+from deeptool.catalog.events import Begun, Progressed
 from deeptool.catalog.fold import Catalog, TopicState
 from deeptool.catalog.log import CatalogLog
 from deeptool.errors import DeeptoolError, WorkError
@@ -20,7 +20,7 @@ _SHARE = 0.75
 
 
 class Heartbeat:
-    """Appends `Progress` at least once in each span of `Begun.heartbeat_seconds`.
+    """Appends `Progressed` at least once in each span of `Begun.heartbeat_seconds`.
 
     The log is this thread's own from `start` to `stop`.
 
@@ -59,7 +59,7 @@ class Heartbeat:
         while not self._stop.wait(_SHARE * self._begun.heartbeat_seconds):
             beat += 1
             samples, size = self._counts()
-            event = Progress(
+            event = Progressed(
                 self._begun.topic, self._begun.upload, beat, samples, size, time.time()
             )
             try:

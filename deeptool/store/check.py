@@ -85,7 +85,7 @@ def check_upload(
     *,
     silent_seconds: float = SILENT_SECONDS,
 ) -> Checked:
-    """Read all records of a complete upload, and say which are not as they were sent.
+    """Read all records of a complete upload, and list those that differ from what was sent.
 
     Compared with each other: each record's CRC-32C in its headers, the
     digests, counts and ranges of offsets in the catalog, and the element_spec.

@@ -54,7 +54,7 @@ def read_samples(connection: Connection, shard: Shard, codec: Codec, samples: in
     Returns
     -------
     list of Leaves
-        One batch a record.
+        One batch per record.
 
     Raises
     ------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deeptool.catalog.events import Begun, Completed, Deleted, EpochStored, Failed, Progress
+from deeptool.catalog.events import Begun, Completed, Deleted, EpochStored, Failed, Progressed
 from deeptool.client.topic_names import topic_name
 from deeptool.codec.spec import Leaf, Spec
 
@@ -38,8 +38,8 @@ def begun(upload: str, **other: Any) -> Begun:
     return Begun(**{**values, **other})
 
 
-def progress(upload: str, beat: int = 1, topic: str = TOPIC, samples: int = 5) -> Progress:
-    return Progress(topic, upload, beat, samples, 10 * samples, 2.0)
+def progress(upload: str, beat: int = 1, topic: str = TOPIC, samples: int = 5) -> Progressed:
+    return Progressed(topic, upload, beat, samples, 10 * samples, 2.0)
 
 
 def completed(

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from confluent_kafka import Producer
 
 from deeptool.catalog.claim import claim
-from deeptool.catalog.events import Begun, Completed, EpochStored, Failed, Progress
+from deeptool.catalog.events import Begun, Completed, EpochStored, Failed, Progressed
 from deeptool.catalog.fold import TopicState
 from deeptool.catalog.log import CatalogLog
 from deeptool.cli import cli
@@ -155,7 +155,7 @@ def test_json_has_all_facts(broker: str, store: Store) -> None:
 def test_every_state_has_its_row(broker: str, store: Store) -> None:
     store.finish(store.begin(1, num_procs=3))
     replacing = store.begin(1, num_procs=3, replace=True)
-    store.log.append(Progress(replacing.topic, replacing.upload, 1, 1234, 5000, time.time()))
+    store.log.append(Progressed(replacing.topic, replacing.upload, 1, 1234, 5000, time.time()))
     broken = store.begin(0, "val")
     store.log.append(Failed(broken.topic, broken.upload, "no [file] found", time.time()))
     silent = store.begin(2, owner="slurm:77_2")
@@ -323,7 +323,7 @@ def test_delete_leaves_an_upload_alone_that_lives(broker: str, store: Store) -> 
         """Another producer's heartbeat comes in whenever the command looks."""
 
         def read(self, *, create: bool = False) -> dict[str, TopicState]:
-            store.log.append(Progress(begun.topic, begun.upload, next(beats), 5, 50, time.time()))
+            store.log.append(Progressed(begun.topic, begun.upload, next(beats), 5, 50, time.time()))
             return super().read(create=create)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -17,7 +17,7 @@ from kafka.admin import KafkaAdminClient
 
 from deeptool.catalog import log as log_module
 from deeptool.catalog.claim import claim, clean_up, still_mine
-from deeptool.catalog.events import Begun, Completed, Deleted, EpochStored, Failed, Progress
+from deeptool.catalog.events import Begun, Completed, Deleted, EpochStored, Failed, Progressed
 from deeptool.catalog.fold import TopicState
 from deeptool.catalog.log import CatalogLog
 from deeptool.client import admin
@@ -73,8 +73,8 @@ def failed(start: Begun) -> Failed:
     return Failed(start.topic, start.upload, "it broke", time.time())
 
 
-def beat(start: Begun, number: int) -> Progress:
-    return Progress(start.topic, start.upload, number, number, number, time.time())
+def beat(start: Begun, number: int) -> Progressed:
+    return Progressed(start.topic, start.upload, number, number, number, time.time())
 
 
 def fill(connection: Connection, topic: str, counts: Mapping[int, int]) -> None:

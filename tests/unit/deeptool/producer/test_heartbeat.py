@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from catalog_builders import TOPIC, begun, completed
 
-from deeptool.catalog.events import Event, Progress
+from deeptool.catalog.events import Event, Progressed
 from deeptool.catalog.fold import fold
 from deeptool.catalog.log import CatalogLog
 from deeptool.errors import WorkError
@@ -41,7 +41,7 @@ def test_it_beats_more_often_than_promised() -> None:
     beating.start()
     time.sleep(1.05)
     assert beating.stop()
-    beats = [event for event in log.events if isinstance(event, Progress)]
+    beats = [event for event in log.events if isinstance(event, Progressed)]
     assert 5 <= len(beats) <= 7
     assert [beat.beat for beat in beats] == list(range(1, len(beats) + 1))
     assert (beats[0].samples, beats[0].bytes, beats[0].topic) == (7, 70, TOPIC)
