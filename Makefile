@@ -43,7 +43,7 @@ demo: setup ## Run the main job on an embedded, real Kafka: one upload a variant
 IMAGE_TENSORFLOW := $(if $(filter file,$(origin TENSORFLOW)),cuda,$(TENSORFLOW))
 build-sif: override TENSORFLOW := cpu
 build-sif: setup ## Build the images that have changed into build/ (IMAGES=, BOOTSTRAP=, FROM=, MIRROR=, TENSORFLOW=, ENVIRONMENT=: docs/images.md)
-	@$(VENV)/bin/python recipes/build.py $(IMAGES) --bootstrap "$(or $(BOOTSTRAP),docker)" --from "$(FROM)" --mirror "$(MIRROR)" --tensorflow "$(IMAGE_TENSORFLOW)" --environment "$(or $(ENVIRONMENT),latest)" $(if $(FORCE),--force)
+	@$(VENV)/bin/deeptool-hpc images $(IMAGES) --bootstrap "$(or $(BOOTSTRAP),docker)" --from "$(FROM)" --mirror "$(MIRROR)" --tensorflow "$(IMAGE_TENSORFLOW)" --environment "$(or $(ENVIRONMENT),latest)" $(if $(FORCE),--force)
 
 # Tests that compare times with bounds run alone, after the others; long loops run only in `make soak`.
 PROCESSES ?= 2

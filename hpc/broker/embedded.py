@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import shutil
 import signal
 import time
-import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 from deeptool.errors import DeeptoolError, WorkError
 from deeptool.files import read_json, write_json, write_text
-from hpc.broker import folder, jars, kafka, passwords, ports
+from hpc.broker import folder, jars, passwords, ports, servers
+from hpc.broker.class_archive import keep_class_names
+from hpc.broker.data_folder import cluster_id, note_user, read_data_state
+from hpc.broker.node import VERSION, BrokerNode
 from hpc.broker.options import PRIVATE, Metadata, Options, settle
 from hpc.broker.readiness import round_trip, write_user
-from hpc.processes import apptainer
 from hpc.processes.apptainer import Images
 from hpc.processes.identity import identity
 from hpc.processes.service import Service
@@ -51,7 +51,7 @@ class EmbeddedBroker:
         self.directory = Path(os.path.abspath(options.directory))
         self._options = replace(options, directory=self.directory)
         self._lock: IO[str] | None = None
-        self._kafka: kafka.Kafka | None = None
+        self._node: BrokerNode | None = None
         self._services: dict[str, Service] = {}
         self._password: str | None = None
         self._renew = False
@@ -66,11 +66,11 @@ class EmbeddedBroker:
         self.stop()
 
     @property
-    def config(self) -> kafka.Kafka:
+    def config(self) -> BrokerNode:
         """What its files were written for: mode, address, ``log_dir``."""
-        if self._kafka is None:
+        if self._node is None:
             raise WorkError("the broker was not started")
-        return self._kafka
+        return self._node
 
     @property
     def bootstrap(self) -> str:
@@ -115,20 +115,25 @@ class EmbeddedBroker:
         """
         options = self._options
         self._password = passwords.read(options.secret) if options.secret else None
-        runtime = prepare(options, progress)
+        runtime = jars.prepare(options, progress)
         with folder.writing(self.directory):
             self.directory.mkdir(parents=True, exist_ok=True)
             self._lock = folder.lock(self.directory)
         try:
             state = read_json(self.directory / folder.STATE) or {}
             folder.end_processes(state)
-            self._kafka = settle(options, state)
+            self._node = settle(options, state)
+            setup = servers.BrokerSetup(
+                *(self._node, self.directory, runtime, options.memory, options.images),
+                password=self._password,
+            )
             self._earlier_cpu_seconds = state.get("cpu_seconds", 0.0)
             self._started, self._services = time.time(), {}
             with folder.writing(self.directory):
                 self.save("starting")
-                self._write_files()
-            self._start_servers(runtime, progress)
+                self._make_folders(self._node)
+                _write_files(servers.common_files(setup))
+            self._start_servers(setup, progress)
             self._announce(check, announce)
             self._wait_ready(progress, check)
         except DeeptoolError as error:
@@ -137,6 +142,9 @@ class EmbeddedBroker:
         except BaseException:
             self.stop()
             raise
+        if runtime.class_names:
+            noted = sorted((self.directory / "tmp").glob(f"*{servers.CLASSES}"))
+            keep_class_names(runtime.class_names, noted)
         self.save("ready")
 
     def check(self) -> None:
@@ -188,7 +196,7 @@ class EmbeddedBroker:
             if name in self._services:
                 self._services[name].stop(STOP_SECONDS)
         try:
-            if self._kafka is not None:
+            if self._node is not None:
                 self.save("failed" if error else "stopped", str(error) if error else None)
         except OSError:
             # A full disk is a likely cause of the error: let that be the one that is reported.
@@ -229,7 +237,7 @@ class EmbeddedBroker:
                 "replication": settled.replication,
                 "secured": settled.jaas is not None,
                 "memory": self._options.memory,
-                "version": kafka.VERSION,
+                "version": VERSION,
                 "supervisor": identity(os.getpid()),
                 "processes": {name: identity(pid) for name, pid in self.pids.items()},
                 "cpu_seconds": round(self.cpu_seconds(), 3),
@@ -239,115 +247,41 @@ class EmbeddedBroker:
             },
         )
 
-    def _write_files(self) -> None:
-        home, settled = self.directory, self.config
-        private = home / PRIVATE
-        for path in (home / "tmp", private):
+    def _make_folders(self, node: BrokerNode) -> None:
+        home = self.directory
+        for path in (home / "tmp", home / PRIVATE):
             shutil.rmtree(path, ignore_errors=True)
-        for path in (home / "logs", home / "tmp", settled.log_dir):
+        for path in (home / "logs", home / "tmp", node.log_dir):
             path.mkdir(parents=True, exist_ok=True)
-        private.mkdir(mode=0o700)
-        if self._password and settled.jaas:
-            settled.data.chmod(0o700)
-            write_text(settled.jaas, passwords.jaas(self._password), 0o600)
-        write_text(home / "log4j.properties", kafka.log4j_properties())
-        if settled.mode == "zookeeper" and settled.node == 0:
-            write_text(home / "zookeeper.properties", kafka.zookeeper_properties(settled))
+        (home / PRIVATE).mkdir(mode=0o700)
+        if self._password:
+            node.data.chmod(0o700)
 
-    def _service(
-        self, runtime: kafka.Runtime, name: str, main: str, heap: str, *arguments: str | Path
-    ) -> Service:
-        home, images = self.directory, self._options.images
-        jaas = self.config.jaas
-        argv = kafka.java_argv(runtime, main, arguments, home=home, heap=heap, jaas=jaas)
-        if images:
-            image = images.zookeeper if name == "zookeeper" else images.kafka
-            argv = [*apptainer.exec_argv(images.program, image, argv, binds=[home], pid=True)]
-        return Service(
-            name,
-            argv,
-            home / "logs" / f"{name}.log",
-            guard=images is not None,
-            # Not to be asked: a broker whose ZooKeeper has left before it may try to end for ever.
-            orphaned=signal.SIGKILL,
-        )
-
-    def _start_servers(self, runtime: kafka.Runtime, progress: Progress) -> None:
-        home, settled = self.directory, self.config
-        file = home / "broker.properties"
-        if settled.mode == "zookeeper" and settled.node == 0:
-            progress(f"starting ZooKeeper on port {settled.metadata_port}")
-            zookeeper = self._service(
-                runtime, "zookeeper", kafka.ZOOKEEPER_MAIN, "128m", home / "zookeeper.properties"
+    def _start_servers(self, setup: servers.BrokerSetup, progress: Progress) -> None:
+        data = read_data_state(setup.node, setup.password, self._options.metadata)
+        self._renew = servers.renews_user(setup, data)
+        for process in servers.start_order(setup, data):
+            progress(process.step)
+            _write_files(process.files)
+            service = Service(
+                process.name,
+                process.argv,
+                process.log,
+                guard=process.guard,
+                # Not to be asked: a broker whose ZooKeeper left before it may try to end for ever.
+                orphaned=signal.SIGKILL,
             )
-            zookeeper.start()
-            self._services["zookeeper"] = zookeeper
-            if self._user_is_missing():
-                self._write_user(runtime, progress)
-        formatted = (settled.log_dir / "meta.properties").exists()
-        # The user of a new data folder is written by its format.
-        self._renew = settled.mode == "kraft" and formatted and self._user_is_missing()
-        write_text(file, kafka.broker_properties(settled, self._renew))
-        if settled.mode == "kraft" and not formatted:
-            progress("formatting the data folder")
-            self._format(runtime, file)
-        progress(f"starting Kafka {kafka.VERSION} ({settled.mode} mode) on {settled.bootstrap}")
-        broker = self._service(runtime, "broker", kafka.BROKER_MAIN, self._options.memory, file)
-        broker.start()
-        self._services["broker"] = broker
-        self.save("starting")
-
-    def _format(self, runtime: kafka.Runtime, file: Path) -> None:
-        """Format a KRaft data folder."""
-        metadata = self._options.metadata
-        new = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        cluster_id = metadata.cluster_id if metadata else new
-        arguments = self.directory / PRIVATE / "format.args"
-        text = kafka.format_arguments(self.config, cluster_id, file, self._password)
-        write_text(arguments, text, 0o600)
-        tool = self._service(runtime, "format", kafka.STORAGE_MAIN, "128m", f"@{arguments}")
-        self._run_tool(tool)
-        arguments.unlink()
-        self._note_user()
-
-    def _write_user(self, runtime: kafka.Runtime, progress: Progress) -> None:
-        """Write what SCRAM compares passwords with into ZooKeeper."""
-        progress("writing the user")
-        file = self.directory / PRIVATE / "user.properties"
-        write_text(file, kafka.user_properties(self._password or ""), 0o600)
-        tool = self._service(
-            runtime,
-            "user",
-            kafka.CONFIG_MAIN,
-            "128m",
-            *("--zookeeper", self.config.metadata, "--alter", "--entity-type", "users"),
-            *("--entity-name", passwords.USER, "--add-config-file", file),
-        )
-        self._run_tool(tool)
-        file.unlink()
-        self._note_user()
-
-    def _run_tool(self, tool: Service) -> None:
-        tool.run(READY_SECONDS)
-        self._earlier_cpu_seconds += tool.cpu_seconds()
-
-    @property
-    def _user_file(self) -> Path:
-        """Which password the data opens to."""
-        return self.config.data / "user.sha256"
-
-    def _user_is_missing(self) -> bool:
-        """Whether this node is to write the user: its data knows none, or another password."""
-        if self._password is None or self.config.node > 0:
-            return False
-        try:
-            return self._user_file.read_text(encoding="utf-8") != passwords.digest(self._password)
-        except FileNotFoundError:
-            return True
-
-    def _note_user(self) -> None:
-        if self._password is not None:
-            write_text(self._user_file, passwords.digest(self._password), 0o600)
+            if process.stays:
+                service.start()
+                self._services[process.name] = service
+                self.save("starting")
+                continue
+            service.run(READY_SECONDS)
+            self._earlier_cpu_seconds += service.cpu_seconds()
+            for file in process.files:
+                if file.passing:
+                    file.path.unlink()
+            note_user(setup.node, setup.password)
 
     def _announce(self, check: Check, announce: Announce) -> None:
         """Wait for node 0's metadata server, and say where it is."""
@@ -361,11 +295,7 @@ class EmbeddedBroker:
             if time.monotonic() > deadline:
                 raise WorkError("the cluster's metadata server did not start in time")
             time.sleep(_STEP)
-        cluster_id = ""
-        if settled.mode == "kraft":
-            lines = (settled.log_dir / "meta.properties").read_text(encoding="utf-8").splitlines()
-            cluster_id = dict(line.split("=", 1) for line in lines if "=" in line)["cluster.id"]
-        announce(Metadata(settled.metadata, cluster_id))
+        announce(Metadata(settled.metadata, cluster_id(settled)))
 
     def _wait_ready(self, progress: Progress, check: Check) -> None:
         broker, nodes = self._services["broker"], self._options.nodes
@@ -381,7 +311,7 @@ class EmbeddedBroker:
             try:
                 if self._renew and self._password:
                     write_user(self.client_properties, self._password, waiting, READY_SECONDS)
-                    self._note_user()
+                    note_user(self.config, self._password)
                     self._renew = False
                 return round_trip(self.client_properties, waiting, seconds, nodes, progress)
             except WorkError:
@@ -395,16 +325,6 @@ class EmbeddedBroker:
             broker.start()
 
 
-def prepare(options: Options, progress: Progress) -> kafka.Runtime:
-    """Where Java and Kafka are: in the images, else in the cache, fetched if need be.
-
-    Raises
-    ------
-    UserError, WorkError
-        When an image is missing, or as `hpc.broker.jars.runtime`.
-    """
-    if options.images is None:
-        return jars.runtime(progress)
-    for image in (options.images.kafka, options.images.zookeeper):
-        apptainer.check_image(image)
-    return kafka.IN_IMAGE
+def _write_files(files: Iterable[servers.ServerFile]) -> None:
+    for file in files:
+        write_text(file.path, file.text, 0o600 if file.private else 0o644)

@@ -1,10 +1,9 @@
-"""Kafka's jars and a JRE: fetched once into a cache, and held against a committed list of sums."""
+"""Kafka's jars and a JRE: fetched once into a cache, and verified by a committed list of sums."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -12,15 +11,19 @@ from pathlib import Path
 import platformdirs
 
 from deeptool.errors import UserError, WorkError
-from deeptool.files import lock, sha256
-from hpc.broker.kafka import VERSION, Runtime
+from deeptool.files import lock, read_json, sha256
+from hpc.broker import folder
+from hpc.broker.class_archive import class_archive, class_names_file
+from hpc.broker.node import VERSION, Mode
+from hpc.broker.options import Options, chosen_mode
+from hpc.broker.servers import IN_IMAGE, Runtime
+from hpc.processes import apptainer
 
 COORDINATES = (f"org.apache.kafka:kafka_2.13:{VERSION}", "org.slf4j:slf4j-reload4j:1.7.36")
 INSTALL = "pip install 'deeptool[embedded]'"
 _SUMS = Path(__file__).with_name("kafka-jars.sha256")
-# From `java -XX:DumpLoadedClassList`: of brokers of both modes, ZooKeeper and the storage tool.
-_CLASSES = Path(__file__).with_name("kafka-classes.txt")
 
+Progress = Callable[[str], None]
 Resolve = Callable[[Path], Iterable[Path]]
 
 
@@ -45,16 +48,42 @@ def sums(path: Path = _SUMS) -> dict[str, str]:
     return {name: digest for digest, name in lines}
 
 
-def runtime(progress: Callable[[str], None] = lambda line: None) -> Runtime:
+def prepare(options: Options, progress: Progress) -> Runtime:
+    """Where Java and Kafka are for a broker: in its images, else in the cache.
+
+    Raises
+    ------
+    UserError, WorkError
+        When an image is missing, or as `runtime`.
+    """
+    if options.images is None:
+        state = read_json(options.directory / folder.STATE) or {}
+        return runtime(progress, chosen_mode(options, state))
+    for image in (options.images.kafka, options.images.zookeeper):
+        apptainer.check_image(image)
+    return IN_IMAGE
+
+
+def runtime(progress: Progress = lambda line: None, mode: Mode = "zookeeper") -> Runtime:
     """Java, Kafka's jars and their class archive, fetched and made where they are not there yet.
+
+    Parameters
+    ----------
+    progress : callable
+        Called with a line for each step.
+    mode : str
+        Whose classes the archive is to hold: a ZooKeeper broker's, or a KRaft broker's.
 
     Raises
     ------
     UserError, WorkError
         As `java` and `kafka_jars`.
     """
-    program, folder = java(), kafka_jars(progress=progress)
-    return Runtime(program, folder, class_archive(program, folder, progress))
+    program, libraries = java(), kafka_jars(progress=progress)
+    archive = class_archive(program, libraries, mode, progress)
+    if archive is None and os.access(libraries, os.W_OK):
+        return Runtime(program, libraries, class_names=class_names_file(program, libraries, mode))
+    return Runtime(program, libraries, archive)
 
 
 def wrong(folder: Path, expected: Mapping[str, str]) -> list[str]:
@@ -125,40 +154,6 @@ def kafka_jars(
             shutil.rmtree(folder, ignore_errors=True)
             fetched.rename(folder)
     return folder
-
-
-def class_archive(
-    java: Path, jars: Path, progress: Callable[[str], None] = lambda line: None
-) -> Path | None:
-    """An archive of the classes that Kafka starts with, made once for a JRE and its jars.
-
-    With it a broker is ready for 2.5 rather than 4.4 seconds of CPU. None where it cannot be made,
-    such as in a cache that is read-only: Java does without.
-    """
-    modules = java.parent.parent / "lib" / "modules"
-    # Java refuses an archive made with other files than its own, and judges that by their times.
-    stamp = f"{modules} {modules.stat().st_mtime_ns}"
-    archive = jars / f"classes-{sha256(stamp.encode())[:12]}.jsa"
-    if archive.exists():
-        return archive
-    progress("preparing a faster start of Kafka (once)")
-    try:
-        with tempfile.TemporaryDirectory(prefix=".classes-", dir=jars) as temporary:
-            names, dumped = Path(temporary, "names"), Path(temporary, "archive")
-            own = (java.parent.parent / "lib" / "classlist").read_text(encoding="utf-8")
-            names.write_text(own + _CLASSES.read_text(encoding="utf-8"), encoding="utf-8")
-            subprocess.run(
-                [str(java), "-XX:+UseSerialGC", "-Xshare:dump", f"-XX:SharedClassListFile={names}"]
-                + [f"-XX:SharedArchiveFile={dumped}", "-cp", f"{jars}/*"],
-                check=True,
-                capture_output=True,
-                timeout=120,
-            )
-            dumped.rename(archive)
-    except (OSError, subprocess.SubprocessError) as error:
-        progress(f"Kafka starts without its class archive, more slowly: {error}")
-        return None
-    return archive
 
 
 def _resolve_by_jgo(repository: Path) -> list[Path]:

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from deeptool.errors import UserError
-from hpc.broker import kafka, ports
+from hpc.broker import ports
+from hpc.broker.node import BrokerNode, Mode
 from hpc.processes.apptainer import Images
 
+# Below a broker's folder: files with a password, which are there only while it is up.
 PRIVATE = "private"
 
 
@@ -63,7 +65,7 @@ class Options:
     """
 
     directory: Path
-    mode: kafka.Mode | None = None
+    mode: Mode | None = None
     host: str | None = None
     port: int | None = None
     memory: str = "512m"
@@ -76,7 +78,7 @@ class Options:
     port_fixed: bool = True
 
 
-def settle(options: Options, state: Mapping[str, Any]) -> kafka.Kafka:
+def settle(options: Options, state: Mapping[str, Any]) -> BrokerNode:
     """What `options` and a folder's earlier `state` come to.
 
     Raises
@@ -90,7 +92,7 @@ def settle(options: Options, state: Mapping[str, Any]) -> kafka.Kafka:
             seen=str(options.directory),
             valid="a folder without commas in its path",
         )
-    mode = options.mode or state.get("mode", "zookeeper")
+    mode = chosen_mode(options, state)
     if mode != state.get("mode", mode):
         raise UserError(
             "the broker of this folder was made in another mode, and its data with it",
@@ -121,7 +123,7 @@ def settle(options: Options, state: Mapping[str, Any]) -> kafka.Kafka:
             (metadata_port,) = ports.free_ports(host, 1)
     while port is None or port == metadata_port:
         (port,) = ports.free_ports(host, 1)
-    return kafka.Kafka(
+    return BrokerNode(
         mode,
         host,
         port,
@@ -132,6 +134,12 @@ def settle(options: Options, state: Mapping[str, Any]) -> kafka.Kafka:
         metadata_host,
         options.directory / PRIVATE / "jaas.conf" if options.secret else None,
     )
+
+
+def chosen_mode(options: Options, state: Mapping[str, Any]) -> Mode:
+    """The mode that is asked for, else that of the folder's earlier `state`, else the default."""
+    earlier: Mode = state.get("mode", "zookeeper")
+    return options.mode or earlier
 
 
 def _check_cluster(options: Options, mode: str, state: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from deeptool.errors import Terminated, UserError, WorkError
 from deeptool.files import read_json
-from hpc.broker import folder
+from hpc.broker import folder, jars
 from hpc.broker.embedded import (
     READY_SECONDS,
     STOP_SECONDS,
@@ -19,7 +19,6 @@ from hpc.broker.embedded import (
     EmbeddedBroker,
     Options,
     Progress,
-    prepare,
 )
 from hpc.processes.caught_signals import USUAL, CaughtSignals
 
@@ -46,7 +45,7 @@ def run(options: Options, progress: Progress, ready: Check) -> None:
         As `EmbeddedBroker.start`, and `WorkError` when a server dies.
     """
     # Before signals are only noted: a download is to end at once.
-    prepare(options, progress)
+    jars.prepare(options, progress)
     signals = CaughtSignals(*USUAL, folder.DOWN)
     broker = EmbeddedBroker(options)
     with signals.caught():
@@ -84,7 +83,7 @@ def run_detached(options: Options, arguments: list[str], progress: Progress) -> 
         What the supervisor raised, or `WorkError` when it is not ready in time.
     """
     # Here, where progress can be seen, and where what is missing is best said.
-    prepare(options, progress)
+    jars.prepare(options, progress)
     logs = options.directory / "logs"
     with folder.writing(options.directory):
         logs.mkdir(parents=True, exist_ok=True)

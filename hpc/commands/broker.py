@@ -12,7 +12,7 @@ import click
 
 from deeptool.errors import UserError
 from hpc.broker import folder
-from hpc.broker.kafka import MODES, Mode
+from hpc.broker.node import MODES, Mode
 from hpc.broker.options import Options
 from hpc.broker.passwords import NAME, create, write_client_properties
 from hpc.broker.supervisor import run, run_detached

@@ -16,6 +16,7 @@ from typing import IO
 
 from deeptool.errors import UserError, WorkError
 from deeptool.files import lock, read_json, sha256, write_json, write_text
+from hpc.images.class_names import note_class_names
 from hpc.images.parts import ROOT, Options, arguments, certificates, contents, digest, stage
 
 NAMES = ("kafka", "zookeeper", "tensorflow")
@@ -92,6 +93,8 @@ def build(
     program = _requirements(names, options, root)
     folder.mkdir(parents=True, exist_ok=True)
     with _lock(folder, progress):
+        if set(names) & {"kafka", "zookeeper"}:
+            note_class_names(progress)
         built = [
             _up_to_date(program, name, options, folder, root, force, progress) for name in names
         ]

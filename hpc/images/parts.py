@@ -10,7 +10,10 @@ from pathlib import Path
 
 from deeptool.errors import UserError
 from deeptool.files import sha256
-from hpc.broker import jars, kafka
+from hpc.broker import jars
+from hpc.broker.node import VERSION
+from hpc.broker.properties import log4j_properties
+from hpc.images.class_names import known_class_names
 
 BOOTSTRAPS = ("docker", "localimage", "debootstrap")
 TENSORFLOWS = ("cuda", "cpu")
@@ -102,9 +105,9 @@ def contents(name: str, options: Options, root: Path = ROOT) -> dict[str, Path |
         **{f"java/{path.relative_to(runtime)}": path for path in _files(runtime)},
         **{f"kafka/libs/{file}": libraries / file for file in jars.sums()},
         "kafka/jars.sha256": root / "hpc" / "broker" / "kafka-jars.sha256",
-        "kafka/classes.txt": root / "hpc" / "broker" / "kafka-classes.txt",
+        "kafka/classes.txt": known_class_names(),
         "kafka/jvm.options": root / "recipes" / "jvm.options",
-        "kafka/log4j.properties": kafka.log4j_properties(),
+        "kafka/log4j.properties": log4j_properties(),
     }
 
 
@@ -122,7 +125,7 @@ def arguments(name: str, options: Options, certificates: Path | None = None) -> 
     if options.mirror:
         values["mirror"] = options.mirror
     if name != "tensorflow":
-        return values | {"version": kafka.VERSION}
+        return values | {"version": VERSION}
     values |= {"tensorflow": options.tensorflow, "environment": options.environment}
     return values | ({"certificates": f"/mnt/{certificates.name}"} if certificates else {})
 

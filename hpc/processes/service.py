@@ -20,12 +20,17 @@ _NOT_FOR_CHILDREN = ("CLASSPATH", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAV
 _PR_SET_PDEATHSIG = 1
 # Runs its arguments, hands SIGTERM on, kills them on SIGUSR1, and ends as they do. A program
 # in an image is killed with its starter's other child, which serves the image's file system.
-_GUARD = (
+GUARD = (
     """trap '[ "$!" ] || exit 143; kill -TERM $!' TERM; """
     """trap '[ "$!" ] && kill -KILL $! $(cat /proc/$!/task/*/children); exit 137' USR1; """
     """"$@" & while :; do wait $!; code=$?; kill -0 $! 2>/dev/null || exit $code; done"""
 )
 _LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def guarded(argv: Sequence[str]) -> tuple[str, ...]:
+    """The command line that runs `argv` under the guard."""
+    return ("/bin/sh", "-c", GUARD, "sh", *argv)
 
 
 class Service:
@@ -59,7 +64,7 @@ class Service:
         orphaned: int = signal.SIGTERM,
     ) -> None:
         self.name, self.log = name, log
-        self.argv = ("/bin/sh", "-c", _GUARD, "sh", *argv) if guard else tuple(argv)
+        self.argv = guarded(argv) if guard else tuple(argv)
         self._orphaned = signal.SIGUSR1 if guard and orphaned == signal.SIGKILL else orphaned
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0

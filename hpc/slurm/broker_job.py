@@ -17,8 +17,8 @@ from deeptool.files import lock, read_json, write_json
 from hpc.broker.discovery import HEARTBEAT_SECONDS, Descriptor, Discovery
 from hpc.broker.embedded import EmbeddedBroker
 from hpc.broker.folder import STATE
-from hpc.broker.kafka import VERSION
 from hpc.broker.network import address
+from hpc.broker.node import VERSION
 from hpc.broker.options import Metadata, Options
 from hpc.broker.passwords import CLIENT_PROPERTIES
 from hpc.campaign.definition import Broker

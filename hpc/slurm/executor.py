@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import submitit
-from submitit.slurm.slurm import _make_sbatch_string
 
 from deeptool.errors import UserError
 from hpc.slurm import scheduler
@@ -62,14 +59,6 @@ class SlurmExecutor:
                 next_step="correct [slurm] in the campaign or the site file",
             ) from error
         return [job.job_id for job in jobs]
-
-
-def sbatch_text(parameters: Mapping[str, Any], count: int, folder: Path) -> str:
-    """The script that `SlurmExecutor.submit` hands to sbatch for `count` array tasks."""
-    python = shlex.quote(sys.executable)
-    command = f"{python} -u -m submitit.core._submit {shlex.quote(str(folder))}"
-    many = {} if count == 1 else {"map_count": count}
-    return str(_make_sbatch_string(command=command, folder=folder, **parameters, **many))
 
 
 def _refusal(error: Exception) -> str:

@@ -74,6 +74,18 @@ class Work:
         _Worker(self).run()
 
 
+def task_environment(task: Task, devices: str | None) -> dict[str, str | None]:
+    """The changes to the environment that a task's process is to see.
+
+    Parameters
+    ----------
+    task : Task
+    devices : str or None
+        The GPUs that Slurm has given to it: an image has to be told.
+    """
+    return {**task.env, "PYTHONUNBUFFERED": "1", "CUDA_VISIBLE_DEVICES": devices}
+
+
 class _Worker:
     def __init__(self, work: Work) -> None:
         self.work, self.task = work, work.task
@@ -177,12 +189,7 @@ class _Worker:
 
     def _process(self, broker: Descriptor | None, again: bool) -> int:
         server = self.work.server or self.discovery.servers()
-        env = {
-            **self.task.env,
-            "PYTHONUNBUFFERED": "1",
-            # Slurm's choice has to be told to an image.
-            "CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES"),
-        }
+        env = task_environment(self.task, os.environ.get("CUDA_VISIBLE_DEVICES"))
         command = self.task.command(server, again=again)
         argv, env = shell_command(command, env, installed, self.work.container, nv=self.work.gpus)
         set_environment(env)

@@ -47,7 +47,7 @@ def build_image(name: str) -> str:
     if os.getuid() == 0:
         pytest.fail("images are built as an ordinary user, and this is root", pytrace=False)
     result = subprocess.run(
-        [sys.executable, str(ROOT / "recipes" / "build.py"), *build_arguments(name)],
+        [sys.executable, "-m", "hpc.cli", "images", *build_arguments(name)],
         env={**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin"},
         stdout=subprocess.PIPE,
         text=True,

@@ -18,7 +18,7 @@ from kafka.admin import KafkaAdminClient, NewTopic
 
 from hpc.broker import passwords
 from hpc.broker.embedded import EmbeddedBroker, Options
-from hpc.broker.kafka import MODES, Mode
+from hpc.broker.node import MODES, Mode
 from hpc.processes import apptainer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import cast
 
 from hpc.broker.embedded import EmbeddedBroker, Metadata, Options
-from hpc.broker.kafka import Mode
+from hpc.broker.node import Mode
 
 
 def main() -> None:

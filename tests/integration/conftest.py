@@ -16,7 +16,7 @@ from brokers import OwnBroker
 
 from deeptool.store import read_shutdown
 from hpc.broker.embedded import EmbeddedBroker, Options
-from hpc.broker.kafka import Mode
+from hpc.broker.node import Mode
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -15,8 +15,9 @@ from kafka.admin import KafkaAdminClient, NewTopic
 from deeptool.client import admin
 from deeptool.client.connection import Connection, connect
 from deeptool.errors import UserError
-from hpc.broker import kafka, ports
+from hpc.broker import ports, properties
 from hpc.broker.embedded import EmbeddedBroker, Options
+from hpc.broker.node import BrokerNode
 
 pytestmark = pytest.mark.broker
 
@@ -152,11 +153,11 @@ class Secured:
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     directory = tmp_path_factory.mktemp("secured")
     password, astray = ports.free_ports("127.0.0.1", 2)
-    plain_properties = kafka.broker_properties
+    plain_properties = properties.broker_properties
 
-    def broker_properties(settled: kafka.Kafka, renew: bool) -> str:
+    def broker_properties(settled: BrokerNode, renew: bool) -> str:
         client = f"PLAINTEXT://{settled.bootstrap},SASL_PLAINTEXT://127.0.0.1:{password}"
-        return plain_properties(settled, renew) + kafka.properties(
+        return plain_properties(settled, renew) + properties.java_properties(
             {
                 "listeners": f"{client},ASTRAY://127.0.0.1:{astray}",
                 "advertised.listeners": f"{client},ASTRAY://127.0.0.1:1",
@@ -170,7 +171,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
         )
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kafka, "broker_properties", broker_properties)
+        patch.setattr(properties, "broker_properties", broker_properties)
         server = EmbeddedBroker(Options(directory, "zookeeper"))
         server.start()
     yield Secured(f"127.0.0.1:{password}", f"127.0.0.1:{astray}")

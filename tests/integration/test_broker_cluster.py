@@ -17,7 +17,7 @@ from kafka import KafkaConsumer, TopicPartition
 
 from deeptool.files import read_json
 from hpc.broker import passwords
-from hpc.broker.kafka import Mode
+from hpc.broker.node import Mode
 
 pytestmark = pytest.mark.broker
 SCRIPT = Path(__file__).with_name("broker_node.py")

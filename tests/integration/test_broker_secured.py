@@ -20,7 +20,7 @@ from deeptool.errors import UserError
 from deeptool.files import read_json
 from hpc.broker import passwords
 from hpc.broker.embedded import EmbeddedBroker, Options
-from hpc.broker.kafka import MODES, Mode
+from hpc.broker.node import MODES, Mode
 
 pytestmark = pytest.mark.broker
 

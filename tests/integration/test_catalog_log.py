@@ -25,7 +25,7 @@ from deeptool.client.connection import Connection, connect
 from deeptool.client.topic_names import CATALOG_TOPIC, topic_name
 from deeptool.codec.spec import Leaf, Spec
 from deeptool.errors import UserError, WorkError
-from hpc.broker import kafka
+from hpc.broker import properties
 
 pytestmark = pytest.mark.broker
 
@@ -341,10 +341,10 @@ def test_records_that_come_while_it_works_are_kept(
 
 def test_a_catalog_of_its_own(own_broker: OwnBroker, monkeypatch: pytest.MonkeyPatch) -> None:
     """All that would disturb others: no catalog, a large one, a compacted one, a lost one."""
-    plain = kafka.broker_properties
-    eager = kafka.properties({"log.cleaner.backoff.ms": 200})
+    plain = properties.broker_properties
+    eager = properties.java_properties({"log.cleaner.backoff.ms": 200})
     monkeypatch.setattr(
-        kafka, "broker_properties", lambda settled, renew: plain(settled, renew) + eager
+        properties, "broker_properties", lambda settled, renew: plain(settled, renew) + eager
     )
     server = own_broker("kraft")
     connection = connect(server.bootstrap)

@@ -21,7 +21,8 @@ from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 
 from deeptool.errors import UserError
 from hpc.broker.embedded import EmbeddedBroker, Options
-from hpc.broker.kafka import MAX_MESSAGE_BYTES, MAX_RECORD_BYTES, MODES, Mode
+from hpc.broker.node import MODES, Mode
+from hpc.broker.properties import MAX_MESSAGE_BYTES, MAX_RECORD_BYTES
 
 pytestmark = pytest.mark.broker
 TOPIC = "own.topic"

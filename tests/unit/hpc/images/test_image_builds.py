@@ -16,7 +16,10 @@ from paths import ROOT
 
 from deeptool import files
 from deeptool.errors import UserError, WorkError
-from hpc.broker import jars, kafka
+from hpc.broker import jars
+from hpc.broker.node import VERSION, BrokerNode
+from hpc.broker.properties import MAX_MESSAGE_BYTES, log4j_properties
+from hpc.broker.servers import IN_IMAGE, BrokerSetup, DataState, start_order
 from hpc.images import builder, parts
 from hpc.images.parts import Options
 
@@ -30,13 +33,13 @@ DEBIAN = Options(bootstrap="debootstrap", mirror="http://mirror.example/debian")
 def test_arguments_of_each_bootstrap() -> None:
     assert parts.arguments("kafka", Options()) == {
         "bootstrap": "docker",
-        "version": kafka.VERSION,
+        "version": VERSION,
     }
     assert parts.arguments("kafka", DEBIAN) == {
         "bootstrap": "debootstrap",
         "from": "",
         "mirror": "http://mirror.example/debian",
-        "version": kafka.VERSION,
+        "version": VERSION,
     }
     trusted = Path("/etc/ssl/certs/ca.crt")
     assert parts.arguments("tensorflow", Options(base="python:3.11-slim"), trusted) == {
@@ -105,7 +108,7 @@ def test_certificates_are_those_that_pip_is_told(
 def test_the_package_is_copied_without_what_python_compiles() -> None:
     names = parts.contents("tensorflow", Options(environment="tfio"))
     assert "deeptool-source/deeptool/cli.py" in names
-    assert "deeptool-source/hpc/broker/kafka-classes.txt" in names
+    assert "deeptool-source/hpc/broker/kafka-jars.sha256" in names
     assert "deeptool-source/constraints/tfio.txt" in names
     assert "deeptool-source/constraints/latest.txt" not in names
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
@@ -118,12 +121,17 @@ def test_kafka_is_copied_as_the_committed_list_says(
     (tmp_path / "jre" / "bin" / "java").touch()
     monkeypatch.setattr(jars, "java", lambda: tmp_path / "jre" / "bin" / "java")
     monkeypatch.setattr(jars, "kafka_jars", lambda: tmp_path / "jars")
+    (tmp_path / "jars").mkdir()
+    (tmp_path / "jars" / "classes-java-unknown-kraft.txt").write_text("kafka/Kafka\n")
     for name in ("kafka", "zookeeper"):
         files = parts.contents(name, Options())
         assert files["java/bin/java"] == tmp_path / "jre" / "bin" / "java"
         libraries = {Path(part).name for part in files if part.startswith("kafka/libs/")}
         assert libraries == set(jars.sums())
-        assert files["kafka/log4j.properties"] == kafka.log4j_properties()
+        assert files["kafka/log4j.properties"] == log4j_properties()
+        assert files["kafka/jars.sha256"] == ROOT / "hpc/broker/kafka-jars.sha256"
+        assert files["kafka/classes.txt"] == "kafka/Kafka\n"
+        assert all(path.is_file() for path in files.values() if ROOT in Path(path).parents)
 
 
 def test_staged_files_are_readable_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -299,7 +307,7 @@ def test_what_is_missing_is_one_clear_error(
 
 def test_the_command_ends_with_exit_code_2_without_apptainer(tmp_path: Path) -> None:
     result = subprocess.run(
-        [sys.executable, str(ROOT / "recipes" / "build.py"), "kafka"],
+        [sys.executable, "-m", "hpc.cli", "images", "kafka"],
         env={"PATH": str(tmp_path), "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -315,6 +323,7 @@ def test_the_command_says_where_images_are(checkout: Path, monkeypatch: pytest.M
     from hpc.commands.images import command
 
     monkeypatch.setattr(builder, "contents", lambda name, options, root: {"a": "text"})
+    monkeypatch.setattr(builder, "note_class_names", lambda progress: progress("noted"))
     folder = checkout / "build"
     result = CliRunner().invoke(
         command, ["kafka", "zookeeper", "--from", "", "--output", str(folder)]
@@ -350,21 +359,26 @@ def test_every_definition_has_every_section_and_default(name: str) -> None:
     assert set(re.findall(r"{{ (\w+) }}", text)) == set(defaults)
     assert defaults["bootstrap"] == "docker"
     assert defaults["mirror"] == ""
-    assert defaults.get("version", kafka.VERSION) == kafka.VERSION
+    assert defaults.get("version", VERSION) == VERSION
     asked = parts.arguments(name, DEBIAN, Path("ca.crt"))
     assert set(asked) | {"files"} == set(defaults) - {"osversion"}
 
 
 def test_kafka_and_zookeeper_run_java_as_the_embedded_broker_does() -> None:
-    runtime = kafka.Runtime(Path("java"), Path("/opt/kafka/libs"), Path("/opt/kafka/classes.jsa"))
-    argv = kafka.java_argv(runtime, kafka.BROKER_MAIN, [], home=Path("/home"), heap="512m")
+    setup = BrokerSetup(
+        BrokerNode("zookeeper", "127.0.0.1", 1, 2, Path("/home/data")),
+        *(Path("/home"), IN_IMAGE, "512m"),
+    )
+    zookeeper, broker = start_order(setup, DataState(False, False, ""))
+    argv = broker.argv
     options = (ROOT / "recipes" / "jvm.options").read_text().splitlines()
     said = [line for line in options if not line.startswith("#")]
     # The class path and what depends on the place are the runscript's and %post's.
     places = ("-Xmx", "-XX:ErrorFile", "-Djava.io.tmpdir", "-Dlog4j.configuration", "-cp")
     flags = [word for word in argv if word.startswith("-") and not word.startswith(places)]
     assert said == flags
-    for name, main in (("kafka", kafka.BROKER_MAIN), ("zookeeper", kafka.ZOOKEEPER_MAIN)):
+    for name, process in (("kafka", broker), ("zookeeper", zookeeper)):
+        main = process.argv[-2]
         runscript = DEFINITIONS[name].split("%runscript")[1].split("%startscript")[0]
         assert f'{main} "$@"' in runscript
         for place in places[:-1]:
@@ -402,7 +416,7 @@ def test_docker_compose_waits_for_health_and_names_images_that_are_public() -> N
         assert set(service) <= DOCKER_FIELDS
         assert service["healthcheck"]["test"][0] == "CMD"
         assert re.fullmatch(r"[a-z/]+:[0-9.]+", service["image"])
-    assert services["kafka"]["image"].endswith(kafka.VERSION)
+    assert services["kafka"]["image"].endswith(VERSION)
     assert services["kafka"]["depends_on"] == {"zookeeper": {"condition": "service_healthy"}}
     assert all(port.startswith("127.0.0.1:") for port in services["kafka"]["ports"])
 
@@ -426,7 +440,7 @@ def test_the_broker_of_the_compose_files_waits_and_keeps_what_is_stored() -> Non
     )
     assert int(broker["zookeeper.connection.timeout.ms"]) >= 60_000
     assert broker["zookeeper.connect"].endswith(zookeeper["clientPort"])
-    assert broker["message.max.bytes"] == str(kafka.MAX_MESSAGE_BYTES)
+    assert broker["message.max.bytes"] == str(MAX_MESSAGE_BYTES)
     assert broker["log.retention.ms"] == broker["log.retention.bytes"] == "-1"
     assert broker["log.dirs"] == "/var/lib/kafka"
     assert zookeeper["dataDir"] == "/var/lib/zookeeper"

@@ -95,6 +95,6 @@ def test_golden(monkeypatch: pytest.MonkeyPatch) -> None:
     campaign = load(
         ROOT / "examples/campaigns/digits.toml", run_dir=Path("/runs/x"), backend="slurm"
     )
-    monkeypatch.setattr("hpc.slurm.executor.sys.executable", "python")
+    monkeypatch.setattr("hpc.slurm.sbatch_script.sys.executable", "python")
     text = render_slurm(campaign, make_plan(campaign, "id")).replace(str(ROOT), "<repository>")
     assert text + "\n" == (GOLDEN / "digits.slurm").read_text()
