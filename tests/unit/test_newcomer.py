@@ -21,6 +21,72 @@ from paths import ROOT
 
 PACKAGES = ("deeptool", "hpc")
 
+# A dataset of ten samples, stored in memory by the tests' own helper.
+STORED = """
+import numpy as np
+from memory_store import MemoryStore
+from deeptool.codec.spec import Leaf, Spec
+from deeptool.reader.stored_dataset import StoredDataset
+
+memory = MemoryStore()
+spec = Spec(Leaf("int64", (None,)))
+stored = memory.upload("u", [(np.arange(6),), (np.arange(6, 10),)], spec=spec)
+"""
+
+FILES_STORE = r'''"""Records as files of a folder, with their headers beside them."""
+
+from contextlib import contextmanager
+from pathlib import Path
+
+from deeptool.codec.records import parse_headers
+from deeptool.store.record_store import StoredRecord
+
+
+class FilesStore:
+    def __init__(self, folder):
+        self.folder = Path(folder)
+
+    def write(self, lane, record):
+        path = self.folder / f"{lane.topic}.{lane.partition}.{record.offset}"
+        path.write_bytes(record.value)
+        headers = "".join(f"{k} {v.decode()}\n" for k, v in record.header.to_kafka())
+        path.with_name(path.name + ".headers").write_text(headers)
+
+    @contextmanager
+    def open_pass(self, order, *, window, queue_bytes, meter):
+        yield FilesPass(self.folder, order, meter)
+
+
+class FilesPass:
+    def __init__(self, folder, order, meter):
+        self.folder, self.meter, self.offsets = folder, meter, {}
+        for block in order:
+            self.offsets.setdefault(block.lane, []).extend(range(block.start, block.stop))
+
+    def take_record(self, lane):
+        offset = self.offsets[lane].pop(0)
+        path = self.folder / f"{lane.topic}.{lane.partition}.{offset}"
+        lines = path.with_name(path.name + ".headers").read_text().splitlines()
+        header = parse_headers([(k, v.encode()) for k, _, v in (s.partition(" ") for s in lines)])
+        value = path.read_bytes()
+        self.meter.count(records=1, samples=header.count, size=len(value))
+        return StoredRecord(offset, None, value, header)
+'''
+
+LISTS_FACE = '''"""Batches as nested Python lists."""
+
+from deeptool.reader.element_form import element_form
+from deeptool.reader.pass_rows import pass_rows
+from deeptool.reader.read_plan import MemoryShares, ReadPlan
+
+
+def list_batches(data, seed, memory_bytes=8 << 20):
+    plan = ReadPlan(data.store, data.stored, MemoryShares(memory_bytes), seed=seed)
+    form = element_form(plan, None, False, None)
+    for leaves in pass_rows(plan, form, 0, data.meter):
+        yield [leaf.tolist() for leaf in leaves]
+'''
+
 
 def places(addition: str) -> list[str]:
     """The files and folders that CONTRIBUTING.md names for an addition."""
@@ -75,7 +141,8 @@ class Checkout:
         """What a fresh Python prints that imports the copy."""
         # Coverage would look for the copy's files when they are gone.
         environment = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_")}
-        environment |= {"PYTHONPATH": str(self.root), "TF_CPP_MIN_LOG_LEVEL": "3"}
+        path = os.pathsep.join(map(str, (self.root, ROOT / "tests/helpers")))
+        environment |= {"PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"}
         done = subprocess.run(
             [sys.executable, "-c", dedent(code)],
             cwd=self.root,
@@ -120,6 +187,58 @@ def test_codec(checkout: Checkout) -> None:
         """
     )
     assert printed.split() == ["190"]
+
+
+def test_store(checkout: Checkout) -> None:
+    checkout.write("deeptool/store/files_store.py", FILES_STORE)
+    checkout.touches_only("a place that records come from", "deeptool/store/files_store.py")
+
+    printed = checkout.runs(
+        STORED
+        + """
+from deeptool.store.files_store import FilesStore
+
+store = FilesStore(".")
+for lane, records in memory.lanes.items():
+    for record in records:
+        store.write(lane, record)
+memory.lanes.clear()
+data = StoredDataset(store, stored)
+print(*data.tf(batch_size=None).unbatch().as_numpy_iterator())
+print(data.meter.samples)
+"""
+    )
+    assert printed.split() == [*map(str, range(10)), "10"]
+
+
+def test_reader_face(checkout: Checkout) -> None:
+    checkout.write("deeptool/reader/list_batches.py", LISTS_FACE)
+    method = """
+    def lists(self, seed: int | None = None) -> Any:
+        from deeptool.reader.list_batches import list_batches
+
+        return list_batches(self, seed)
+
+"""
+    checkout.insert("deeptool/reader/stored_dataset.py", "    def tf(", method.lstrip("\n"))
+    checkout.touches_only(
+        "a face of the reader, for a framework",
+        "deeptool/reader/list_batches.py",
+        "deeptool/reader/stored_dataset.py",
+    )
+
+    printed = checkout.runs(
+        STORED
+        + """
+import sys
+data = StoredDataset(memory, stored)
+print([number for (batch,) in data.lists() for number in batch])
+shuffled = [number for (batch,) in data.lists(seed=1) for number in batch]
+print(shuffled != sorted(shuffled), sorted(shuffled))
+assert "tensorflow" not in sys.modules
+"""
+    )
+    assert printed.splitlines() == [str([*range(10)]), f"True {[*range(10)]}"]
 
 
 def test_option(checkout: Checkout) -> None:

@@ -79,6 +79,14 @@ def test_every_room_is_on_the_architecture_page_and_the_other_way_round(package:
     assert sorted(shown) == sorted({room_of(name) for name in modules(package)} - {package})
 
 
+@pytest.mark.parametrize("package", PACKAGES)
+def test_unit_tests_are_in_folders_like_the_rooms_they_test(package: str) -> None:
+    folders = {path.name for path in (ROOT / "tests/unit" / package).iterdir() if path.is_dir()}
+    none_of(folders - {"__pycache__"} - set(room_imports(package)))
+    tests = [file.name for file in (ROOT / "tests").rglob("test_*.py")]
+    none_of({name for name in tests if tests.count(name) > 1})
+
+
 @UNDER_WAY
 def test_the_picture_shows_every_room_and_what_it_imports() -> None:
     picture = FILE.read_text()
