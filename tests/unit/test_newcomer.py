@@ -7,6 +7,7 @@ the row names, and what it adds has to work in a process of its own.
 from __future__ import annotations
 
 import filecmp
+import json
 import os
 import re
 import shutil
@@ -73,6 +74,56 @@ class FilesPass:
         return StoredRecord(offset, None, value, header)
 '''
 
+PRETEND_BACKEND = '''"""A backend on which every process is complete as soon as it is started."""
+
+import time
+from dataclasses import replace
+
+from hpc.campaign.backend_traits import BackendTraits
+from hpc.run.backend import Seen, Stopped
+
+
+class PretendBackend:
+    traits = BackendTraits()
+
+    def render(self, campaign, plan):
+        return "pretends to run: " + " ".join(task.name for task in plan.tasks)
+
+    def observe(self, folder, state, *, ask=True):
+        return state
+
+    def look(self, folder, state):
+        return Seen(state)
+
+    def check(self, context):
+        pass
+
+    def end_earlier(self, folder, state, check):
+        pass
+
+    def start(self, context, state):
+        now = time.time()
+        tasks = {
+            name: replace(task, state="complete", start=now, end=now, exit_code=0)
+            for name, task in state.tasks.items()
+        }
+        state = replace(state, state="complete", tasks=tasks, finished=now)
+        context.folder.write_state(state)
+        return state
+
+    def watch(self, context, state):
+        pass
+
+    def finish(self, context):
+        return None, ()
+
+    def down(self, folder, state):
+        return Stopped()
+
+
+BACKEND = PretendBackend()
+'''
+
 LISTS_FACE = '''"""Batches as nested Python lists."""
 
 from deeptool.reader.element_form import element_form
@@ -120,7 +171,7 @@ class Checkout:
     def touches_only(self, addition: str, *names: str) -> None:
         """The patch is these files, each in a place that CONTRIBUTING.md names."""
         assert self.touched() == sorted(names)
-        named = places(addition)
+        named = [place.replace("NAME", "pretend") for place in places(addition)]
         for name in names:
             assert any(name == p or (p.endswith("/") and name.startswith(p)) for p in named), name
         # None is named without need: a file by itself, a folder with what is new in it.
@@ -187,6 +238,26 @@ def test_codec(checkout: Checkout) -> None:
         """
     )
     assert printed.split() == ["190"]
+
+
+def test_backend(checkout: Checkout) -> None:
+    checkout.write("hpc/pretend/__init__.py", "")
+    checkout.write("hpc/pretend/backend.py", PRETEND_BACKEND)
+    line = '    "pretend": "hpc.pretend.backend",\n'
+    checkout.insert("hpc/backends.py", '    "slurm": ', line)
+    files = ("hpc/backends.py", "hpc/pretend/__init__.py", "hpc/pretend/backend.py")
+    checkout.touches_only("a backend", *files)
+
+    campaign = str(ROOT / "examples/campaigns/digits.toml")
+    chosen = ("--backend", "pretend", "--run-dir", "run")
+    assert "local|pretend|slurm" in checkout.hpc("launch", "--help")
+    assert "pretends to run: " in checkout.hpc("launch", campaign, *chosen, "--dry-run")
+    assert "everything stopped" in checkout.hpc("launch", campaign, *chosen)
+    seen = json.loads(checkout.hpc("status", "run", "--json"))
+    assert seen["state"] == "complete"
+    assert {row["state"] for row in seen["rows"]} == {"complete"}
+    assert "8 of 8 trials are complete" in checkout.hpc("launch", campaign, *chosen)
+    checkout.hpc("down", "run")
 
 
 def test_store(checkout: Checkout) -> None:
