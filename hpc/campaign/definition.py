@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from deeptool.codec import CODECS, COMPRESSIONS, DEFAULT_CODEC
 from deeptool.files import sha256
 from hpc.backends import BACKENDS
 from hpc.campaign.backend_traits import backend_traits
@@ -23,13 +25,20 @@ from hpc.campaign.fields import BesideFile, ExistingFile, ImageFiles, Positive, 
 from hpc.campaign.sampling import Range, Value, check_value, combinations, draw
 
 
-def _registered(name: str) -> str:
-    if name not in BACKENDS:
-        raise ValueError(" or ".join(BACKENDS))
-    return name
+def _one_of(names: Collection[str]) -> AfterValidator:
+    """A name of a list that is kept elsewhere, and grows there."""
+
+    def check(name: str) -> str:
+        if name not in names:
+            raise ValueError(" or ".join(names))
+        return name
+
+    return AfterValidator(check)
 
 
-BackendName = Annotated[str, AfterValidator(_registered)]
+BackendName = Annotated[str, _one_of(BACKENDS)]
+CodecName = Annotated[str, _one_of(CODECS)]
+CompressionName = Annotated[str, _one_of(COMPRESSIONS)]
 
 
 def _not_empty(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -116,8 +125,8 @@ class Producers(Strict):
     auto_shard: bool = False
     split: Literal["both", "train", "val"] = "both"
     epochs: Positive = 1
-    codec: Literal["arrow", "example"] = "arrow"
-    compression: Literal["none", "lz4", "zstd"] = "none"
+    codec: CodecName = DEFAULT_CODEC
+    compression: CompressionName = "none"
     partitions: Positive = 4
     replace: bool = False
 

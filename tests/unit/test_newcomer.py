@@ -225,6 +225,9 @@ def test_codec(checkout: Checkout) -> None:
     checkout.touches_only("a codec", "deeptool/codec/__init__.py", "deeptool/codec/npz.py")
 
     assert "npz" in checkout.deeptool("produce", "--help")
+    campaign = str(ROOT / "examples/campaigns/digits.toml")
+    planned = checkout.hpc("launch", campaign, "--dry-run", "--set", "producers.codec=npz")
+    assert "--codec npz" in planned
     printed = checkout.runs(
         """
         import numpy as np
