@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hpc.processes.versioned import known, read_versioned, said, write_versioned
 
@@ -78,12 +79,12 @@ def read_job_record(path: Path) -> JobRecord | None:
     UserError
         When the file is damaged or of a newer format.
     """
-    values = read_versioned(path, FORMAT)
-    if values is None:
-        return None
-    runs = tuple(known(EarlierStart, run, path) for run in values.pop("runs", ()))
-    tail = tuple(values.pop("tail", ()))
-    return known(JobRecord, {**values, "runs": runs, "tail": tail}, path)
+    return read_versioned(path, FORMAT, _record)
+
+
+def _record(values: dict[str, Any]) -> JobRecord:
+    runs = tuple(known(EarlierStart, run) for run in values.get("runs", ()))
+    return known(JobRecord, {**values, "runs": runs, "tail": tuple(values.get("tail", ()))})
 
 
 def write_job_record(path: Path, record: JobRecord) -> None:

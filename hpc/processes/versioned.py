@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, TypeVar
 
@@ -13,8 +13,10 @@ from deeptool.files import read_json, write_json
 T = TypeVar("T")
 
 
-def read_versioned(path: str | os.PathLike[str], newest: int) -> dict[str, Any] | None:
-    """The values of a file that `write_versioned` wrote; None where there is no such file.
+def read_versioned(
+    path: str | os.PathLike[str], newest: int, build: Callable[[dict[str, Any]], T]
+) -> T | None:
+    """What a file of `write_versioned` holds; None where there is no such file.
 
     Parameters
     ----------
@@ -22,29 +24,35 @@ def read_versioned(path: str | os.PathLike[str], newest: int) -> dict[str, Any] 
         The file. One without a version is of format 1.
     newest : int
         The newest format that the caller knows.
+    build : callable
+        Makes the result of the file's values. Whatever it finds missing, or of another type, the
+        file is damaged.
 
     Raises
     ------
     UserError
-        When it is not a JSON object, or of a newer format.
+        When the file is damaged, or of a newer format.
     """
     try:
         values = read_json(path)
-    except ValueError as error:
-        raise _unreadable(path, str(error)) from error
-    if values is None:
-        return None
-    if not isinstance(values, dict):
-        raise _unreadable(path, f"a {type(values).__name__} instead of an object")
-    version = values.pop("format", 1)
-    if not isinstance(version, int) or version > newest:
+        if values is None:
+            return None
+        version = values.pop("format", 1)
+        if version <= newest:
+            return build(values)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
-            "this file was written by a newer version of deeptool",
-            seen=f"{os.fspath(path)}: format {version}",
-            valid=f"format {newest} or older",
-            next_step="use the version of deeptool that launched the campaign",
-        )
-    return values
+            "this file is damaged",
+            seen=f"{os.fspath(path)}: {error}",
+            valid="the JSON that deeptool-hpc writes there",
+            next_step="restore the file; or delete the run folder and launch again",
+        ) from error
+    raise UserError(
+        "this file was written by a newer version of deeptool",
+        seen=f"{os.fspath(path)}: format {version}",
+        valid=f"format {newest} or older",
+        next_step="use the version of deeptool that launched the campaign",
+    )
 
 
 def write_versioned(path: str | os.PathLike[str], values: Mapping[str, Any], version: int) -> None:
@@ -68,19 +76,16 @@ def said(value: Any) -> dict[str, Any]:
     return found
 
 
-def known(cls: type[T], values: Mapping[str, Any], path: str | os.PathLike[str]) -> T:
+def known(cls: type[T], values: Mapping[str, Any]) -> T:
     """`values` as a dataclass; keys that it does not have are ignored.
 
     Raises
     ------
-    UserError
-        When one that it needs is missing; `path` is the file that is named then.
+    TypeError
+        When one that it needs is missing.
     """
     names = {field.name for field in fields(cls)}  # type: ignore[arg-type]
-    try:
-        return cls(**{key: value for key, value in values.items() if key in names})
-    except TypeError as error:
-        raise _unreadable(path, str(error)) from error
+    return cls(**{key: value for key, value in values.items() if key in names})
 
 
 def _plain(value: Any) -> Any:
@@ -91,12 +96,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return [_plain(inner) for inner in value]
     return value
-
-
-def _unreadable(path: str | os.PathLike[str], why: str) -> UserError:
-    return UserError(
-        "this file is damaged",
-        seen=f"{os.fspath(path)}: {why}",
-        valid="the JSON that deeptool-hpc writes there",
-        next_step="restore the file; or delete the run folder and launch again",
-    )

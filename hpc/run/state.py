@@ -168,22 +168,23 @@ def read_run_state(path: Path) -> RunState | None:
     UserError
         When the file is damaged or of a newer format.
     """
-    values = read_versioned(path, FORMAT)
-    if values is None:
-        return None
-    tasks = values.get("tasks")
-    if isinstance(tasks, dict):
-        values["tasks"] = {name: _task(task, path) for name, task in tasks.items()}
-    if values.get("broker") is not None:
-        values["broker"] = known(BrokerAccount, values["broker"], path)
-    values["uploads"] = tuple(values.get("uploads", ()))
-    values["jobs"] = {name: tuple(ids) for name, ids in values.get("jobs", {}).items()}
-    return known(RunState, values, path)
+    return read_versioned(path, FORMAT, _run_state)
 
 
-def _task(values: Mapping[str, Any], path: Path) -> TaskState:
-    runs = tuple(known(EarlierStart, run, path) for run in values.get("runs", ()))
-    return known(TaskState, {**values, "runs": runs}, path)
+def _run_state(values: dict[str, Any]) -> RunState:
+    account = values.get("broker")
+    parts = {
+        "tasks": {name: _task(task) for name, task in values["tasks"].items()},
+        "broker": None if account is None else known(BrokerAccount, account),
+        "uploads": tuple(values.get("uploads", ())),
+        "jobs": {name: tuple(ids) for name, ids in values.get("jobs", {}).items()},
+    }
+    return known(RunState, {**values, **parts})
+
+
+def _task(values: Mapping[str, Any]) -> TaskState:
+    runs = tuple(known(EarlierStart, run) for run in values.get("runs", ()))
+    return known(TaskState, {**values, "runs": runs})
 
 
 def write_run_state(path: Path, state: RunState) -> None:

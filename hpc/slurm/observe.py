@@ -89,13 +89,13 @@ def observe(run: RunFolder, state: RunState, jobs: Jobs | None) -> RunState:
 
 def read_end(run: RunFolder, state: RunState) -> CampaignEnd | None:
     """How the launch ended, once its last job has said so."""
-    values = read_versioned(run.done_file, _FORMAT)
-    if values is None:
-        return None
-    for key in ("uploads", "notes"):
-        values[key] = tuple(values.get(key, ()))
-    end = known(CampaignEnd, values, run.done_file)
-    return end if end.launched == state.launched else None
+    end = read_versioned(run.done_file, _FORMAT, _campaign_end)
+    return end if end is not None and end.launched == state.launched else None
+
+
+def _campaign_end(values: dict[str, Any]) -> CampaignEnd:
+    lists = {key: tuple(values.get(key, ())) for key in ("uploads", "notes")}
+    return known(CampaignEnd, {**values, **lists})
 
 
 def write_end(run: RunFolder, end: CampaignEnd) -> None:

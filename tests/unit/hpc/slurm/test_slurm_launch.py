@@ -215,6 +215,55 @@ def test_a_detached_launch_is_joined_and_ended(bench: Bench) -> None:
     assert "nothing of" in nothing.output
 
 
+def files(bench: Bench) -> dict[str, str]:
+    """Every file of the run folder but the lock, and every folder."""
+    paths = [path for path in bench.run.folder.rglob("*") if path.name != ".lock"]
+    return {str(path): path.read_text() if path.is_file() else "" for path in paths}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--grid", "lr=3"], "trial-4, trial-5"),
+        (["--set", "broker.idle_minutes=5"], "broker.idle_minutes: 720 -> 5"),
+        (["--set", "slurm.time=90"], 'slurm.time: "60" -> "90"'),
+    ],
+)
+def test_a_refused_launch_leaves_queued_jobs_alone(
+    bench: Bench, words: list[str], said: str
+) -> None:
+    bench.slurm.held = True
+    assert bench.launch("--detach").exit_code == 0
+    before = files(bench)
+    refused = bench.launch(*words)
+    assert isinstance(refused.exception, UserError), refused.output
+    assert said in str(refused.exception)
+    assert f"deeptool-hpc down {bench.run.folder}" in str(refused.exception)
+    assert files(bench) == before
+    joined = bench.launch("--detach", "--no-images", "--set", "report=false")
+    assert joined.exit_code == 0, joined.output
+    assert "these changes do not reach them:\n    report: true -> false" in joined.output
+    assert files(bench) == before
+    assert bench.slurm.cancelled == []
+
+
+def test_trials_that_were_never_noted_keep_their_numbers(bench: Bench) -> None:
+    assert bench.launch().exit_code == 0
+    assert bench.launch("--grid", "lr=3").exit_code == 0
+    # The first four are not in this launch's plan; what they are is known all the same.
+    assert len(bench.states()) == 1 + 2 + 6
+    again = bench.launch("--grid", "lr=1,2,3")
+    assert again.exit_code == 0, again.output
+    assert "6 of 6 trials are complete" in again.output
+    assert "submitted" not in again.output
+
+
+def test_options_that_trials_were_not_made_under(bench: Bench) -> None:
+    assert bench.launch().exit_code == 0
+    refused = bench.launch("--set", "trials.options=['--reader', 'tfio']")
+    assert "4 trials of this run folder were made under another campaign" in str(refused.exception)
+
+
 def test_another_users_campaign_is_not_ended(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     assert bench.launch().exit_code == 0
     monkeypatch.setattr("hpc.commands.down.os.getuid", lambda: os.geteuid() + 1)
