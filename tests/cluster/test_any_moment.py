@@ -16,7 +16,8 @@ from hpc.slurm import scheduler
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
-TAKEN = 3
+# How often a job is taken away.
+TAKEN = [3, pytest.param(25, marks=[pytest.mark.soak, pytest.mark.timeout(7200)])]
 EPOCHS = 30
 
 
@@ -45,13 +46,15 @@ def take_away(bench: Bench, chance: random.Random) -> str | None:
     return f"{name} preempted on {node}"
 
 
-def test_a_campaign_gets_to_its_end(make: Make, tmp_path: Path) -> None:
-    chance = random.Random(3)
+@pytest.mark.parametrize("times", TAKEN)
+def test_a_campaign_gets_to_its_end(make: Make, tmp_path: Path, times: int) -> None:
+    chance = random.Random(times)
+    epochs = EPOCHS * times // 3
     bench = make(
         f"""
 name = "moments"
 settings = "{DIGITS}"
-hparams = {{ nbEpoch = {EPOCHS} }}
+hparams = {{ nbEpoch = {epochs} }}
 [broker]
 folder = "{tmp_path}/data"
 [images]
@@ -69,15 +72,15 @@ grid = {{ image_size = [16, 32], learning_rate = [0.0001, 0.0002] }}
     launch = bench.start()
     bench.wait("something is submitted", lambda: (bench.run / "state.json").exists(), 60)
     taken: list[str] = []
-    deadline = time.monotonic() + 300
-    while len(taken) < TAKEN and launch.poll() is None and time.monotonic() < deadline:
+    deadline = time.monotonic() + 100 * times
+    while len(taken) < times and launch.poll() is None and time.monotonic() < deadline:
         time.sleep(chance.uniform(1, 20))
         done = take_away(bench, chance)
         taken += [done] if done else []
         print(done, flush=True)
-    output, _ = launch.communicate(timeout=500)
+    output, _ = launch.communicate(timeout=500 + 100 * times)
     assert launch.returncode == 0, f"{taken}\n{output}{bench.log()}"
-    assert len(taken) == TAKEN, taken
+    assert len(taken) == times, taken
     uploads = bench.json("summary.json")["uploads"]
     assert [sum(each["samples"] for each in uploads)] == [2 * SAMPLES]
     for index in range(4):

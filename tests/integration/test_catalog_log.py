@@ -28,6 +28,7 @@ from deeptool.errors import UserError, WorkError
 from hpc.broker import properties
 
 pytestmark = pytest.mark.broker
+SOAK = [pytest.mark.soak, pytest.mark.timeout(3600)]
 
 
 @pytest.fixture
@@ -167,10 +168,11 @@ def test_what_others_write_there_is_passed_over(
 # At once
 
 
+@pytest.mark.parametrize("rounds", [4, pytest.param(200, marks=SOAK)])
 def test_of_several_claims_at_once_exactly_one_wins(
-    connection: Connection, session_name: str
+    connection: Connection, session_name: str, rounds: int
 ) -> None:
-    rounds, writers = 4, 5
+    writers = 5
     for number in range(rounds):
         session = f"{session_name}-{number}"
         together = threading.Barrier(writers)

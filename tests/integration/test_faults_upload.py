@@ -316,15 +316,19 @@ def read_until_stored(process: subprocess.Popen[str], least: int) -> None:
     raise AssertionError("the producer ended early")
 
 
+MOMENTS = [100, *(pytest.param(n, marks=pytest.mark.soak) for n in range(5, 241, 15))]
+
+
+@pytest.mark.parametrize("stored", MOMENTS)
 def test_a_producer_that_is_killed_and_run_again(
-    started: Callable[[float], subprocess.Popen[str]], broker: str, session_name: str
+    started: Callable[[float], subprocess.Popen[str]], broker: str, session_name: str, stored: int
 ) -> None:
     topic = topic_name(session_name, 0, "train")
     first = started(0.02)
-    read_until_stored(first, 100)
+    read_until_stored(first, stored)
     first.kill()
     first.wait(30)
-    assert sum(admin.end_offsets(connect(broker), topic).values()) > 10
+    assert sum(admin.end_offsets(connect(broker), topic).values()) > stored // 10
     state = uploads.state(broker, topic)
     assert state.current is None
     assert state.pending is not None
