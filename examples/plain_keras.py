@@ -16,8 +16,9 @@ images, labels = load_digits(return_X_y=True)
 dataset = tf.data.Dataset.from_tensor_slices((images.astype("float32") / 16, labels)).batch(32)
 
 deeptool.upload(dataset, servers, "plain_keras", split="train", replace=True)
-train = deeptool.kafka_dataset(servers, "plain_keras", "train", shuffle=True, seed=1)
+data = deeptool.open(servers, "plain_keras", split="train")
+print(f"{len(data)} samples: {data.spec}")
 
 model = keras.Sequential([keras.layers.Dense(32, "relu"), keras.layers.Dense(10, "softmax")])
 model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-model.fit(train, epochs=5)
+model.fit(data.tf(batch_size=64, shuffle=True, seed=1), epochs=5)

@@ -37,7 +37,7 @@ SHARED = {
 }
 COLOURS = {"hpc": ("#fdf0dd", "#d9932b"), "deeptool": ("#e5eefb", "#3b73c4")}
 LEFT = {"hpc": 20, "deeptool": 500}
-TOP, COLUMN, ROW, WIDTH, HEIGHT, PANEL, BAR = 84, 124, 68, 108, 36, 400, 492
+TOP, COLUMN, ROW, WIDTH, HEIGHT, PANEL, BAR, BAR_HEIGHT = 84, 124, 68, 108, 36, 400, 488, 46
 
 
 def drawn(package: str) -> Graph:
@@ -75,17 +75,20 @@ def _arrow(package: str, start: str, end: str) -> str:
 
 def _panel(package: str) -> list[str]:
     left, stroke = LEFT[package], COLOURS[package][1]
-    names = "".join(
-        f'<tspan data-box="{package}/{name}" dx="{12 if place else 0}">{name}</tspan>'
-        for place, name in enumerate(SHARED[package])
-    )
+    lines = [SHARED[package][place : place + 4] for place in range(0, len(SHARED[package]), 4)]
+    names = [
+        f'<text x="{left + PANEL / 2:g}" y="{BAR + 28 + 18 * (n - (len(lines) - 1) / 2):g}">'
+        + " &#160; ".join(f'<tspan data-box="{package}/{name}">{name}</tspan>' for name in line)
+        + "</text>"
+        for n, line in enumerate(lines)
+    ]
     return [
         f'<rect x="{left}" y="38" width="{PANEL}" height="{BAR + 52 - 38}" rx="10" fill="none"'
         f' stroke="{stroke}" stroke-dasharray="2 4"/>',
         f'<text x="{left + 16}" y="64" text-anchor="start" font-weight="bold">{package}/</text>',
-        f'<rect x="{left + 16}" y="{BAR}" width="{PANEL - 32}" height="{HEIGHT}" rx="7"'
+        f'<rect x="{left + 16}" y="{BAR}" width="{PANEL - 32}" height="{BAR_HEIGHT}" rx="7"'
         f' fill="#f4f5f7" stroke="#9aa3b0"/>',
-        f'<text x="{left + PANEL / 2:g}" y="{BAR + 23}">{names}</text>',
+        *names,
     ]
 
 
@@ -103,8 +106,8 @@ def draw() -> str:
     notes = {
         "starts its": TOP - 2,
         "commands": TOP + 11,
-        "imports": BAR - 2,
-        "these only": BAR + 11,
+        "imports a": BAR - 2,
+        "few of these": BAR + 11,
     }
     words = [
         f'<text x="{(start + end) / 2:g}" y="{y}" font-size="12">{text}</text>'

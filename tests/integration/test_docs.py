@@ -62,6 +62,15 @@ def test_the_readme_shows_the_flow_and_the_report() -> None:
     assert pictures == ["docs/flow.svg", "docs/report.png"]
 
 
+def test_python_that_a_page_shows_is_of_an_example_that_is_run() -> None:
+    example = (ROOT / "examples/plain_keras.py").read_text().splitlines()
+    for page in PAGES:
+        for block in re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL):
+            assert [line for line in block.splitlines() if line not in example] == []
+    run = [command for page in PAGES for command in commands(page) if not elsewhere(command)]
+    assert any("examples/plain_keras.py" in command for command in run)
+
+
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A folder like a fresh clone after `make setup`, whose outputs go with the test."""
