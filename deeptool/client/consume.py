@@ -16,24 +16,28 @@ from deeptool.client.kafka_errors import PARTITION_END, PASSING, UNREACHABLE
 SILENT_SECONDS = 10.0
 # One that does not answer at all may be starting again: it is waited for, as at the upload.
 AWAY_SECONDS = 120.0
-_POLL_SECONDS = 0.25
-_FETCH_BYTES = 8 << 20
+POLL_SECONDS = 0.25
+# Room for one record of about 1 MiB with its framing. Smaller, and a broker would send nothing of a
+# partition whose next record does not fit beside those of the others.
+FETCH_BYTES = 2 << 20
+# librdkafka's own bound.
+_AHEAD_BYTES = 64 << 20
 
 
 def consumer_config(
-    connection: Connection, *, fetch_bytes: int = _FETCH_BYTES, queue_bytes: int | None = None
+    connection: Connection, *, ahead_bytes: int, fetch_bytes: int = FETCH_BYTES
 ) -> dict[str, object]:
     """The settings of a consumer that reads what it is assigned and nothing else.
 
     Parameters
     ----------
     connection : Connection
+    ahead_bytes : int
+        What librdkafka may fetch ahead, of all partitions together.
     fetch_bytes : int
         What one answer of a broker may hold of one partition; a larger record still arrives.
-    queue_bytes : int, optional
-        What librdkafka may fetch ahead, of all partitions; its own default is 64 MiB.
     """
-    config: dict[str, object] = {
+    config = {
         # Needed by the client, but never joined: partitions are assigned.
         "group.id": "deeptool",
         "enable.auto.commit": False,
@@ -49,10 +53,9 @@ def consumer_config(
         # A fetch that waits for new records holds up whatever is asked next.
         "fetch.wait.max.ms": 10,
         "fetch.message.max.bytes": fetch_bytes,
+        "fetch.max.bytes": max(ahead_bytes, fetch_bytes),
+        "queued.max.messages.kbytes": max(1, ahead_bytes >> 10),
     }
-    if queue_bytes is not None:
-        config["fetch.max.bytes"] = max(queue_bytes, fetch_bytes)
-        config["queued.max.messages.kbytes"] = max(1, queue_bytes >> 10)
     return connection.config(config)
 
 
@@ -90,17 +93,27 @@ class RecordReader:
     ----------
     connection : Connection
     topic : str
+    ahead_bytes : int
+        What may be fetched ahead: little where single records are read here and there.
     on_poll : callable, optional
         Called several times a second while it waits; may raise to end the wait.
     """
 
     def __init__(
-        self, connection: Connection, topic: str, *, on_poll: Callable[[], None] | None = None
+        self,
+        connection: Connection,
+        topic: str,
+        *,
+        ahead_bytes: int = _AHEAD_BYTES,
+        on_poll: Callable[[], None] | None = None,
     ) -> None:
         self._topic, self._on_poll = topic, on_poll
         # Partition and offset of what the consumer delivers next; None: it must be assigned again.
         self._position: tuple[int, int] | None = None
-        self._consumer = Consumer(consumer_config(connection))
+        # One partition at a time: an answer may hold much of it.
+        fetch_bytes = min(ahead_bytes, 8 << 20)
+        config = consumer_config(connection, ahead_bytes=ahead_bytes, fetch_bytes=fetch_bytes)
+        self._consumer = Consumer(config)
 
     def __enter__(self) -> RecordReader:
         return self
@@ -141,10 +154,15 @@ class RecordReader:
         *,
         silent_seconds: float = SILENT_SECONDS,
         away_seconds: float = AWAY_SECONDS,
+        end_seconds: float = 0.0,
     ) -> Message | NoRecord:
         """The record at `offset`, or why there is none. See `read_from` for the parameters."""
         found = self.read_from(
-            partition, offset, silent_seconds=silent_seconds, away_seconds=away_seconds
+            partition,
+            offset,
+            silent_seconds=silent_seconds,
+            away_seconds=away_seconds,
+            end_seconds=end_seconds,
         )
         if isinstance(found, NoRecord) or found.offset() == offset:
             return found
@@ -158,6 +176,7 @@ class RecordReader:
         *,
         silent_seconds: float = SILENT_SECONDS,
         away_seconds: float = AWAY_SECONDS,
+        end_seconds: float = 0.0,
     ) -> Message | NoRecord:
         """The first record at or after `offset` (compaction leaves gaps), or why there is none.
 
@@ -167,34 +186,43 @@ class RecordReader:
             How long to wait for a broker that can be reached.
         away_seconds : float
             How long to wait where none can be.
+        end_seconds : float
+            How long a partition may seem to end before `offset`: a new leader may not know yet how
+            much of it there is.
         """
         if self._position != (partition, offset):
             self._consumer.assign([TopicPartition(self._topic, partition, offset)])
         self._position = None
-        found = self._poll(offset, silent_seconds, away_seconds)
+        found = self._poll(offset, silent_seconds, away_seconds, end_seconds)
         if not isinstance(found, NoRecord):
             self._position = (partition, int(found.offset()) + 1)
         return found
 
-    def _poll(self, offset: int, silent_seconds: float, away_seconds: float) -> Message | NoRecord:
+    def _poll(
+        self, offset: int, silent_seconds: float, away_seconds: float, end_seconds: float
+    ) -> Message | NoRecord:
         began = time.monotonic()
         trouble: KafkaError | None = None
+        end: int | None = None
         away = False
         while True:
             if self._on_poll is not None:
                 self._on_poll()
-            message = self._consumer.poll(_POLL_SECONDS)
+            message = self._consumer.poll(POLL_SECONDS)
             error = message.error() if message is not None else None
             if message is not None and error is None:
                 if message.offset() >= offset:
                     return message
             elif message is not None and error is not None:
                 if error.code() == PARTITION_END:
-                    return NoRecord("no record is there", end=int(message.offset()))
-                if error.code() not in PASSING:
+                    end = int(message.offset())
+                elif error.code() in PASSING:
+                    trouble, away = error, away or error.code() in UNREACHABLE
+                else:
                     return NoRecord(str(error.str()), error)
-                trouble, away = error, away or error.code() in UNREACHABLE
             seconds = time.monotonic() - began
+            if end is not None and seconds >= end_seconds:
+                return NoRecord("no record is there", end=end)
             if seconds > (away_seconds if away else silent_seconds):
                 reason = f"the broker sent nothing for {seconds:.0f} s"
                 return NoRecord(reason, trouble, silent=True, away=away)

@@ -13,12 +13,13 @@ from deeptool.catalog.log import CatalogLog
 from deeptool.catalog.stored import Stored
 from deeptool.client import admin
 from deeptool.client.connection import Connection
+from deeptool.client.consume import consumer_config
 from deeptool.client.kafka_errors import PARTITION_END
 from deeptool.codec.records import parse_headers
 from deeptool.errors import WorkError
 from deeptool.store import read_shutdown
 from deeptool.store.fetch_clock import FetchClock
-from deeptool.store.kafka_consumer import consumer_config, raise_unless_passing
+from deeptool.store.read_errors import raise_unless_passing
 from deeptool.store.read_meter import ReadMeter
 from deeptool.store.record_store import StoredRecord
 from deeptool.store.upload_watch import UploadWatch
@@ -118,7 +119,7 @@ class KafkaArrivals:
             self._read[shard.topic] = _TopicProgress(lanes)
         # The clock counts the threads that begin after it.
         self._clock = FetchClock()
-        self._consumer = Consumer(consumer_config(self._connection, self._queue_bytes))
+        self._consumer = Consumer(consumer_config(self._connection, ahead_bytes=self._queue_bytes))
         self._consumer.assign(
             [
                 TopicPartition(topic, number, lane.position)

@@ -11,14 +11,13 @@ from types import TracebackType
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from deeptool.client.connection import Connection
+from deeptool.client.consume import POLL_SECONDS, consumer_config
 from deeptool.client.kafka_errors import PARTITION_END
 from deeptool.codec.records import checksum, parse_headers
 from deeptool.errors import WorkError
 from deeptool.store import read_shutdown
 from deeptool.store.fetch_clock import FetchClock
-from deeptool.store.kafka_consumer import (
-    POLL_SECONDS,
-    consumer_config,
+from deeptool.store.read_errors import (
     damaged,
     missing,
     raise_unless_passing,
@@ -92,7 +91,7 @@ class KafkaFetcher:
         self._next, self._ahead = 0, 0
         self._trouble: KafkaError | None = None
         self._clock = FetchClock()
-        config = consumer_config(connection, queue_bytes)
+        config = consumer_config(connection, ahead_bytes=queue_bytes)
         self._consumer = Consumer({**config, "error_cb": self._note})
         self._open_ahead()
 

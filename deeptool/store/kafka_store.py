@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from types import TracebackType
 
 from deeptool.catalog.stored import Stored
 from deeptool.client.connection import Connection
-from deeptool.client.kafka_errors import PARTITION_END
+from deeptool.client.consume import FETCH_BYTES, NoRecord, RecordReader
 from deeptool.codec.records import parse_headers
 from deeptool.store import read_shutdown
 from deeptool.store.kafka_arrivals import KafkaArrivals
-from deeptool.store.kafka_consumer import (
-    FETCH_BYTES,
-    POLL_SECONDS,
-    consumer_config,
-    missing,
-    raise_unless_passing,
-    silence,
-)
-from deeptool.store.kafka_fetcher import KafkaFetcher
+from deeptool.store.kafka_fetcher import SHORT_SECONDS, KafkaFetcher
+from deeptool.store.read_errors import dataset_error, missing, silence
 from deeptool.store.read_meter import ReadMeter
 from deeptool.store.record_store import Block, Lane
 
@@ -55,14 +45,9 @@ class KafkaStore:
             meter=meter,
         )
 
-    @contextmanager
-    def open_index(self, upload: str) -> Iterator[KafkaSampleIndex]:
+    def open_index(self, upload: str) -> KafkaSampleIndex:
         """See `RecordStore.open_index`."""
-        consumer = Consumer(consumer_config(self.connection, FETCH_BYTES))
-        try:
-            yield KafkaSampleIndex(consumer, upload, self.silence_seconds)
-        finally:
-            consumer.close()
+        return KafkaSampleIndex(self.connection, upload, self.silence_seconds)
 
     def open_arrivals(self, stored: Stored, *, queue_bytes: int, meter: ReadMeter) -> KafkaArrivals:
         """See `RecordStore.open_arrivals`."""
@@ -72,35 +57,54 @@ class KafkaStore:
 class KafkaSampleIndex:
     """Looks up which sample a record begins with, by reading the record's headers.
 
+    A context manager, which connects when it is asked first: most passes begin where an upload
+    begins, and ask nothing.
+
     Parameters
     ----------
-    consumer : Consumer
+    connection : Connection
     upload : str
         The id of the upload that the records must belong to.
     silence_seconds : float
         How long to wait for a record.
     """
 
-    def __init__(self, consumer: Consumer, upload: str, silence_seconds: float) -> None:
-        self._consumer, self._upload = consumer, upload
+    def __init__(self, connection: Connection, upload: str, silence_seconds: float) -> None:
+        self._connection, self._upload = connection, upload
         self._silence_seconds = silence_seconds
+        self._readers: dict[str, RecordReader] = {}
+
+    def __enter__(self) -> KafkaSampleIndex:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for reader in self._readers.values():
+            reader.close()
 
     def first_sample(self, lane: Lane, offset: int) -> int:
         """See `SampleIndex.first_sample`."""
-        self._consumer.assign([TopicPartition(*lane, offset)])
-        began = time.monotonic()
-        trouble: KafkaError | None = None
-        while time.monotonic() - began < self._silence_seconds:
-            read_shutdown.check()
-            message = self._consumer.poll(POLL_SECONDS)
-            if message is None:
-                continue
-            trouble = message.error()
-            if trouble is None:
-                header = parse_headers(message.headers())
-                if int(message.offset()) == offset and header and header.upload == self._upload:
-                    return header.first
-                raise missing(lane, offset, offset + 1)
-            if trouble.code() != PARTITION_END:
-                raise_unless_passing(trouble, lane.topic)
-        raise silence(self._silence_seconds, lane, offset, trouble)
+        if lane.topic not in self._readers:
+            self._readers[lane.topic] = RecordReader(
+                self._connection, lane.topic, ahead_bytes=FETCH_BYTES, on_poll=read_shutdown.check
+            )
+        found = self._readers[lane.topic].read(
+            lane.partition,
+            offset,
+            silent_seconds=self._silence_seconds,
+            away_seconds=self._silence_seconds,
+            end_seconds=SHORT_SECONDS,
+        )
+        if not isinstance(found, NoRecord):
+            header = parse_headers(found.headers())
+            if header is not None and header.upload == self._upload:
+                return header.first
+        elif found.silent:
+            raise silence(self._silence_seconds, lane, offset, found.error)
+        elif found.error is not None:
+            raise dataset_error(found.error, lane.topic)
+        raise missing(lane, offset, offset + 1)

@@ -9,7 +9,7 @@ import numpy as np
 from deeptool.catalog.datasets import Shard, find
 from deeptool.catalog.fold import Catalog
 from deeptool.client.connection import Connection
-from deeptool.client.consume import NoRecord, RecordReader
+from deeptool.client.consume import FETCH_BYTES, NoRecord, RecordReader
 from deeptool.client.topic_names import topic_name
 from deeptool.codec.protocol import Codec
 from deeptool.codec.records import parse_headers
@@ -66,7 +66,7 @@ def read_samples(connection: Connection, shard: Shard, codec: Codec, samples: in
     # Where a record is one sample, or holds samples of one shape only, a few would show too little.
     few = codec.samples_per_record == 1 or bool(codec.spec.open_paths)
     places = spaced_places(runs, samples if few else _RECORDS)
-    with RecordReader(connection, shard.topic) as reader:
+    with RecordReader(connection, shard.topic, ahead_bytes=FETCH_BYTES) as reader:
         return [_read(reader, shard, codec, *place) for place in places]
 
 

@@ -94,6 +94,17 @@ def test_the_end_of_the_partition(monkeypatch: pytest.MonkeyPatch) -> None:
     assert consumer.assigned == [(0, 6), (0, 6)]
 
 
+def test_an_end_that_comes_too_early_is_disbelieved_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    records, consumer = reader(monkeypatch, Event(6, KafkaError._PARTITION_EOF), None, Event(8))
+    assert records.read(0, 8, end_seconds=5).offset() == 8
+    assert consumer.assigned == [(0, 8)]
+    records, _ = reader(monkeypatch, Event(6, KafkaError._PARTITION_EOF))
+    found = outcome(records.read(0, 8, end_seconds=0.05))
+    assert (found.end, found.silent) == (6, False)
+
+
 @pytest.mark.parametrize("code", sorted(consume.PASSING))
 def test_what_passes_is_waited_for(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     records, _ = reader(monkeypatch, Event(-1, code), None, Event(2))
@@ -134,14 +145,13 @@ def test_a_wait_can_be_ended_from_outside(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_settings_of_every_consumer() -> None:
-    config = consumer_config(CONNECTION)
+    config = consumer_config(CONNECTION, ahead_bytes=1 << 20)
     assert config["bootstrap.servers"] == "127.0.0.1:1"
     assert config["sasl.username"] == "u"
     # Each of these was the cause of a fault: see the comments beside them.
     assert config["fetch.queue.backoff.ms"] == 2
     assert config["auto.offset.reset"] == "error"
     assert config["check.crcs"] is False
-    assert "queued.max.messages.kbytes" not in config
-    small = consumer_config(CONNECTION, fetch_bytes=2 << 20, queue_bytes=1 << 20)
-    assert small["fetch.max.bytes"] == 2 << 20
-    assert small["queued.max.messages.kbytes"] == 1024
+    assert config["queued.max.messages.kbytes"] == 1024
+    # Less, and librdkafka would reject the settings.
+    assert config["fetch.max.bytes"] == config["fetch.message.max.bytes"] == 2 << 20

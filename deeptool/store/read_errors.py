@@ -1,10 +1,9 @@
-"""How records are read from Kafka: a consumer's settings, and what its errors mean here."""
+"""What the errors of a consumer mean for the dataset that is read."""
 
 from __future__ import annotations
 
 from confluent_kafka import KafkaError, KafkaException
 
-from deeptool.client.connection import Connection
 from deeptool.client.kafka_errors import (
     DAMAGED,
     NO_SUCH_OFFSET,
@@ -14,42 +13,6 @@ from deeptool.client.kafka_errors import (
 )
 from deeptool.errors import DeeptoolError, WorkError
 from deeptool.store.record_store import Lane, replaced_while_read
-
-POLL_SECONDS = 0.25
-# Room for one record of about 1 MiB with its framing. Smaller, and a broker would send nothing of a
-# partition whose next record does not fit beside those of the others.
-FETCH_BYTES = 2 << 20
-
-
-def consumer_config(connection: Connection, queue_bytes: int) -> dict[str, object]:
-    """A consumer that reads what it is assigned and nothing else.
-
-    Parameters
-    ----------
-    queue_bytes : int
-        What librdkafka may fetch ahead.
-    """
-    return connection.config(
-        {
-            # Needed by the client, but never joined: partitions are assigned.
-            "group.id": "deeptool",
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            # Never jump to where records are when those asked for were deleted.
-            "auto.offset.reset": "error",
-            "enable.partition.eof": True,
-            # Off: behind a damaged batch librdkafka 2.16 aborts the process. `_accept` looks at the
-            # CRC that each record has of its own.
-            "check.crcs": False,
-            # The default of a second stalls a slow reader by whole seconds.
-            "fetch.queue.backoff.ms": 2,
-            # A fetch that finds nothing new holds up the blocks that are assigned meanwhile.
-            "fetch.wait.max.ms": 10,
-            "fetch.message.max.bytes": FETCH_BYTES,
-            "fetch.max.bytes": max(queue_bytes, FETCH_BYTES),
-            "queued.max.messages.kbytes": max(1, queue_bytes >> 10),
-        }
-    )
 
 
 def raise_unless_passing(error: KafkaError, topic: str) -> None:
