@@ -13,10 +13,10 @@ COMMANDS = {
     "produce": "Run a settings file's pipeline once and upload its samples.",
     "train": "Run one trial.",
     "inspect": "List what is stored.",
-    "view": "Draw stored samples as a picture.",
-    "check": "Read a stored dataset, whole, and hold it against its digests.",
+    "view": "Plot a few stored samples.",
+    "check": "Verify every record of a stored dataset against its digest.",
     "report": "Write the report of a run: one HTML page, CSV and JSON.",
-    "delete": "Delete a stored dataset.",
+    "delete": "Delete a stored dataset and free its space.",
 }
 
 

@@ -107,7 +107,7 @@ def _write_outcome(outcome_file: OutcomeFile, code: int, error: CommandError | N
 
 
 def _report(error: BaseException, debug: bool) -> tuple[int, CommandError | None]:
-    """Say what ended a command; returns the exit code and what the outcome file says."""
+    """Print what ended a command; returns the exit code and what the outcome file says."""
     if isinstance(error, SystemExit):
         return _exit_asked(error)
     ended = _signal_behind(error)
@@ -119,7 +119,7 @@ def _report(error: BaseException, debug: bool) -> tuple[int, CommandError | None
         # Whoever read the output has gone: no message (click does the same, for long outputs), and
         # the interpreter's own last flush must not fail too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        closed = "the reader of the command's output has gone"
+        closed = "the command's output was closed before it was all written"
         return 1, CommandError(message=closed, what=closed)
     code, described = 1, None
     if isinstance(error, click.ClickException):

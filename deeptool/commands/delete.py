@@ -62,11 +62,11 @@ def command(
 
 
 def _line(topic: str, state: TopicState) -> str:
-    line = f"{topic}: what other uploads may have left behind"
+    line = f"{topic}: records that no dataset uses, if there are any"
     if state.current is not None:
         line = f"{topic}: {state.current.samples:,} samples, {decimal(state.current.bytes)}"
     if state.pending is not None:
-        line += f"; an upload by {state.pending.begun.owner}, unless it shows a sign of life"
+        line += f"; an upload by {state.pending.begun.owner}, unless it is still running"
     return line
 
 

@@ -68,26 +68,26 @@ def rounded_span(seconds: float) -> str:
 @options.server_option
 @options.client_properties_option
 @options.json_option
-@click.argument("session", required=False)
+@click.argument("name", required=False)
 def command(
-    servers: tuple[str, ...], client_properties: str | None, as_json: bool, session: str | None
+    servers: tuple[str, ...], client_properties: str | None, as_json: bool, name: str | None
 ) -> None:
-    """List what is stored: all of it, or one SESSION (or one topic)."""
+    """List what is stored: everything, one dataset NAME, or one topic NAME."""
     servers = servers or options.DEFAULT_SERVERS
     connection = connect(servers, client_properties)
     with CatalogLog(connection) as log:
-        found = list_stored(log, session)
+        found = list_stored(log, name)
     if as_json:
         click.echo(json.dumps(found, indent=1))
     elif found:
         console = Console()
         if not console.is_terminal:
-            # Lines of a file or a pipe are for grep: whole.
+            # For grep, each row of a file or a pipe stays on one line.
             console.width = 1000
         console.print(stored_table(found))
     else:
         address = ",".join(servers)
-        what = "nothing is stored" if session is None else f"nothing is stored under {session}"
+        what = "nothing is stored" if name is None else f"nothing is stored under {name}"
         click.echo(
             f"{what} at {address}; upload with:"
             f" deeptool produce --server {address} --usersettings FILE"

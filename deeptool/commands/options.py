@@ -43,7 +43,8 @@ server_option = click.option(
     metavar="HOST:PORT",
     envvar="DEEPTOOL_SERVER",
     callback=_servers,
-    help="A Kafka broker; several with commas, or given again.  [env: DEEPTOOL_SERVER]",
+    help="A Kafka broker; separate several with commas, or repeat the option."
+    "  [env: DEEPTOOL_SERVER]",
 )
 
 # Passes `client_properties`, a path or None.
@@ -51,7 +52,7 @@ client_properties_option = click.option(
     "--client-properties",
     metavar="FILE",
     envvar="DEEPTOOL_CLIENT_PROPERTIES",
-    help="librdkafka settings for a secured broker, key=value lines, mode 0600."
+    help="A file of librdkafka settings for a secured broker: key=value lines, mode 0600."
     "  [env: DEEPTOOL_CLIENT_PROPERTIES]",
 )
 
@@ -74,7 +75,7 @@ hparam_option = click.option(
     multiple=True,
     metavar="KEY=VALUE",
     callback=_pairs,
-    help="Override one hparam of the settings file; may be given again.",
+    help="Override one hyperparameter of the settings file; can be repeated.",
 )
 
 # Passes `proc_id`, an int or None.
@@ -84,5 +85,5 @@ proc_id_option = click.option(
     "proc_id",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Which variant or shard of the dataset: hparams['procID'].",
+    help="The variant or shard of the dataset: hparams['procID'].",
 )

@@ -60,6 +60,7 @@ _AT_LEAST_1 = click.IntRange(min=1)
     "-e",
     "--epochs",
     type=_AT_LEAST_1,
+    metavar="E",
     default=1,
     show_default=True,
     help="How many passes over the pipeline to store.",
@@ -96,14 +97,19 @@ _AT_LEAST_1 = click.IntRange(min=1)
     help="The format of a record.",
 )
 @click.option(
-    "--partitions", type=_AT_LEAST_1, default=4, show_default=True, help="Of a new topic."
+    "--partitions",
+    type=_AT_LEAST_1,
+    metavar="N",
+    default=4,
+    show_default=True,
+    help="Partitions of a new topic.",
 )
 @click.option(
     "--compression",
     type=click.Choice(COMPRESSIONS),
     default="none",
     show_default=True,
-    help="Of the records, on the network and on the broker's disk.",
+    help="Compression of the records, on the network and on disk.",
 )
 @hparam_option
 @client_properties_option

@@ -20,13 +20,12 @@ from deeptool.commands.options import json_option
     type=click.BOOL,
     default=False,
     metavar="yes|no",
-    show_default="no",
-    help="Show the page in a browser.",
+    help="Show the page in a browser.  [default: no]",
 )
 def command(run_dir: Path, as_json: bool, show: bool) -> None:
     """Write the report of a run: RUN_DIR/report.html, report.csv and report.json.
 
-    RUN_DIR is what `deeptool-hpc launch` made, or any folder of session folders.
+    RUN_DIR is the run folder of `deeptool-hpc launch`, or any folder of session folders.
     """
     from deeptool.report import summarize, write_report
 

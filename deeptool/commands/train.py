@@ -41,20 +41,20 @@ from deeptool.errors import UserError
     type=click.Choice(["librdkafka", "tfio"]),
     default="librdkafka",
     show_default=True,
-    help="What reads from Kafka; tfio is tensorflow-io.",
+    help="The Kafka client; tfio is tensorflow-io.",
 )
 @click.option(
     "--wait",
     type=click.FloatRange(min=0),
     default=0,
     metavar="SECONDS",
-    help="Wait so long for a dataset that is not complete yet.",
+    help="How long to wait for a dataset that is not complete yet.",
 )
 @click.option(
     "--online",
     is_flag=True,
-    help="Begin while the training set is still being uploaded: the first epoch reads it as it"
-    " arrives. --wait is for the upload to begin, and for the validation set.",
+    help="Start while the training set is still being uploaded: the first epoch reads it as it"
+    " arrives. --wait then applies to the start of the upload and to the validation set.",
 )
 @click.option(
     "--session-dir",
@@ -65,10 +65,10 @@ from deeptool.errors import UserError
     "--restart_interrupted",
     "restart",
     is_flag=True,
-    help="Go on with the trial in --model_dir, after its last checkpoint.",
+    help="Resume the trial in --model_dir after its last checkpoint.",
 )
-@click.option("--model_dir", metavar="DIR", help="The session folder of the trial to go on with.")
-@click.option("-q", "--quiet", is_flag=True, help="Do not show the epochs.")
+@click.option("--model_dir", metavar="DIR", help="The session folder of the trial to resume.")
+@click.option("-q", "--quiet", is_flag=True, help="Do not print the epochs.")
 @json_option
 def command(
     usersettings: str | None,
@@ -86,12 +86,12 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Run one trial: train the settings file's model, and keep all about it in a session folder.
+    """Run one trial: train the settings file's model and keep its results in a session folder.
 
-    The samples come from Kafka or from the settings' own pipeline. In Kafka, the variant is read
-    that was uploaded under this trial's data hparams.
+    The samples come from Kafka or from the settings file's own pipeline. From Kafka, a trial reads
+    the variant that was uploaded with the same data hparams.
 
-    A trial that was killed goes on with --restart_interrupted --model_dir DIR.
+    Resume an interrupted trial with --restart_interrupted --model_dir DIR.
     """
     how: dict[str, Any] = {
         "servers": servers,
@@ -112,13 +112,13 @@ def command(
         how |= {"hparams": hparams, "proc_id": proc_id, "kafka": kafka}
     elif hparams or proc_id is not None or session_dir is not None:
         raise UserError(
-            "a trial goes on under the hparams and in the folder that it began with",
+            "a resumed trial keeps its hparams, its procID and its session folder",
             next_step="leave out --hparam, --procID and --session-dir",
         )
 
     from deeptool.training import train
 
-    # What the settings and the model print is no JSON.
+    # What the settings file and the model print must not mix with the JSON.
     with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
         result = train(None if restart else usersettings, **how)
     if as_json:

@@ -30,8 +30,8 @@ def commit(log: CatalogLog, begun: Begun, completed: Completed) -> None:
     """
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            # One that the broker took without saying so may be in the log twice: the second has
-            # no effect.
+            # An attempt may have reached the log although its answer was lost. Then the event
+            # is there twice, and the second has no effect.
             catalog = log.append(completed)
         except WorkError as error:
             if attempt == _ATTEMPTS:
@@ -44,7 +44,7 @@ def commit(log: CatalogLog, begun: Begun, completed: Completed) -> None:
 
 
 def give_up(log: CatalogLog, heart: Heartbeat, begun: Begun, error: BaseException) -> None:
-    """Say in the catalog that the upload failed, if the broker takes it within five seconds.
+    """Tell the catalog that the upload failed, if the broker takes it within five seconds.
 
     Where it does not, the upload stays pending without a heartbeat, and the next one takes over.
     """
@@ -57,7 +57,7 @@ def give_up(log: CatalogLog, heart: Heartbeat, begun: Begun, error: BaseExceptio
         except DeeptoolError as silent:
             _log.info("the catalog does not know that the upload failed: %s", silent)
 
-    # A broker that is away must not keep a process that was told to end.
+    # A process that must end does not wait for a broker that is away.
     thread = threading.Thread(target=tell, name="give up", daemon=True)
     thread.start()
     thread.join(_GIVE_UP_SECONDS)
@@ -70,7 +70,7 @@ def delete_garbage(log: CatalogLog, topic: str) -> None:
     try:
         clean_up(log.connection, log, topic)
     except DeeptoolError as error:
-        _log.warning("old records of topic %s are still there: %s", topic, error)
+        _log.warning("old records of topic %s could not be deleted: %s", topic, error)
 
 
 def _stored(catalog: Catalog, begun: Begun) -> bool:

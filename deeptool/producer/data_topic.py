@@ -22,11 +22,11 @@ FRAMING_BYTES = QUEUE_BYTES - MAX_BYTES
 
 
 def prepare(connection: Connection, topic: str, partitions: int) -> tuple[tuple[int, ...], int]:
-    """Make the topic if it is not there.
+    """Create the topic if it does not exist.
 
     It takes messages of up to 64 MiB, however small the records turn out to be: the limit costs
-    nothing, and a larger sample may come late. A site that forbids such topics gets one with its
-    own limit.
+    nothing, and a larger sample may come late. Where a site forbids such topics, the topic gets
+    the site's own limit.
 
     Returns
     -------
@@ -37,21 +37,21 @@ def prepare(connection: Connection, topic: str, partitions: int) -> tuple[tuple[
     Raises
     ------
     UserError
-        The topic cannot be made, or exists with settings under which samples would be lost.
+        The topic cannot be created, or exists with settings under which samples would be lost.
     """
     try:
         admin.create_topic(
             connection, topic, partitions=partitions, config={_LIMIT: str(QUEUE_BYTES)}
         )
-    except UserError as refused:
-        _log.info("%s; trying with the broker's own %s", refused, _LIMIT)
+    except UserError as rejected:
+        _log.info("%s; trying with the broker's own %s", rejected, _LIMIT)
         admin.create_topic(connection, topic, partitions=partitions, config={})
     limit = int(admin.topic_config(connection, topic)[_LIMIT])
     return admin.partitions(connection, topic), limit
 
 
 def check_sample_size(spec: Spec) -> None:
-    """Refuse samples that no record can hold, where the spec alone tells.
+    """Reject samples that no record can hold, as far as the spec alone shows.
 
     Raises
     ------

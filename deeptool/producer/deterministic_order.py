@@ -13,7 +13,7 @@ _IGNORE_STATE = 1
 
 
 def check_deterministic(dataset: Any) -> None:
-    """Refuse a ``tf.data.Dataset`` whose order another process would not repeat.
+    """Reject a ``tf.data.Dataset`` whose order another process would not repeat.
 
     The dataset's graph is looked through, with the functions in it (interleave, flat_map). What
     plain Python does inside of ``from_generator`` cannot be seen.
@@ -25,15 +25,15 @@ def check_deterministic(dataset: Any) -> None:
         shuffles or draws without a seed.
     """
     if dataset.options().deterministic is False:
-        raise _refusal("options.deterministic is False")
+        raise _not_deterministic("options.deterministic is False")
     for operation, seeds in _operations(dataset):
         if operation.attr["deterministic"].s == b"false":
-            raise _refusal(f"{operation.op} has deterministic=False")
+            raise _not_deterministic(f"{operation.op} has deterministic=False")
         if seeds == [0, 0]:
-            raise _refusal(f"{operation.op} has no seed")
+            raise _not_deterministic(f"{operation.op} has no seed")
 
 
-def _refusal(seen: str) -> UserError:
+def _not_deterministic(seen: str) -> UserError:
     return UserError(
         "--auto-shard needs a pipeline whose order is the same in every process",
         seen=seen,

@@ -103,10 +103,10 @@ def check(needed: int, free: dict[int, int], copies: dict[int, float], topic: st
 
 
 def free_bytes(connection: Connection, timeout: float = 10.0) -> dict[int, int] | None:
-    """Usable bytes in each broker's log folders; None where the brokers do not tell.
+    """Usable bytes in each broker's log folders; None where the brokers do not report them.
 
-    Kafka tells since 3.3 (KIP-827), and only clients that may describe the cluster. librdkafka has
-    no such request, kafka-python has.
+    Kafka reports them since 3.3 (KIP-827), and only to clients that may describe the cluster.
+    librdkafka has no such request; kafka-python has.
     """
     from kafka import KafkaAdminClient
     from kafka.errors import KafkaError
@@ -132,7 +132,7 @@ def free_bytes(connection: Connection, timeout: float = 10.0) -> dict[int, int] 
             for broker in described
         }
     except (KafkaError, OSError, KeyError, ValueError, AssertionError) as error:
-        _log.info("the brokers do not tell how much space is free: %r", error)
+        _log.info("the brokers do not report how much space is free: %r", error)
         return None
     # Brokers before 3.3 say -1.
     return free if free and min(free.values()) >= 0 else None

@@ -1,4 +1,4 @@
-"""Says in the catalog that an upload lives, and learns there whether it still is its own."""
+"""Tells the catalog that an upload is alive, and learns from it whether another took over."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deeptool.errors import DeeptoolError, WorkError
 
 _log = logging.getLogger(__name__)
 
-# Part of the promised span: an append takes time, too.
+# Of the promised span: an append takes time, too.
 _SHARE = 0.75
 
 
@@ -65,7 +65,7 @@ class Heartbeat:
             try:
                 catalog = self._log.append(event)
             except DeeptoolError as error:
-                # A broker that is away: the records' own time limit decides how long to wait.
+                # The broker is away: the records' own time limit decides how long to wait.
                 _log.info("no heartbeat: %s", error)
                 continue
             if not still_mine(catalog, self._begun):
@@ -74,12 +74,12 @@ class Heartbeat:
 
 
 def lost(catalog: Catalog, begun: Begun) -> WorkError:
-    """The error of an upload that is no longer its own, naming who has the topic now."""
+    """The error of an upload that lost its topic, naming who has it now."""
     state = catalog.get(begun.topic, TopicState())
     holder = state.pending or state.current
     return WorkError(
         f"another upload took over topic {begun.topic}",
-        seen=f"owner {holder.begun.owner}, upload {holder.id}" if holder else "nobody's any more",
+        seen=f"owner {holder.begun.owner}, upload {holder.id}" if holder else "no upload",
         valid=f"owner {begun.owner}, upload {begun.upload}",
-        next_step="let only one producer upload a topic at a time",
+        next_step="run only one producer per topic at a time",
     )

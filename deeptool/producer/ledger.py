@@ -25,7 +25,7 @@ class _Epoch:
 
 
 class Ledger:
-    """Acknowledged records, summed up as they come: memory does not grow with their number."""
+    """Acknowledged records, counted as they come: memory does not grow with their number."""
 
     def __init__(self) -> None:
         self._epochs: list[_Epoch] = []
@@ -38,12 +38,12 @@ class Ledger:
         Raises
         ------
         WorkError
-            The broker gave no offset, or an earlier one than to a record sent before: then nobody
-            knows what lies where, and the upload must not be completed.
+            The broker gave no offset, or an earlier one than to a record sent before. Then it is
+            not known which record lies where, and the upload must not complete.
         """
         if offset <= self._last.get(partition, -1):
             raise WorkError(
-                "the broker's acknowledgements do not say where a record lies",
+                "the broker acknowledged a record at an impossible offset",
                 seen=f"partition {partition}: offset {offset} after {self._last.get(partition)}",
                 next_step="upload again",
             )

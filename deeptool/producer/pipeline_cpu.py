@@ -11,7 +11,7 @@ from deeptool import cpu_clock
 
 
 class PipelineCpuMeter:
-    """Charges an input pipeline with the CPU time that is nobody else's.
+    """Charges an input pipeline with the CPU time that no other part of the process used.
 
     TensorFlow runs a pipeline in threads of its own, which cannot be told apart. So its part is
     what remains of the process's CPU time, while `measure` is entered, without the calling thread's

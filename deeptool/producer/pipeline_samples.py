@@ -64,7 +64,7 @@ class PipelineSamples:
         cardinality = int(self._first.cardinality())
         if cardinality == tf.data.INFINITE_CARDINALITY and limit is None:
             raise UserError(
-                "the input pipeline is infinite and nothing says where the upload ends",
+                "the input pipeline is infinite and no limit is given",
                 next_step="give --limit, set nb_train_samples and nb_val_samples (or "
                 "steps_per_epoch and validation_steps) in the settings file, or do not repeat",
             )
@@ -73,7 +73,7 @@ class PipelineSamples:
         self._elements = cardinality if cardinality >= 0 else None
 
     def batch_size(self) -> int:
-        """Samples of one element: as the spec says, else those of the first one.
+        """Samples per element: as the spec says, else those of the first element.
 
         Raises
         ------
@@ -91,16 +91,16 @@ class PipelineSamples:
         return 1 if self._element is _END else rows(leaves_from_tf(self._element, self.spec))
 
     def expected(self, batch_size: int) -> int | None:
-        """About how many samples of an epoch are this process's; None where nothing tells."""
+        """About how many samples of an epoch are this process's; None where it is not known."""
         known = [] if self._elements is None else [self._elements * batch_size]
         total = min(known + ([] if self._limit is None else [self._limit]), default=None)
         return None if total is None else -(-total // self._number)
 
     def close(self) -> None:
-        """Let go of the iterator.
+        """Delete the iterator.
 
-        It has to be gone before the interpreter ends: TensorFlow's threads that run Python would
-        wait for the interpreter then, and it for them. A traceback can keep it for so long.
+        It must be gone before the interpreter ends; otherwise TensorFlow's threads that run Python
+        wait for the interpreter, and it for them. A traceback could keep it that long.
         """
         self._iterator = self._element = None
 
@@ -135,7 +135,7 @@ class PipelineSamples:
             raise
         except Exception as error:
             raise WorkError(
-                f"the input pipeline of epoch {epoch} could not be made",
+                f"the input pipeline of epoch {epoch} could not be built",
                 seen=f"{type(error).__name__}: {_first_line(error)}",
                 next_step="run it again with --debug to see where",
             ) from error
@@ -167,11 +167,13 @@ class PipelineSamples:
                 if not seen
                 else f"the input pipeline has no element for shard {self._index}",
                 seen=f"{index} elements, {seen} samples, in epoch {epoch}",
-                next_step="look at raw_data_dir_train, raw_data_dir_val and get_input_pipeline",
+                next_step="check raw_data_dir_train, raw_data_dir_val and get_input_pipeline",
             )
         if self._limit is not None and seen < self._limit:
             _log.warning(
-                "the input pipeline ended after %d samples; %d were asked for", seen, self._limit
+                "the input pipeline ended after %d samples, before the limit of %d",
+                seen,
+                self._limit,
             )
 
     def _begin(self, dataset: Any) -> None:

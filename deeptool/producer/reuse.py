@@ -45,7 +45,7 @@ def check_reusable(
         differences.append(str(error.seen))
     if differences:
         raise UserError(
-            f"topic {begun.topic} holds a complete dataset, but another one",
+            f"topic {begun.topic} holds a complete dataset, but a different one",
             seen="; ".join(differences),
             next_step="--replace uploads it again",
         )

@@ -17,7 +17,7 @@ from deeptool.producer.ledger import Ledger, RecordFacts
 
 _log = logging.getLogger(__name__)
 
-# A broker that is killed and started again within a minute or two is waited for.
+# Long enough for a broker that is killed and started again within a minute or two.
 DELIVERY_SECONDS = 300
 QUEUE_BYTES = 64 << 20
 
@@ -58,7 +58,7 @@ class Sender:
         self._topic, self._max_message_bytes = topic, max_message_bytes
         self._turns = itertools.cycle(partitions)
         self._failure: WorkError | None = None
-        self._sent = self._refused = 0
+        self._sent = self._rejected = 0
         self._warned = 0.0
         self._producer = Producer(
             connection.config(
@@ -85,7 +85,7 @@ class Sender:
         Raises
         ------
         WorkError
-            A record was refused or not acknowledged in time, or the sender was stopped.
+            A record was rejected or not acknowledged in time, or the sender was stopped.
         """
         partition = next(self._turns)
         facts = RecordFacts.of(record)
@@ -107,7 +107,7 @@ class Sender:
                 # Bounded: what is in the queue is delivered or times out.
                 self.serve(_POLL_SECONDS)
             except KafkaException as error:
-                self._refused += 1
+                self._rejected += 1
                 raise self._explain(error.args[0], facts.size) from error
 
     def wait(self) -> None:
@@ -158,7 +158,7 @@ class Sender:
             if self._failure is not None:
                 return
             if error is not None:
-                self._refused += 1
+                self._rejected += 1
                 self._failure = self._explain(error, facts.size)
                 return
             try:
@@ -171,16 +171,16 @@ class Sender:
     def _explain(self, error: KafkaError, size: int) -> WorkError:
         if error.code() in TOO_LARGE:
             return WorkError(
-                "the broker refuses a record for its size",
+                "the broker rejects a record as too large",
                 seen=f"a record of {size:,} bytes; topic {self._topic} takes "
                 f"{self._max_message_bytes:,} (max.message.bytes)",
                 next_step="make samples smaller in get_input_pipeline, or have the topic's "
                 "max.message.bytes raised",
             )
         return WorkError(
-            f"{self._refused} of {self._sent} records sent were not acknowledged",
+            f"{self._rejected} of {self._sent} records sent were not acknowledged",
             seen=f"first: {error.str()} ({error.name()})",
-            next_step="see that the broker is up and its disk is not full, then upload again",
+            next_step="check that the broker is up and its disk is not full, then upload again",
         )
 
     def _on_error(self, error: KafkaError) -> None:
@@ -188,7 +188,7 @@ class Sender:
         if error.code() in UNREACHABLE and now - self._warned > 30:
             self._warned = now
             _log.warning(
-                "the broker does not answer (%s); the upload goes on when it is back within %d s",
+                "the broker does not answer (%s); the upload resumes if it is back within %d s",
                 error.str(),
                 DELIVERY_SECONDS,
             )

@@ -17,8 +17,8 @@ from deeptool.producer.sender import Sender
 from deeptool.progress import Listener, Progress
 
 _REPORT_SECONDS = 0.1
-# Whoever reads along waits no longer than this for the samples of a slow pipeline; records that
-# come no more often than this cost a later reader nothing to speak of.
+# A reader that follows the upload waits no longer than this for the samples of a slow pipeline.
+# Records that come no more often than this cost a later reader next to nothing.
 LINGER_SECONDS = 2.0
 
 
@@ -59,8 +59,8 @@ class UploadWork:
         Raises
         ------
         WorkError
-            The pipeline failed, a record was refused, the disk is too small, or another upload took
-            over.
+            The pipeline failed, a record was rejected, the disk is too small, or another upload
+            took over.
         """
         room = self.max_message_bytes - FRAMING_BYTES
         # A compressed record may be larger before: then the broker has the last word.
@@ -82,7 +82,7 @@ class UploadWork:
         sender.wait()
 
     def report(self, state: str, sender: Sender) -> None:
-        """Tell the listener how far it is."""
+        """Call the listener with the progress."""
         ledger, seconds = sender.ledger, time.monotonic() - self._began
         self.listener(
             Progress(
@@ -97,7 +97,7 @@ class UploadWork:
         )
 
     def _watched(self, batches: Iterator[Leaves], sender: Sender) -> Iterator[Leaves]:
-        """The same batches; many make a record, and nobody waits that long to hear of a failure."""
+        """The same batches. Many make one record: progress and failures must not wait for it."""
         for batch in batches:
             yield batch
             now = time.monotonic()

@@ -155,7 +155,7 @@ def _json(path: Path) -> Any:
     try:
         return read_json(path)
     except ValueError as error:
-        raise WorkError("a file of the run folder is no JSON", seen=f"{path}: {error}") from error
+        raise WorkError("a file of the run folder is not JSON", seen=f"{path}: {error}") from error
 
 
 def _metric(trials: Sequence[Mapping[str, Any]]) -> str:

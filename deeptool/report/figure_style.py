@@ -12,7 +12,7 @@ from typing import Any
 Figure = dict[str, Any]
 Trials = Sequence[Mapping[str, Any]]
 
-# Readable on white and on near-black, and told apart by most colour-blind eyes.
+# Readable on white and on near-black, and distinct for most colour-blind eyes.
 PALETTE = (
     *("#4c78ff", "#f2913d", "#1fa37a", "#e4576b", "#9b6bdf"),
     *("#18a5c4", "#d665a8", "#8ea53a", "#b98a4a", "#7d8797"),

@@ -1,4 +1,4 @@
-"""The CPU that a run saved against every trial preprocessing for itself: measured figures only."""
+"""The CPU time that a run saved by preprocessing once: measured figures only."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ BREAK_EVEN_FORMULA = (
 )
 
 ASSUMPTION = (
-    "Preprocessing for itself means the pipeline once for every epoch. One that keeps its result in"
-    " memory (cache()) would run it once a trial."
+    "Without the store, each trial is assumed to run the pipeline once per epoch. A pipeline that"
+    " keeps its result in memory (cache()) would run once per trial."
 )
 
 NO_EPOCH = "it ran no epoch"
@@ -29,10 +29,10 @@ def account(
     uploads: Sequence[Mapping[str, Any]],
     broker_cpu_seconds: float | None,
 ) -> dict[str, Any] | None:
-    """Hold what was spent against what every trial for itself would have spent.
+    """Compare what was spent with what preprocessing in every trial would have cost.
 
     Each trial gets ``pipeline_cpu_seconds`` (what its own preprocessing would have taken) and
-    ``saved_cpu_seconds`` (that minus its reading; None where it cannot be told).
+    ``saved_cpu_seconds`` (that minus its reading; None where it is not known).
 
     Parameters
     ----------
@@ -47,15 +47,15 @@ def account(
     -------
     dict or None
         All terms of the formulas, in CPU seconds, and what was left out and why. None where no
-        trial's reading can be held against a measured pipeline.
+        trial's reading can be compared with a measured pipeline.
     """
     reasons = {trial["index"]: _judge(trial, uploads) for trial in trials}
     counted = [trial for trial in trials if trial["saved_cpu_seconds"] is not None]
     if not counted:
         return None
     pipeline = sum(trial["pipeline_cpu_seconds"] for trial in counted)
-    # What read in vain is charged too; where no pipeline was measured there is nothing to hold
-    # the reading against.
+    # Reading in vain is charged too. Where no pipeline was measured, the reading has nothing to
+    # be compared with, and is left out.
     idle = [trial for trial in trials if reasons[trial["index"]] == NO_EPOCH]
     reading = sum(trial["input_cpu_seconds"] or 0.0 for trial in [*counted, *idle])
     producers = sum(upload.get("cpu_seconds") or 0.0 for upload in uploads)
@@ -80,10 +80,10 @@ def account(
 
 
 def _judge(trial: MutableMapping[str, Any], uploads: Sequence[Mapping[str, Any]]) -> str | None:
-    """Set what the trial saved; why it cannot be told, if so."""
+    """Set what the trial saved; returns why it is not known, if so."""
     trial["pipeline_cpu_seconds"] = trial["saved_cpu_seconds"] = None
     if trial["data_from"] == "pipeline":
-        return "it preprocessed for itself"
+        return "it ran the input pipeline itself"
     if not trial["epochs_run"]:
         return NO_EPOCH
     per_epoch = _pipeline_cpu_per_epoch(trial["proc_id"], uploads)

@@ -21,7 +21,7 @@ _SPREAD = {"hparams": "hparam", "best": "best", "final": "final"}
 
 
 def write_report(summary: Mapping[str, Any], run_dir: Path) -> Path:
-    """Write ``report.html``, ``report.csv`` (a row a trial) and ``report.json``.
+    """Write ``report.html``, ``report.csv`` (one row per trial) and ``report.json``.
 
     Returns
     -------
@@ -39,12 +39,12 @@ def write_report(summary: Mapping[str, Any], run_dir: Path) -> Path:
         write_text(run_dir / "report.csv", trials_csv(summary))
         write_json(run_dir / "report.json", summary)
     except PermissionError as error:
-        raise UserError("the report cannot be written there", seen=str(error)) from error
+        raise UserError("the report cannot be written", seen=str(error)) from error
     return page
 
 
 def trials_csv(summary: Mapping[str, Any]) -> str:
-    """A row a trial; hparams and metrics as columns ``hparam.lr``, ``best.val_loss``, ..."""
+    """One row per trial; hparams and metrics as columns ``hparam.lr``, ``best.val_loss``, ..."""
     trials = summary["trials"]
     names = {
         kind: list(dict.fromkeys(name for trial in trials for name in trial[kind]))

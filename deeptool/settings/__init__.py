@@ -1,10 +1,9 @@
-"""The settings file: executed under overrides, held against its contract, and fingerprinted."""
+"""The settings file: run with overrides, checked by its contract, compared with an upload."""
 
 from __future__ import annotations
 
 from deeptool.settings.experiment import Settings
-from deeptool.settings.fingerprint import compare
-from deeptool.settings.hparams import parse_overrides
 from deeptool.settings.loader import load_settings
+from deeptool.settings.upload_comparison import compare
 
-__all__ = ["Settings", "compare", "load_settings", "parse_overrides"]
+__all__ = ["Settings", "compare", "load_settings"]

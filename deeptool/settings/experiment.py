@@ -13,9 +13,11 @@ from typing import Any
 from deeptool.client.topic_names import SPLITS
 from deeptool.errors import UserError
 from deeptool.files import sha256
-from deeptool.settings import fingerprint, usercode
+from deeptool.settings import usercode
 from deeptool.settings.contract import FUNCTIONS, PIPELINE_PARAMETERS, VARIABLES, Contract, in_file
-from deeptool.settings.hparams import RecordingDict, plain
+from deeptool.settings.hparams import plain
+from deeptool.settings.raw_data import list_raw_data
+from deeptool.settings.recording_dict import RecordingDict
 
 # The names that the samples of an upload come from: the pipeline, what it is given, where it ends.
 DATA_NAMES = (
@@ -28,7 +30,7 @@ DATA_NAMES = (
 
 
 class Settings(Contract):
-    """A settings file after it ran, its names held against the contract.
+    """A settings file after it ran, its names checked by the contract.
 
     The attributes of `Contract` hold the file's values in their canonical types, with defaults
     filled in. Made by `load_settings`; two of them share nothing.
@@ -49,7 +51,7 @@ class Settings(Contract):
 
     def __init__(
         self,
-        source: usercode.Source,
+        source: usercode.UserSource,
         module: ModuleType,
         values: Mapping[str, Any],
         behind: Callable[[tuple[str, ...]], frozenset[str]],
@@ -68,7 +70,7 @@ class Settings(Contract):
             if not hasattr(module, in_file(name)):
                 setattr(module, in_file(name), copy.copy(getattr(self, name)))
         self._recording.recording = False
-        self._recording.take()
+        self._recording.take_lookups()
 
     @property
     def proc_id(self) -> int:
@@ -94,7 +96,7 @@ class Settings(Contract):
             if candidate.is_file():
                 return candidate.resolve()
         raise UserError(
-            f"the model_file of {usercode.shown(self.path)} is not there",
+            f"the model_file of {usercode.shown_path(self.path)} does not exist",
             seen=self.model_file,
             valid=" or ".join(dict.fromkeys(str(candidate) for candidate in candidates)),
         )
@@ -120,7 +122,7 @@ class Settings(Contract):
         imports = usercode.Imports(source.path.parent)
         with self._recording.quiet():
             usercode.run(module, code, source.path, imports)
-            where = usercode.shown(source.path)
+            where = usercode.shown_path(source.path)
             if not callable(getattr(module, "model", None)):
                 raise UserError(f"{where} defines no function model(usersettings)")
             with usercode.blamed_on(source.path):
@@ -136,7 +138,7 @@ class Settings(Contract):
     def pipeline(self, split: str) -> Any:
         """Build one pass of the experiment's own input pipeline.
 
-        Lookups of hparams are recorded from here on: `data_hparams` tells them.
+        Lookups of hparams are recorded from here on, for `data_hparams`.
 
         Parameters
         ----------
@@ -196,8 +198,8 @@ class Settings(Contract):
         return {key: value for key, value in self.hparams.items() if key in keys}
 
     def raw_data(self, split: str) -> dict[str, Any] | None:
-        """The listing of a split's raw data folder; see `fingerprint.raw_data`."""
-        return fingerprint.raw_data(self._folder(split))
+        """The listing of a split's raw data folder; see `list_raw_data`."""
+        return list_raw_data(self._folder(split))
 
     def summary(self) -> dict[str, Any]:
         """All variables of the contract as JSON has them, with the file's path and hash."""
@@ -229,7 +231,7 @@ def _as_list(addon_callbacks: Callable[..., Any]) -> Callable[..., list[Any]]:
         callbacks = addon_callbacks(*args, **kwargs)
         if callbacks and not isinstance(callbacks, (list, tuple)):
             raise UserError(
-                "addon_callbacks returns something else than a list",
+                "addon_callbacks does not return a list",
                 seen=type(callbacks).__name__,
                 valid="a list of Keras callbacks",
             )

@@ -1,18 +1,17 @@
-"""Hyperparameters: values given on a command line, and a dict that knows what was looked up."""
+"""Values of hyperparameters: texts of a command line converted, and all as JSON has them."""
 
 from __future__ import annotations
 
 import ast
 import re
-import threading
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from os import PathLike, fspath
 from typing import Any
 
 import numpy as np
 
 from deeptool.errors import UserError
+from deeptool.settings.recording_dict import RecordingDict
 
 # Accepted as overrides even where the file's hparams lack them.
 ALWAYS_VALID = ("procID", "num_procs")
@@ -20,154 +19,6 @@ _WORDS: dict[str, bool] = {
     **dict.fromkeys(("true", "yes", "on", "1"), True),
     **dict.fromkeys(("false", "no", "off", "0"), False),
 }
-
-
-class RecordingDict(dict[str, Any]):
-    """A dict that records which keys are looked up, from any thread.
-
-    Iterating, copying, comparing, printing and pickling count as a lookup of every key: what is
-    done with the keys then is out of sight. Copies and pickles are plain dicts.
-
-    Attributes
-    ----------
-    recording : bool
-        Whether lookups are recorded now.
-    """
-
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        super().__init__(values)
-        self.recording = True
-        self._lock = threading.Lock()
-        self._looked_up: set[str] = set()
-        self._here = threading.local()
-
-    def _see(self, keys: Iterable[str]) -> None:
-        if self.recording and not getattr(self._here, "quiet", False):
-            with self._lock:
-                self._looked_up.update(keys)
-
-    def _see_all(self) -> None:
-        self._see(dict.keys(self))
-
-    @property
-    def looked_up(self) -> frozenset[str]:
-        """The keys looked up so far, also those that are not there."""
-        with self._lock:
-            return frozenset(self._looked_up)
-
-    def take(self) -> frozenset[str]:
-        """`looked_up`, which is empty afterwards."""
-        with self._lock:
-            taken, self._looked_up = frozenset(self._looked_up), set()
-        return taken
-
-    def unrecorded(self) -> dict[str, Any]:
-        """A plain copy whose making is no lookup."""
-        return dict(dict.items(self))
-
-    @contextmanager
-    def quiet(self) -> Iterator[None]:
-        """Lookups of this thread are not recorded in the block."""
-        before = getattr(self._here, "quiet", False)
-        self._here.quiet = True
-        try:
-            yield
-        finally:
-            self._here.quiet = before
-
-    def __getitem__(self, key: str) -> Any:
-        self._see((key,))
-        return super().__getitem__(key)
-
-    def __contains__(self, key: object) -> bool:
-        if isinstance(key, str):
-            self._see((key,))
-        return super().__contains__(key)
-
-    def get(self, key: str, default: Any = None, /) -> Any:
-        self._see((key,))
-        return super().get(key, default)
-
-    def pop(self, key: str, /, *default: Any) -> Any:
-        self._see((key,))
-        return super().pop(key, *default)
-
-    def setdefault(self, key: str, default: Any = None, /) -> Any:
-        self._see((key,))
-        return super().setdefault(key, default)
-
-    # dict(), {**...}, f(**...) and update() read a subclass with an __iter__ of its own through
-    # keys() and [], not behind its back.
-    def __iter__(self) -> Iterator[str]:
-        self._see_all()
-        return super().__iter__()
-
-    def __reversed__(self) -> Iterator[str]:
-        self._see_all()
-        return super().__reversed__()
-
-    def keys(self) -> Any:
-        self._see_all()
-        return super().keys()
-
-    def values(self) -> Any:
-        self._see_all()
-        return super().values()
-
-    def items(self) -> Any:
-        self._see_all()
-        return super().items()
-
-    def popitem(self) -> tuple[str, Any]:
-        self._see_all()
-        return super().popitem()
-
-    def copy(self) -> dict[str, Any]:
-        self._see_all()
-        return self.unrecorded()
-
-    def __repr__(self) -> str:
-        self._see_all()
-        return super().__repr__()
-
-    def __eq__(self, other: object) -> bool:
-        self._see_all()
-        return super().__eq__(other)
-
-    def __ne__(self, other: object) -> bool:
-        self._see_all()
-        return super().__ne__(other)
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __or__(self, other: Any) -> Any:
-        return self.copy() | other
-
-    def __ror__(self, other: Any) -> Any:
-        return other | self.copy()
-
-    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        return dict, (self.copy(),)
-
-
-def parse_overrides(pairs: Iterable[str]) -> dict[str, str]:
-    """Split ``key=value`` texts, as ``--hparam`` takes them.
-
-    Raises
-    ------
-    UserError
-        A text without ``=`` or without a key, or a key given twice with two values.
-    """
-    overrides: dict[str, str] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        key = key.strip()
-        if not equals or not key:
-            raise UserError("a hyperparameter is given as key=value", seen=pair)
-        if overrides.get(key, value) != value:
-            raise UserError(f"hyperparameter '{key}' is given twice", seen=pair)
-        overrides[key] = value
-    return overrides
 
 
 def convert(key: str, given: object, replaced: object) -> Any:

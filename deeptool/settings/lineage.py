@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from deeptool.settings.hparams import RecordingDict
+from deeptool.settings.recording_dict import RecordingDict
 
 _UNCHANGEABLE = (str, bytes, int, float, complex, bool, type(None), FunctionType, type)
 # Calls at the top level that change none of their arguments.

@@ -20,10 +20,11 @@ from deeptool.errors import UserError
 from deeptool.settings import usercode
 from deeptool.settings.contract import read_contract
 from deeptool.settings.experiment import Settings
-from deeptool.settings.hparams import ALWAYS_VALID, RecordingDict, convert
+from deeptool.settings.hparams import ALWAYS_VALID, convert
 from deeptool.settings.lineage import Lineage
+from deeptool.settings.recording_dict import RecordingDict
 
-# The name under which the executed file reaches `_Run.checkpoint`.
+# The name under which the executed file reaches `_FileRun.checkpoint`.
 _CHECKPOINT = "__deeptool_checkpoint__"
 _WATCHED = ("hparams", "random_seed")
 
@@ -36,7 +37,7 @@ def load_settings(
     hparams: Mapping[str, Any] | None = None,
     seed: bool = True,
 ) -> Settings:
-    """Execute a settings file and hold it against the contract.
+    """Execute a settings file and check it by the contract.
 
     Whenever a top-level statement has bound hparams, the overrides are applied before the next
     one runs: what the file derives from them follows. Nothing of one call is shared with another.
@@ -69,13 +70,13 @@ def load_settings(
     module = usercode.new_module(source, "usersettings")
     imports = usercode.Imports(source.path.parent)
     lineage = Lineage(source.tree, vars(module))
-    run = _Run(vars(module), imports, lineage, overrides, _seed if seed else None)
+    run = _FileRun(vars(module), imports, lineage, overrides, _seed if seed else None)
     vars(module)[_CHECKPOINT] = run.checkpoint
     if seed and (constant := _constant_seed(source.tree)) is not None:
         run.seed_with(constant)
     usercode.run(module, code, source.path, imports)
     del vars(module)[_CHECKPOINT]
-    values = read_contract(vars(module), Path(usercode.shown(source.path)))
+    values = read_contract(vars(module), Path(usercode.shown_path(source.path)))
     run.check_overrides()
     recording = values["hparams"]
     _check_declared(values.get("declared_data_hparams"), recording, source.path)
@@ -106,7 +107,7 @@ def _overrides(
     return overrides
 
 
-class _Run:
+class _FileRun:
     """One execution of a file: what is done between its statements."""
 
     def __init__(
@@ -125,7 +126,9 @@ class _Run:
 
     def checkpoint(self, index: int) -> None:
         """Top-level statement `index`, or a part of it, has run."""
-        self._lineage.ran(index, self._recording.take() if self._recording is not None else ())
+        self._lineage.ran(
+            index, self._recording.take_lookups() if self._recording is not None else ()
+        )
         bound = self._namespace.get("hparams")
         if isinstance(bound, dict) and bound is not self._recording:
             self._watch(bound)
@@ -141,7 +144,7 @@ class _Run:
         self._seeded = value
 
     def check_overrides(self) -> None:
-        """Refuse what no hparams of the file ever had.
+        """Reject overrides of keys that no hparams of the file ever had.
 
         Raises
         ------
@@ -274,7 +277,7 @@ def _check_declared(declared: list[str] | None, recording: RecordingDict, path: 
     unknown = sorted(set(declared or ()) - set(known) - set(ALWAYS_VALID))
     if unknown:
         raise UserError(
-            f"data_hparams of {usercode.shown(path)} names what hparams lacks",
+            f"data_hparams of {usercode.shown_path(path)} names keys that hparams does not have",
             seen=", ".join(unknown),
             valid=", ".join(known),
         )

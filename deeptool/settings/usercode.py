@@ -22,7 +22,7 @@ _helpers: set[str] = set()
 
 
 @dataclass(frozen=True)
-class Source:
+class UserSource:
     """A Python file as it was read once: what runs, what is hashed and what is shown is the same.
 
     Attributes
@@ -43,7 +43,7 @@ class Source:
     tree: ast.Module
 
 
-def shown(path: Path) -> str:
+def shown_path(path: Path) -> str:
     """`path` for people: relative to the working directory where it lies under it."""
     try:
         return str(path.relative_to(Path.cwd()))
@@ -51,7 +51,7 @@ def shown(path: Path) -> str:
         return str(path)
 
 
-def read_source(path: Path, what: str) -> Source:
+def read_source(path: Path, what: str) -> UserSource:
     """Read and parse a Python file.
 
     Parameters
@@ -71,14 +71,14 @@ def read_source(path: Path, what: str) -> Source:
         data = path.read_bytes()
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise UserError(f"cannot read the {what}: {reason}", seen=shown(path)) from error
+        raise UserError(f"cannot read the {what}: {reason}", seen=shown_path(path)) from error
     try:
         text = importlib.util.decode_source(data)
-        return Source(path, data, text, ast.parse(text, str(path)))
+        return UserSource(path, data, text, ast.parse(text, str(path)))
     except SyntaxError as error:
         raise _not_python(error, path, what) from error
     except ValueError as error:
-        raise UserError(f"the {what} is not Python: {error}", seen=shown(path)) from error
+        raise UserError(f"the {what} is not Python: {error}", seen=shown_path(path)) from error
 
 
 def compiled(tree: ast.Module, path: Path, what: str) -> CodeType:
@@ -97,7 +97,7 @@ def compiled(tree: ast.Module, path: Path, what: str) -> CodeType:
 
 def _not_python(error: SyntaxError, path: Path, what: str) -> UserError:
     line = (error.text or "").strip()
-    where = f"{shown(path)}:{error.lineno}" if error.lineno else shown(path)
+    where = f"{shown_path(path)}:{error.lineno}" if error.lineno else shown_path(path)
     return UserError(f"the {what} is not Python: {where}: {error.msg}", seen=line or None)
 
 
@@ -117,7 +117,7 @@ def blamed_on(path: Path) -> Iterator[None]:
         own = [frame for frame in frames if frame.filename == str(path)]
         near = [frame for frame in frames if Path(frame.filename).parent == path.parent]
         place = next(reversed(near or own), None)
-        where = f"{shown(Path(place.filename))}:{place.lineno}" if place else shown(path)
+        where = f"{shown_path(Path(place.filename))}:{place.lineno}" if place else shown_path(path)
         text = f": {error}" if str(error) else ""
         raise UserError(
             f"{where}: {type(error).__name__}{text}",
@@ -126,7 +126,7 @@ def blamed_on(path: Path) -> Iterator[None]:
         ) from error
 
 
-def new_module(source: Source, prefix: str) -> ModuleType:
+def new_module(source: UserSource, prefix: str) -> ModuleType:
     """An empty module for a file, known to `sys.modules`, its lines to `linecache`.
 
     Each gets a name of its own (``<prefix>_<stem>``, numbered where it is taken), so that nothing

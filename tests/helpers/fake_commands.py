@@ -85,7 +85,7 @@ def produce() -> None:
     if option("--server") != "127.0.0.1:1":
         leave(1, "no such server")
     if "refuse" in hparams():
-        leave(2, "topic t holds a complete dataset, but another one", "--replace")
+        leave(2, "topic t holds a complete dataset, but a different one", "--replace")
     stored = STORE / f"topic-{proc_id}.json"
     reused = stored.exists() and "--replace" not in ARGUMENTS
     fact = StoredTopic(f"s.{proc_id}.train", "train", 100, 1_000_000, reused)

@@ -342,7 +342,7 @@ def test_delete_ends_an_upload_that_is_dead(broker: str, store: Store) -> None:
     store.write(begun.topic, 4)
     result = run(broker, "delete", store.session, "--yes")
     assert result.exit_code == 0, result.output
-    assert "an upload by node7:123, unless it shows a sign of life" in result.output
+    assert "an upload by node7:123, unless it is still running" in result.output
     assert f"emptied {begun.topic}" in result.output
     assert starts(store, begun.topic)[0] == 4
     (row,) = rows_of(broker, store.session)

@@ -127,7 +127,7 @@ def test_a_record_that_the_broker_refuses(broker: str, session_name: str) -> Non
     dataset = tf.data.Dataset.from_generator(
         generate, output_signature=tf.TensorSpec([100_000], tf.float64)
     )
-    with pytest.raises(WorkError, match="refuses a record for its size") as caught:
+    with pytest.raises(WorkError, match="rejects a record as too large") as caught:
         deeptool.upload(dataset, broker, session_name, batched=False, compression="lz4")
     assert "a record of 800," in str(caught.value)
     assert "max.message.bytes" in str(caught.value)

@@ -13,10 +13,10 @@ from deeptool.report.text import seconds
 
 
 def cpu_bars(savings: Mapping[str, Any]) -> Figure:
-    """CPU seconds of input work: every trial for itself, against what this run spent."""
-    for_itself, shared = "every trial for itself", "this run"
+    """CPU seconds of input work: preprocessing in each trial, and what this run spent."""
+    in_each, shared = "preprocessing in each trial", "this run"
     parts = [
-        ("input pipeline", for_itself, savings["pipeline_cpu_seconds"], BAD),
+        ("input pipeline", in_each, savings["pipeline_cpu_seconds"], BAD),
         ("producers", shared, savings["producer_cpu_seconds"], ROLE_COLOURS["producer"]),
         ("broker", shared, savings["broker_cpu_seconds"] or 0.0, ROLE_COLOURS["broker"]),
         ("reading in trials", shared, savings["input_cpu_seconds"], ROLE_COLOURS["trial"]),
@@ -36,9 +36,9 @@ def cpu_bars(savings: Mapping[str, Any]) -> Figure:
     layout = {
         "barmode": "stack",
         "height": 250,
-        "margin": {**MARGIN, "l": 150},
+        "margin": {**MARGIN, "l": 190},
         "xaxis": {"title": {"text": "CPU seconds", "standoff": 6}},
-        "yaxis": {"categoryorder": "array", "categoryarray": [shared, for_itself]},
+        "yaxis": {"categoryorder": "array", "categoryarray": [shared, in_each]},
         "legend": {"orientation": "h", "y": -0.4, "yanchor": "top", "traceorder": "normal"},
     }
     return {"data": data, "layout": layout}
@@ -62,7 +62,7 @@ def _savings(page: ReportPage) -> str:
     foot = f'<tr><td class="text">Saved, CPU seconds</td><td>{total}</td></tr>'
     per_trial = seconds(savings["saved_per_trial_cpu_seconds"])
     pays = (
-        "At these figures reading costs as much as preprocessing: storing does not pay."
+        "Reading costs as much as preprocessing here: storing does not pay."
         if even is None
         else f"A trial saves {per_trial} CPU s, so storing pays from {even} "
         f"trial{'s' if even > 1 else ''} on."

@@ -24,7 +24,7 @@ _NEAR = 0.07
 
 
 def against_metric(summary: Mapping[str, Any], hparam: str, metric: str) -> Figure | None:
-    """One hparam against the best value of a metric, a point a trial; None if it is one for all."""
+    """One hparam and the best value of a metric, one point per trial; None if all are alike."""
     points = [
         (trial["hparams"][hparam], trial["best"][metric], trial)
         for trial in summary["trials"]
@@ -63,7 +63,7 @@ def against_metric(summary: Mapping[str, Any], hparam: str, metric: str) -> Figu
 
 
 def parallel(summary: Mapping[str, Any], metric: str) -> Figure | None:
-    """All varied hparams and the best value of a metric, a line a trial; None below two trials."""
+    """All varied hparams and the best value of a metric, one line per trial; None below two."""
     trials = [trial for trial in summary["trials"] if trial["best"].get(metric) is not None]
     varied = [
         name

@@ -26,15 +26,15 @@ def _cards(page: ReportPage) -> str:
     if savings:
         share = savings["saved_share"]
         saved, good = savings["saved_cpu_seconds"], savings["saved_cpu_seconds"] > 0
-        more = "every trial for itself would have been cheaper"
+        more = "preprocessing in each trial would have been cheaper"
         if good and share is not None:
-            more = f"{share:.0%} of what every trial for itself would take"
+            more = f"{share:.0%} of what preprocessing in each trial would take"
         tone = "good" if good else "bad"
         cards.append(("CPU time saved", duration(saved), more, tone))
         even = savings["break_even_trials"]
         pays = "never" if even is None else f"{even} trial{'s' if even > 1 else ''}"
         cards.append(
-            ("Pays from", pays, "on, storing once costs less than preprocessing in each", "")
+            ("Pays from", pays, "from there on, storing costs less than preprocessing in each", "")
         )
     read = sum(trial["samples_read"] or 0 for trial in trials)
     size = sum(trial["bytes_read"] or 0 for trial in trials)

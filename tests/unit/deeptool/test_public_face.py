@@ -25,7 +25,8 @@ def test_importing_deeptool_loads_nothing_heavy() -> None:
 def test_every_public_name_is_documented_code(name: str) -> None:
     value = getattr(deeptool, name)
     assert inspect.isclass(value) or inspect.isfunction(value)
-    assert value.__name__ == name
+    # Inside the package `open` has a name that does not hide Python's own.
+    assert value.__name__ == {"open": "open_dataset"}.get(name, name)
     assert inspect.getdoc(value)
     assert name in dir(deeptool)
 

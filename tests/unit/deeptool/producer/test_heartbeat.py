@@ -80,4 +80,4 @@ def test_who_has_it_now() -> None:
     taken = [mine, begun("other", takes_over="mine", owner="them")]
     assert "them" in str(lost(fold(taken), mine))
     assert "them" in str(lost(fold([*taken, completed("other")]), mine))
-    assert "nobody" in str(lost({}, mine))
+    assert "no upload" in str(lost({}, mine))

@@ -43,7 +43,7 @@ def test_epochs_are_kept_apart() -> None:
 def test_an_offset_that_nobody_can_rely_on_is_an_error(offset: int) -> None:
     ledger = Ledger()
     ledger.acknowledge(0, 0, 4, facts(0))
-    with pytest.raises(WorkError, match="do not say where"):
+    with pytest.raises(WorkError, match="impossible offset"):
         ledger.acknowledge(0, 0, offset, facts(10))
     assert ledger.records == 1
 

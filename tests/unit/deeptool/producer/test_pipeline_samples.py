@@ -63,7 +63,7 @@ def test_the_pipeline_is_not_asked_for_more_than_the_limit() -> None:
 def test_an_early_end_is_a_warning_with_both_numbers(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         taken(source(numbers(10), limit=11))
-        assert "after 10 samples; 11 were asked for" in caplog.text
+        assert "after 10 samples, before the limit of 11" in caplog.text
         caplog.clear()
         taken(source(numbers(10), limit=10))
         assert caplog.text == ""
@@ -135,7 +135,7 @@ def test_a_pipeline_that_cannot_be_made() -> None:
     def broken(epoch: int) -> tf.data.Dataset:
         raise FileNotFoundError("no such folder: raw")
 
-    with pytest.raises(WorkError, match="could not be made") as caught:
+    with pytest.raises(WorkError, match="could not be built") as caught:
         source(broken)
     assert "FileNotFoundError: no such folder: raw" in str(caught.value)
     with pytest.raises(UserError, match="is not a"):

@@ -95,7 +95,7 @@ def test_what_makes_a_stored_dataset_another(
     if difference is None:
         check_reusable(mine, stored(), **asked)
         return
-    with pytest.raises(UserError, match="but another one") as caught:
+    with pytest.raises(UserError, match="but a different one") as caught:
         check_reusable(mine, stored(), **asked)
     assert difference in str(caught.value)
     assert "--replace" in str(caught.value)

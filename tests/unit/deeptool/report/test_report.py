@@ -144,7 +144,7 @@ def test_shards_are_one_dataset() -> None:
 @pytest.mark.parametrize(
     ("changed", "upload", "why"),
     [
-        ({"data_from": "pipeline"}, {}, "preprocessed for itself"),
+        ({"data_from": "pipeline"}, {}, "ran the input pipeline itself"),
         ({"epochs_run": 0}, {}, "no epoch"),
         ({"proc_id": 4}, {}, "not measured"),
         ({}, {"pipeline_cpu_seconds": None}, "not measured"),

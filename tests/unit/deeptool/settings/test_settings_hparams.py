@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from deeptool.errors import UserError
-from deeptool.settings.hparams import RecordingDict, convert, parse_overrides, plain
+from deeptool.settings.hparams import convert, plain
+from deeptool.settings.recording_dict import RecordingDict
 
 
 @pytest.mark.parametrize(
@@ -77,17 +78,6 @@ def test_convert_refuses_another_type(given: object, replaced: object) -> None:
         convert("depth", given, replaced)
     assert "'depth'" in caught.value.what
     assert type(replaced).__name__ in str(caught.value.valid)
-
-
-def test_parse_overrides() -> None:
-    assert parse_overrides(["lr=0.1", " a =b=c", "lr=0.1", "text="]) == {
-        "lr": "0.1",
-        "a": "b=c",
-        "text": "",
-    }
-    for wrong in (["lr"], ["=3"], ["lr=0.1", "lr=0.2"]):
-        with pytest.raises(UserError):
-            parse_overrides(wrong)
 
 
 def test_plain_is_what_json_gives_back() -> None:
@@ -187,7 +177,7 @@ def test_values_are_those_of_a_dict(hparams: RecordingDict) -> None:
 
 def test_recording_is_taken_switched_off_and_silenced(hparams: RecordingDict) -> None:
     hparams["a"]
-    assert hparams.take() == {"a"}
+    assert hparams.take_lookups() == {"a"}
     assert hparams.looked_up == set()
     hparams.recording = False
     hparams["a"]

@@ -217,7 +217,9 @@ def test_a_failed_trial_and_its_second_chance(
 def test_a_producer_that_refuses(bench: Bench) -> None:
     result = bench.launch("--set", "hparams.refuse=1")
     assert isinstance(result.exception, UserError)
-    assert "holds a complete dataset, but another one\n  next: --replace" in str(result.exception)
+    assert "holds a complete dataset, but a different one\n  next: --replace" in str(
+        result.exception
+    )
     assert "logs/producer-" in str(result.exception)
     assert bench.calls()[-1] == "stopped broker up"
     assert not any(call.startswith("trial") for call in bench.calls())

@@ -15,7 +15,7 @@ from deeptool.catalog.events import Begun
 from deeptool.codec.spec import Leaf, Spec
 from deeptool.errors import UserError
 from deeptool.settings import Settings, compare, load_settings
-from deeptool.settings.fingerprint import raw_data
+from deeptool.settings.raw_data import list_raw_data
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def raw(tmp_path: Path) -> Path:
 
 def test_raw_data_of_a_folder(raw: Path) -> None:
     listing = b"b/deep/a.png\x003\x0020000000000\0z.png\x002\x0010000000000\0"
-    assert raw_data(str(raw)) == {
+    assert list_raw_data(str(raw)) == {
         "digest": hashlib.sha256(listing).hexdigest(),
         "files": 2,
         "bytes": 5,
@@ -39,43 +39,43 @@ def test_raw_data_of_a_folder(raw: Path) -> None:
 
 
 def test_raw_data_changes_with_names_sizes_and_times_and_nothing_else(raw: Path) -> None:
-    facts = raw_data(str(raw))
+    facts = list_raw_data(str(raw))
     assert facts is not None
     moved = raw.with_name("moved")
     raw.rename(moved)
-    assert raw_data(str(moved)) == facts
+    assert list_raw_data(str(moved)) == facts
     digests = {facts["digest"]}
     (moved / "z.png").rename(moved / "y.png")
-    digests.add((raw_data(str(moved)) or {})["digest"])
+    digests.add((list_raw_data(str(moved)) or {})["digest"])
     os.utime(moved / "y.png", (11, 11))
-    digests.add((raw_data(str(moved)) or {})["digest"])
+    digests.add((list_raw_data(str(moved)) or {})["digest"])
     (moved / "y.png").write_bytes(b"123")
     os.utime(moved / "y.png", (11, 11))
-    digests.add((raw_data(str(moved)) or {})["digest"])
+    digests.add((list_raw_data(str(moved)) or {})["digest"])
     (moved / "new").write_bytes(b"")
-    digests.add((raw_data(str(moved)) or {})["digest"])
+    digests.add((list_raw_data(str(moved)) or {})["digest"])
     assert len(digests) == 5
 
 
 def test_raw_data_of_links_files_and_nothing(raw: Path, tmp_path: Path) -> None:
-    facts = raw_data(str(raw))
+    facts = list_raw_data(str(raw))
     (tmp_path / "link").symlink_to(raw)
-    assert raw_data(str(tmp_path / "link")) == facts
+    assert list_raw_data(str(tmp_path / "link")) == facts
     (raw / "b/up").symlink_to(raw)
     (raw / "b/broken").symlink_to(raw / "nowhere")
-    looped = raw_data(str(raw))
+    looped = list_raw_data(str(raw))
     assert looped is not None
     assert looped["files"] == 3
-    assert (raw_data(str(raw / "z.png")) or {})["bytes"] == 2
+    assert (list_raw_data(str(raw / "z.png")) or {})["bytes"] == 2
     (tmp_path / "empty").mkdir()
-    assert raw_data(str(tmp_path / "empty")) == {
+    assert list_raw_data(str(tmp_path / "empty")) == {
         "digest": hashlib.sha256().hexdigest(),
         "files": 0,
         "bytes": 0,
         "newest": None,
     }
-    assert raw_data("") is None
-    assert raw_data(str(tmp_path / "nowhere")) is None
+    assert list_raw_data("") is None
+    assert list_raw_data(str(tmp_path / "nowhere")) is None
 
 
 def test_raw_data_that_cannot_be_listed(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +84,7 @@ def test_raw_data_that_cannot_be_listed(raw: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(UserError, match="Permission denied") as caught:
-        raw_data(str(raw))
+        list_raw_data(str(raw))
     assert str(raw) in str(caught.value.seen)
 
 
