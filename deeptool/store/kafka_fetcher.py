@@ -198,7 +198,7 @@ class KafkaFetcher:
         state.done += 1
         neighbour = state.done < len(state.blocks) and state.block.start == offset + 1
         if neighbour and state.done == state.opened and self._ahead < 2 * self._window:
-            # Rather go on in the same place than pay for coming back to it.
+            # The next block begins here: reading on costs less than seeking back later.
             self._open(state)
         if neighbour and state.done < state.opened:
             return

@@ -1,7 +1,7 @@
 """Ends reading when Python ends.
 
 A thread of TensorFlow that calls Python while the interpreter shuts down waits forever, and the
-interpreter waits for it. So an iterator that still reads ahead is told to stop before.
+interpreter waits for it. So an iterator that still reads ahead has to stop before that.
 
 A signal waits too: its handler runs in the main thread, which is inside TensorFlow until the next
 element is there. So every reader checks by itself whether a signal has arrived.

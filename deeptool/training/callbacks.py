@@ -129,7 +129,7 @@ class Pace(keras.callbacks.Callback):  # type: ignore[misc]
             raise WorkError(
                 "there is nothing to validate on",
                 seen="0 batches",
-                next_step="look at the validation set: its pipeline yields nothing",
+                next_step="check the validation set: its pipeline yields nothing",
             )
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -150,7 +150,7 @@ class Pace(keras.callbacks.Callback):  # type: ignore[misc]
                 f"epoch {self._epoch + 1} had too few batches to train on",
                 seen=self._steps,
                 valid=str(wanted or "at least 1"),
-                next_step="look at the training set: its pipeline yields less than it says",
+                next_step="check the training set: it yields fewer batches than it declares",
             )
 
     def _show(self, epochs_done: int) -> None:
@@ -179,7 +179,7 @@ class Keeper(keras.callbacks.Callback):  # type: ignore[misc]
     averages : Averages or None
         Puts in place the weights that were validated.
     resumed : Checkpoint or None
-        Where the trial goes on.
+        Where the trial resumes.
 
     Attributes
     ----------

@@ -41,7 +41,7 @@ class Checkpoint:
     best : list of ndarray or None
         The model's own variables at the best epoch so far, ``state["best_epoch"]``.
     state : dict
-        What else has to go on, as JSON.
+        What else has to be restored, as JSON.
     """
 
     epoch: int

@@ -37,7 +37,7 @@ def prepare(
     Parameters
     ----------
     resumed : Checkpoint or None
-        Where the trial goes on; its variables are in the model.
+        Where the trial resumes; its variables are in the model.
     usage : callable
         What the trial took so far, for the checkpoints.
     """

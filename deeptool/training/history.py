@@ -18,7 +18,7 @@ class History:
     path : Path
         The file; its rows up to epoch `upto` are kept, those behind it dropped.
     upto : int
-        Epochs that the trial goes on from.
+        Epochs that the trial has behind it when it resumes.
     """
 
     def __init__(self, path: Path, upto: int) -> None:

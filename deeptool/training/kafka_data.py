@@ -34,7 +34,7 @@ def from_kafka(
     say: Say,
     on_wait: Say,
 ) -> TrialData:
-    """The stored dataset that fits the settings, shuffled anew each epoch by random_seed.
+    """The stored dataset that fits the settings, shuffled in each epoch by random_seed.
 
     With ``source.online``, the training set may be one that is still being uploaded: its first pass
     is read in the order of its arrival.
@@ -45,9 +45,9 @@ def from_kafka(
         The variant to read; None finds the one made under this trial's data hparams, or takes all
         shards.
     say : callable
-        Told what differs from the upload without harm.
+        Called with what differs from the upload without harm.
     on_wait : callable
-        Told about once a second what is waited for.
+        Called about once a second with what is missing.
 
     Raises
     ------

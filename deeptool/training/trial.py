@@ -1,4 +1,4 @@
-"""One trial: from a settings file to a trained model, a result, and what is needed to go on."""
+"""One trial: from a settings file to a trained model, a result, and what is needed to resume it."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ def train(
     restart_from: str | os.PathLike[str] | None = None,
     verbose: bool = False,
 ) -> TrialResult:
-    """Run one trial of an experiment, or go on with one that was interrupted.
+    """Run one trial of an experiment, or resume one that was interrupted.
 
-    Everything about it is kept in a session folder, ``result.json`` in the end: also when it fails
-    or is interrupted by SIGTERM or SIGINT.
+    Everything about it is kept in a session folder, and ``result.json`` at the end: also when it
+    fails or is interrupted by SIGTERM or SIGINT.
 
     Parameters
     ----------
     settings : path or Settings
         The settings file, or what `load_settings` made of it (what a program changes about that
-        is not there when the trial is restarted). Not needed to go on with a trial.
+        is not there when the trial is restarted). Not needed to resume a trial.
     hparams : mapping, optional
         Overrides of the file's hparams.
     proc_id : int, optional
@@ -66,8 +66,8 @@ def train(
     session_dir : path, optional
         The session folder, instead of ``<workingFolder>/<session_name>_<hparams>_<time>``.
     restart_from : path, optional
-        The session folder of a trial to go on with, under its own copy of the settings, its hparams
-        and its data; `servers`, `client_properties` and `wait` may be given anew. A trial that is
+        The session folder of a trial to resume, under its own copy of the settings, its hparams
+        and its data; `servers`, `client_properties` and `wait` may be given again. A trial that is
         complete is not run again.
     verbose : bool
         Show each epoch, on standard error.
@@ -97,16 +97,16 @@ def train(
     source = TrialSource(addresses, client_properties, reader, wait, online)
     if restart_from is not None:
         if settings or hparams or proc_id is not None or kafka is not None or session_dir:
-            raise UserError("a trial goes on under the settings and hparams that it began with")
+            raise UserError("a trial resumes under the settings and hparams that it began with")
         earlier = session_folder.reopen(restart_from)
         done = earlier.result()
         if done is not None and done.status == "complete":
-            display.say(f"this trial is complete already: {earlier.path}")
+            display.say(f"this trial is already complete: {earlier.path}")
             return done
         request = TrialRequest.from_json(earlier.config()["request"], source)
         return TrialRun(request, earlier, display, resumed=True).run()
     if settings is None:
-        raise UserError("there is no settings file to train from")
+        raise UserError("no settings file was given")
     source.check(kafka is not False)
     loaded = settings if isinstance(settings, Settings) else None
     if loaded is not None:

@@ -1,4 +1,4 @@
-"""What a trial trains on: epochs that hold what they should, however many iterators Keras makes."""
+"""What a trial trains on: each epoch whole, however many iterators Keras makes."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class TrialSource:
     online: bool = False
 
     def check(self, kafka: bool) -> None:
-        """Whether data that are still being uploaded can be read.
+        """Whether what `online` asks for can be read.
 
         Raises
         ------
@@ -88,13 +88,13 @@ class TrialSource:
         """
         if self.online and not kafka:
             raise UserError(
-                "online, a trial reads from Kafka what is still being uploaded",
+                "--online reads a dataset that is still being uploaded to Kafka",
                 seen="the settings' own pipeline was asked for",
-                next_step="--kafka, or leave out --online",
+                next_step="add --kafka, or leave out --online",
             )
         if self.online and self.reader == "tfio":
             raise UserError(
-                "tensorflow-io does not read what is still being uploaded",
+                "tensorflow-io cannot read a dataset that is still being uploaded",
                 seen="--online --reader tfio",
                 valid="--reader librdkafka",
             )
@@ -112,9 +112,9 @@ class TrialData:
     val : tf.data.Dataset
         The same samples in the same order each time.
     steps : int or None
-        Batches an epoch; None where the data say it.
+        Batches per epoch; None where the data say it.
     total : int or None
-        Batches an epoch as far as is known beforehand.
+        Batches per epoch as far as is known beforehand.
     clock : EpochClock
         To be set before each epoch.
     meter : Meter
@@ -139,7 +139,7 @@ class TrialData:
 
 
 def from_pipeline(settings: Settings, first_epoch: int) -> TrialData:
-    """The settings' own pipeline, one pass an epoch; its order is its own affair.
+    """The settings' own pipeline, one pass per epoch, in whatever order it yields.
 
     Raises
     ------
@@ -233,13 +233,13 @@ def length(dataset: Any, name: str) -> int | None:
     Raises
     ------
     UserError
-        It never ends: the settings have to say in `name` where an epoch does.
+        It never ends: the setting `name` has to say where an epoch does.
     """
     cardinality = int(dataset.cardinality())
     if cardinality == -1:
         raise UserError(
             f"the pipeline never ends, and {name} is 0",
-            next_step=f"say {name} in the settings file, or let the pipeline end",
+            next_step=f"set {name} in the settings file, or let the pipeline end",
         )
     return cardinality if cardinality >= 0 else None
 
@@ -248,7 +248,7 @@ def for_keras(dataset: Any, total: int | None) -> Any:
     """Read ahead while a batch is trained on, and let every epoch last as long as its data.
 
     Where Keras knows no cardinality, it takes the first epoch's number of batches for that of all
-    later ones and drops what they have beyond it, without a word.
+    later ones and silently drops what they have beyond it.
     """
     import tensorflow as tf
 

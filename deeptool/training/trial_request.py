@@ -1,4 +1,4 @@
-"""What a trial was asked for, and what it began with: enough to go on with it later."""
+"""What a trial was asked for, and what it began with: enough to resume it later."""
 
 from __future__ import annotations
 
@@ -90,12 +90,12 @@ def copies(settings: Settings) -> dict[str, tuple[Path, str]]:
 
 
 def reload(request: TrialRequest, session: SessionFolder, say: Callable[[str], None]) -> Settings:
-    """The settings of a trial that goes on, as they were when it began.
+    """The settings of a trial that resumes, as they were when it began.
 
     Parameters
     ----------
     say : callable
-        Told which files have changed since.
+        Called with each file that has changed since.
 
     Raises
     ------
@@ -114,7 +114,7 @@ def _kept(copied: Mapping[str, str], session: SessionFolder, say: Callable[[str]
     with contextlib.suppress(OSError):
         if original.read_bytes() == copy.read_bytes():
             return original
-    say(f"{original} has changed since: goes on with the copy in the session folder")
+    say(f"{original} has changed since: the trial resumes with the copy in the session folder")
     if str(original.parent) not in sys.path:
         sys.path.append(str(original.parent))
     return copy

@@ -66,7 +66,7 @@ class TrialRun:
         # A full disk may be why it failed: that is what to tell.
         with contextlib.suppress(OSError):
             if self._resumed and isinstance(error, UserError):
-                # It did not begin to go on: what it came to before still holds.
+                # It was rejected before it resumed: its earlier result still holds.
                 self._show("interrupted")
             else:
                 self._end("interrupted" if interrupted else "failed", error)
@@ -139,25 +139,25 @@ class TrialRun:
             self._settings = reload(self._request, self._session, self._say)
             self._kept = checkpoint.load(self._session.checkpoints)
             if self._kept is None:
-                self._say("no checkpoint yet: begins with the first epoch")
+                self._say("no checkpoint yet: starts at the first epoch")
             else:
-                self._display.say(f"goes on after epoch {self._kept.epoch}")
+                self._display.say(f"resumes after epoch {self._kept.epoch}")
         elif self._settings is None:
             self._settings = self._request.load()
         return self._settings
 
     def _check_uploads(self, trial_data: TrialData) -> None:
-        """Whether a trial that goes on still reads what it began with."""
+        """Tell where a resumed trial reads another upload than it began with."""
         if self._resumed and self._session is not None:
             before = self._session.config()["data"].get("uploads")
             if before is not None and before != trial_data.facts.get("uploads"):
-                self._say("the dataset was uploaded anew since this trial began")
+                self._say("the dataset was uploaded again since this trial began")
 
     def _check_arrival(self, trial_data: TrialData) -> None:
         if trial_data.arrival is not None and not trial_data.arrival.complete:
             self._say(
-                "the training set was still being uploaded when the trial ended: it was held"
-                " against those data hparams that are known so far"
+                "the training set was still being uploaded when the trial ended: only those data"
+                " hparams that are known so far were compared"
             )
 
     def _restore(self, settings: Settings, network: Any) -> None:
@@ -170,7 +170,7 @@ class TrialRun:
                 if kept is not None and earlier != self._session:
                     count = len(network.variables)
                     checkpoint.assign(network.variables, kept.best or kept.variables[:count])
-                    return self._say(f"begins with the weights of {earlier.path}")
+                    return self._say(f"starts with the weights of {earlier.path}")
             self._say(f"recoverFromCheckpoint: no checkpoint in {settings.workingFolder}")
 
     def _begin(
@@ -180,7 +180,7 @@ class TrialRun:
         trial_data: TrialData,
         place: devices.Devices,
     ) -> SessionFolder:
-        """The session folder, claimed only now that nothing stands against the trial."""
+        """The session folder, claimed only now that all checks have passed."""
         if self._resumed and self._session is not None:
             return self._session
         if self._session is None:
@@ -267,7 +267,7 @@ class TrialRun:
             self._display.say(text)
 
     def _explained(self, error: BaseException) -> BaseException:
-        """What `error` comes to: a signal's exception may have been turned into another one."""
+        """The error to report: a signal's exception may have been turned into another one."""
         caught = self._signals.caught
         if caught is not None and not isinstance(error, type(caught)):
             return caught

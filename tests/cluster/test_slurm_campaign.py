@@ -162,7 +162,7 @@ def test_preempted_tasks_go_on(make: Make) -> None:
     ]
     assert epochs == list(range(epochs[0], epochs[0] + len(epochs))), epochs
     assert len(epochs) == bench.rows()["trial-0"]["result"]["epochs_run"] > before
-    assert "goes on" in bench.log() or "starts at epoch" in bench.log() or epochs[-1] > before
+    assert "resumes after" in bench.log() or "starts at epoch" in bench.log() or epochs[-1] > before
     timeline = [row for row in bench.json("summary.json")["timeline"] if row["name"] == "trial-0"]
     assert len(timeline) == 2
 

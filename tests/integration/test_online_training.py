@@ -235,7 +235,7 @@ def test_an_upload_that_fails_midway_ends_the_trial(settings: Path, broker: str)
         resumed = train(restart_from="here", wait=120)
         assert ended(producer)[0] == 0
     assert (resumed.status, resumed.epochs_run) == ("complete", 3)
-    assert any("uploaded anew" in note for note in resumed.notes)
+    assert any("uploaded again since" in note for note in resumed.notes)
     assert any("is still being uploaded" in note for note in resumed.notes)
 
 

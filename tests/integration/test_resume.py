@@ -73,7 +73,7 @@ def test_a_trial_that_is_terminated_and_killed_ends_as_if_nothing_had_been(
 
     code, said = run_until(restart, session, 5, signal.SIGKILL)
     assert code == -signal.SIGKILL, said
-    assert "goes on after epoch" in said
+    assert "resumes after epoch" in said
     # What the run before it left: a killed process cannot say anything.
     assert result(session)["status"] == "interrupted"
 
@@ -83,7 +83,7 @@ def test_a_trial_that_is_terminated_and_killed_ends_as_if_nothing_had_been(
     assert outcome.returncode == 0, outcome.stderr
     assert json.loads(outcome.stdout) == result(session)
     assert result(session)["status"] == "complete"
-    assert "goes on after epoch" in outcome.stderr
+    assert "resumes after epoch" in outcome.stderr
     assert "epoch 1/12" not in outcome.stderr
 
     whole = train(SETTINGS, hparams=HPARAMS)
@@ -96,7 +96,7 @@ def test_a_trial_that_is_terminated_and_killed_ends_as_if_nothing_had_been(
         [*ENTRY, *restart], capture_output=True, text=True, timeout=60, cwd=tmp_path
     )
     assert again.returncode == 0
-    assert "complete already" in again.stderr
+    assert "already complete" in again.stderr
 
 
 def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:

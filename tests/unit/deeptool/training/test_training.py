@@ -210,7 +210,7 @@ def test_what_cannot_be_resumed_is_said(capsys: pytest.CaptureFixture[str]) -> N
         train(restart_from="nowhere")
     result = train(SETTINGS, hparams={"epochs": 1})
     assert train(restart_from=result.session_dir) == result
-    assert "complete already" in capsys.readouterr().err
+    assert "already complete" in capsys.readouterr().err
     with pytest.raises(UserError, match="that it began with"):
         train(restart_from=result.session_dir, hparams={"epochs": 2})
 
