@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from deeptool.files import sha256, write_text
+from deeptool.files import lock, sha256, write_text
 
 _DUMP_SECONDS = 120
 
@@ -57,7 +57,8 @@ def class_archive(
 ) -> Path | None:
     """The archive, made once for a JRE and its jars; None where there is none yet.
 
-    Safe when several processes ask at once: an archive gets its name when it is complete.
+    Safe when several processes ask at once: one makes it, and it gets its name when it is complete;
+    the others do without meanwhile.
     """
     names = class_names_file(java, jars, label)
     # Java takes no archive made with other files than its own, which it knows by their times.
@@ -68,25 +69,34 @@ def class_archive(
         return archive
     if not names.exists():
         return None
-    progress("preparing a faster start of Kafka (once)")
     try:
-        with tempfile.TemporaryDirectory(prefix=".classes-", dir=jars) as temporary:
-            both, dumped = Path(temporary, "names"), Path(temporary, "archive")
-            own = (java.parent.parent / "lib" / "classlist").read_text(encoding="utf-8")
-            both.write_text(own + names.read_text(encoding="utf-8"), encoding="utf-8")
-            subprocess.run(
-                [str(java), "-XX:+UseSerialGC", "-Xshare:dump", f"-XX:SharedClassListFile={both}"]
-                + [f"-XX:SharedArchiveFile={dumped}", "-cp", f"{jars}/*"],
-                check=True,
-                capture_output=True,
-                timeout=_DUMP_SECONDS,
-            )
-            dumped.rename(archive)
+        with lock(names.with_suffix(".lock"), wait=False):
+            if not archive.exists():
+                progress("preparing a faster start of Kafka (once)")
+                _dump(java, jars, names, archive)
+    except BlockingIOError:
+        # Another process is making it: no reason to wait for that.
+        return None
     except (OSError, subprocess.SubprocessError) as error:
         progress(f"Kafka starts without its class archive, more slowly: {error}")
         _forget(names)
         return None
     return archive
+
+
+def _dump(java: Path, jars: Path, names: Path, archive: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix=".classes-", dir=jars) as temporary:
+        both, dumped = Path(temporary, "names"), Path(temporary, "archive")
+        own = (java.parent.parent / "lib" / "classlist").read_text(encoding="utf-8")
+        both.write_text(own + names.read_text(encoding="utf-8"), encoding="utf-8")
+        subprocess.run(
+            [str(java), "-XX:+UseSerialGC", "-Xshare:dump", f"-XX:SharedClassListFile={both}"]
+            + [f"-XX:SharedArchiveFile={dumped}", "-cp", f"{jars}/*"],
+            check=True,
+            capture_output=True,
+            timeout=_DUMP_SECONDS,
+        )
+        dumped.rename(archive)
 
 
 def _archivable(line: str) -> str | None:

@@ -9,8 +9,10 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-from deeptool.errors import Terminated, UserError, WorkError
+from deeptool.errors import DeeptoolError, Terminated, UserError, WorkError
 from deeptool.files import read_json
+from deeptool.outcome import OUTCOME_VARIABLE, Outcome
+from deeptool.outcome import read as read_outcome
 from hpc.broker import folder, jars
 from hpc.broker.embedded import (
     READY_SECONDS,
@@ -23,6 +25,8 @@ from hpc.broker.embedded import (
 from hpc.processes.caught_signals import USUAL, CaughtSignals
 
 _STEP = 0.05
+# Below a broker's folder: how a detached supervisor ended.
+_OUTCOME = Path("logs", "supervisor.outcome.json")
 
 
 def run(options: Options, progress: Progress, ready: Check) -> None:
@@ -97,6 +101,7 @@ def run_detached(options: Options, arguments: list[str], progress: Progress) -> 
             stdout=subprocess.DEVNULL,
             stderr=output,
             start_new_session=True,
+            env={**os.environ, OUTCOME_VARIABLE: str(options.directory / _OUTCOME)},
         )
         try:
             return _wait(process, options.directory, progress, log)
@@ -114,17 +119,16 @@ def _wait(
 ) -> dict[str, Any]:
     """Relay the supervisor's lines until it is ready or has ended."""
     deadline = time.monotonic() + 3 * READY_SECONDS
-    error = ""
+    shown = True
     while True:
         ended = process.poll() is not None
         for line in log.read().decode(errors="replace").splitlines():
-            if error or line.startswith("error: "):
-                error += line.removeprefix("error: ") + "\n"
-            else:
+            # Its error is raised here, and so shown by whoever called.
+            shown = shown and not line.startswith("error: ")
+            if shown:
                 progress(line)
         if ended:
-            kind = UserError if process.returncode == UserError.exit_code else WorkError
-            raise kind(error.strip() or f"the supervisor has ended ({process.returncode})")
+            raise _failure(process.returncode, read_outcome(directory / _OUTCOME), log.name)
         state: dict[str, Any] = read_json(directory / folder.STATE) or {}
         mine = state.get("supervisor", {}).get("pid") == process.pid
         if mine and state["state"] == "ready":
@@ -132,3 +136,14 @@ def _wait(
         if time.monotonic() > deadline:
             raise WorkError("the broker was not ready in time", next_step=f"see {log.name}")
         time.sleep(_STEP)
+
+
+def _failure(code: int, outcome: Outcome | None, log: str) -> DeeptoolError:
+    """What a supervisor that ended before it was ready has raised, as far as it could say."""
+    error = outcome.error if outcome else None
+    if error is None:
+        return WorkError(
+            "the broker's supervisor has ended", seen=f"exit code {code}", next_step=f"see {log}"
+        )
+    kind = UserError if code == UserError.exit_code else WorkError
+    return kind(error.what, seen=error.seen, valid=error.valid, next_step=error.next_step)

@@ -15,7 +15,8 @@ import submitit
 from deeptool.errors import WorkError
 from hpc.processes.container import Container, Programs, shell_command
 from hpc.processes.identity import identity
-from hpc.processes.job import Job, read_record, run_job, signal_all
+from hpc.processes.job import Job, run_job, signal_all
+from hpc.processes.record import read_job_record
 
 # What a terminal sends to all of the foreground: the launch alone decides what ends, and when.
 _TERMINAL = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP)
@@ -106,5 +107,6 @@ class LocalRunning:
             signal_all([self.controller], signal.SIGTERM)
 
     def kill(self) -> None:
-        known = read_record(self.job.record).get("processes", {}).values()
+        record = read_job_record(self.job.record)
+        known = record.processes.values() if record else ()
         signal_all([self.controller, *known], signal.SIGKILL)

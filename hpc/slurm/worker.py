@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from deeptool.errors import DeeptoolError, Terminated, WorkError
-from deeptool.files import read_json, write_json
+from deeptool.files import read_json
 from hpc.broker.discovery import Descriptor, Discovery, loss
 from hpc.campaign.plan import Task
 from hpc.processes import apptainer
 from hpc.processes.container import Container, installed, shell_command
-from hpc.processes.job import end_group, read_record, set_environment
+from hpc.processes.job import set_environment
+from hpc.processes.record import EarlierStart, JobRecord, read_job_record, write_job_record
 from hpc.processes.service import Service
+from hpc.processes.to_the_end import run_to_the_end
 from hpc.run.run_folder import RunFolder
 from hpc.slurm import job_environment, scheduler
 
@@ -97,7 +99,7 @@ class _Worker:
         self.started = self.touched = time.time()
         self.looked = time.monotonic()
         self.cpu_seconds = 0.0
-        self.tail: list[str] = []
+        self.tail: tuple[str, ...] = ()
         self.record = self._begin()
 
     def run(self) -> None:
@@ -122,33 +124,33 @@ class _Worker:
         if code:
             raise WorkError(f"{self.task.name} ended with exit code {code}: see {self.log}")
 
-    def _begin(self) -> dict[str, Any]:
-        earlier = read_record(self.path)
-        runs = [*earlier.get("runs", [])]
-        if earlier.get("job") == job_environment.job_id() and "start" in earlier:
+    def _begin(self) -> JobRecord:
+        earlier = read_job_record(self.path) or JobRecord()
+        runs = earlier.runs
+        if earlier.job == job_environment.job_id() and earlier.start is not None:
             # Killed with its node, or with no time left to say so: until now, at the latest.
-            end = earlier.get("end") or min(self.started, self.path.stat().st_mtime)
-            runs.append({"start": earlier["start"], "end": end, "node": earlier.get("node", "")})
-        record = {
-            "name": self.task.name,
-            "job": job_environment.job_id(),
-            "node": job_environment.node_name(),
-            "restarts": job_environment.restarts(),
-            "devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
-            "start": self.started,
-            "runs": runs,
-            "epoch": self._epoch(),
-        }
-        write_json(self.path, record)
+            end = earlier.end or min(self.started, self.path.stat().st_mtime)
+            runs = (*runs, EarlierStart(earlier.start, end, earlier.node))
+        record = JobRecord(
+            name=self.task.name,
+            job=job_environment.job_id(),
+            node=job_environment.node_name(),
+            restarts=job_environment.restarts(),
+            devices=os.environ.get("CUDA_VISIBLE_DEVICES"),
+            start=self.started,
+            runs=runs,
+            epoch=self._epoch(),
+        )
+        write_job_record(self.path, record)
         return record
 
     def _write(self, **facts: Any) -> None:
-        self.record |= facts
-        write_json(self.path, self.record)
+        self.record = replace(self.record, **facts)
+        write_job_record(self.path, self.record)
 
     def _work(self) -> int:
         """Run the process to its end, again where the broker went and came back; its exit code."""
-        again = self._prepare(bool(self.record["runs"]))
+        again = self._prepare(bool(self.record.runs))
         broker = self._broker(None)
         for _ in range(_COME_BACK):
             code = self._process(broker, again)
@@ -194,22 +196,19 @@ class _Worker:
         argv, env = shell_command(command, env, installed, self.work.container, nv=self.work.gpus)
         set_environment(env)
         service = Service(self.task.name, argv, self.log, guard=apptainer.runs(argv))
-        service.start()
-        while (code := service.poll()) is None:
+
+        def asked_to_end() -> bool:
             self._touch()
-            if self.signals.end:
-                service.stop(self.task.grace)
-            if broker is not None and self._lost():
-                service.stop(self.task.grace)
-            time.sleep(_STEP)
-        end_group(service.group)
-        if broker is not None and code and not self.signals.end:
+            return self.signals.end or (broker is not None and self._lost())
+
+        end = run_to_the_end(service, asked_to_end, self.task.grace)
+        self.cpu_seconds += end.cpu_seconds
+        self.tail = end.tail
+        if broker is not None and end.exit_code and not self.signals.end:
             seen = self.discovery.read()
             if seen is not None and seen.lost(time.time()):
                 raise loss(seen)
-        self.cpu_seconds += service.cpu_seconds()
-        self.tail = service.output().splitlines()[-40:]
-        return code if code >= 0 else 128 - code
+        return end.exit_code
 
     def _lost(self) -> bool:
         """Whether the broker has gone for good: a GPU is not to wait for the reader to give up."""
@@ -236,7 +235,7 @@ class _Worker:
             return None
         if self.task.role == "producer":
             return f"the upload did not fit into its walltime, {self.work.minutes} minutes"
-        if self._epoch() <= self.record["epoch"]:
+        if self._epoch() <= self.record.epoch:
             return f"no epoch fits into its walltime, {self.work.minutes} minutes"
         return None
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from deeptool.files import lock
 from hpc.broker.class_archive import class_archive, class_names_file, keep_class_names
 
 
@@ -108,6 +109,14 @@ def test_java_does_without_one_that_cannot_be_made(tmp_path: Path, jars: Path) -
     assert list(jars.glob("*.jsa")) == []
     # Not to be tried again at each start: the next one notes anew.
     assert not class_names_file(java, jars, "kraft").exists()
+
+
+def test_nobody_waits_for_another_one_that_makes_it(tmp_path: Path, jars: Path) -> None:
+    java = make_java(tmp_path / "jre", COPY_NAMES)
+    note(java, jars, NOTED)
+    with lock(class_names_file(java, jars, "kraft").with_suffix(".lock")):
+        assert class_archive(java, jars, "kraft") is None
+    assert class_archive(java, jars, "kraft") is not None
 
 
 def test_names_that_cannot_be_kept_do_no_harm(tmp_path: Path, jars: Path) -> None:

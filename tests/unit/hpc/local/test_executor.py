@@ -18,7 +18,8 @@ from deeptool.errors import WorkError
 from hpc.local.executor import LocalExecutor, Running
 from hpc.processes.container import installed
 from hpc.processes.identity import alive, identity
-from hpc.processes.job import Job, read_record
+from hpc.processes.job import Job
+from hpc.processes.record import JobRecord, read_job_record
 
 SECONDS = 30
 
@@ -63,9 +64,7 @@ def process(running: Running) -> dict[str, float]:
     """The identity of a job's own process, once it says that it is there."""
     wait(lambda: "there" in log(running))
     # The job says so only after it has started the process.
-    found: dict[str, float] = wait(
-        lambda: read_record(running.job.record).get("processes", {}).get("process")
-    )
+    found: dict[str, float] = wait(lambda: said(running).processes.get("process"))
     return found
 
 
@@ -73,9 +72,14 @@ def log(running: Running) -> str:
     return running.job.log.read_text() if running.job.log.exists() else ""
 
 
-def record(running: Running) -> dict[str, Any]:
+def said(running: Running) -> JobRecord:
+    """What the job says of itself so far."""
+    return read_job_record(running.job.record) or JobRecord()
+
+
+def record(running: Running) -> JobRecord:
     wait(running.done)
-    return read_record(running.job.record)
+    return said(running)
 
 
 WAIT = "import time; print('there', flush=True); time.sleep(60)"
@@ -94,12 +98,15 @@ def test_a_job_says_how_it_ended(jobs: Jobs) -> None:
     code = "import sys; sum(range(10**7)); print('out'); print('err', file=sys.stderr); exit(7)"
     running = jobs(code)
     found = record(running)
-    assert found["exit_code"] == 7
+    assert found.exit_code == 7
     assert sorted(log(running).split()) == ["err", "out"]
-    assert sorted(found["tail"]) == ["err", "out"]
-    assert before <= found["start"] <= found["end"] <= time.time()
-    assert 0.02 < found["cpu_seconds"] < 20
-    assert found["processes"] == {}
+    assert sorted(found.tail) == ["err", "out"]
+    assert found.start is not None
+    assert found.end is not None
+    assert before <= found.start <= found.end <= time.time()
+    assert found.cpu_seconds is not None
+    assert 0.02 < found.cpu_seconds < 20
+    assert found.processes == {}
 
 
 def test_its_environment_is_the_launch_s(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,8 +131,8 @@ def test_a_program_that_is_not_there(tmp_path: Path) -> None:
     executor = LocalExecutor(tmp_path / "submitit", lambda name: ("/no/such/program",))
     job = Job("job", ("x",), tmp_path / "log", tmp_path / "record.json", 1.0)
     found = record(executor.submit(job))
-    assert found["exit_code"] == 127
-    assert "could not be started" in found["tail"][0]
+    assert found.exit_code == 127
+    assert "could not be started" in str(found.error)
 
 
 def test_asked_often_it_is_told_once(jobs: Jobs) -> None:
@@ -135,7 +142,7 @@ def test_asked_often_it_is_told_once(jobs: Jobs) -> None:
         running.stop()
         time.sleep(0.1)
     # It would go on for a minute: the grace ends that.
-    assert record(running)["exit_code"] == 128 + signal.SIGKILL
+    assert record(running).exit_code == 128 + signal.SIGKILL
     assert log(running) == "there\nasked\n"
     assert not alive(own)
 
@@ -149,14 +156,14 @@ def test_stopping_a_job_that_has_hardly_begun(jobs: Jobs) -> None:
         return running.done()
 
     wait(ended)
-    assert read_record(running.job.record).get("exit_code") in (None, 128 + signal.SIGTERM)
-    assert not read_record(running.job.record).get("processes")
+    assert said(running).exit_code in (None, 128 + signal.SIGTERM)
+    assert not said(running).processes
 
 
 def test_what_a_process_leaves_in_its_group_goes_with_it(jobs: Jobs) -> None:
     code = "import subprocess as s; print(s.Popen(['sleep', '60']).pid, flush=True)"
     running = jobs(code)
-    assert record(running)["exit_code"] == 0
+    assert record(running).exit_code == 0
     left = int(log(running))
     wait(lambda: not psutil.pid_exists(left) or psutil.Process(left).status() == "zombie")
 
@@ -165,7 +172,7 @@ def test_what_a_process_leaves_in_its_group_goes_with_it(jobs: Jobs) -> None:
 def test_none_of_the_processes_outlives_another(jobs: Jobs, victim: str) -> None:
     running = jobs(WAIT)
     own = process(running)
-    processes = read_record(running.job.record)["processes"]
+    processes = said(running).processes
     everyone = {**processes, "controller": running.controller}
     os.kill(int(everyone[victim]["pid"]), signal.SIGKILL)
     wait(lambda: not alive(own))
@@ -179,7 +186,7 @@ def test_killing_a_job_leaves_nothing(jobs: Jobs) -> None:
     running.kill()
     wait(running.done)
     wait(lambda: not alive(own))
-    assert "exit_code" not in read_record(running.job.record)
+    assert said(running).exit_code is None
 
 
 def test_it_ends_with_its_launch(jobs: Jobs) -> None:
@@ -189,7 +196,7 @@ def test_it_ends_with_its_launch(jobs: Jobs) -> None:
     assert not running.done()
     launch.kill()
     launch.wait()
-    assert record(running)["exit_code"] == 128 + signal.SIGTERM
+    assert record(running).exit_code == 128 + signal.SIGTERM
     assert not alive(own)
 
 
@@ -210,7 +217,7 @@ time.sleep(1)
 print(len(hits), running.done(), flush=True)
 running.stop()
 t.wait(running.done)
-print(t.record(running)["exit_code"])
+print(t.record(running).exit_code)
 """
     result = subprocess.run(
         [sys.executable, "-c", script],
