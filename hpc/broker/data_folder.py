@@ -8,8 +8,8 @@ from pathlib import Path
 
 from deeptool.files import write_text
 from hpc.broker import passwords
+from hpc.broker.broker_options import Metadata
 from hpc.broker.node import BrokerNode
-from hpc.broker.options import Metadata
 from hpc.broker.servers import DataState
 
 

@@ -171,7 +171,7 @@ class Discovery:
             if seen is not None and seen.lost(time.time()):
                 raise loss(seen, log)
             if time.monotonic() > deadline:
-                state = "it never said anything" if seen is None else _describe(seen)
+                state = "no heartbeat received" if seen is None else _describe(seen)
                 raise WorkError(
                     f"the campaign's broker was not ready within {seconds:.0f} s",
                     seen=state,
@@ -189,11 +189,11 @@ def loss(seen: Descriptor, log: str = "") -> WorkError:
     return WorkError(
         f"the campaign's broker has {'died' if died else seen.state}",
         seen=seen.note or _describe(seen),
-        next_step=f"see {seen.log or log}, then launch again; data that is to outlive its job"
-        " needs broker.folder",
+        next_step=f"see {seen.log or log}, then launch again; to keep data longer than the"
+        " broker's job, set broker.folder",
     )
 
 
 def _describe(seen: Descriptor) -> str:
     age = time.time() - seen.heartbeat
-    return f"{seen.state}, job {seen.job} on {seen.host}, last heard of {age:.0f} s ago"
+    return f"{seen.state}, job {seen.job} on {seen.host}, last heartbeat {age:.0f} s ago"

@@ -14,16 +14,16 @@ from typing import IO
 from deeptool.errors import DeeptoolError, WorkError
 from deeptool.files import read_json, write_json, write_text
 from hpc.broker import folder, jars, passwords, ports, servers
+from hpc.broker.broker_options import PRIVATE, BrokerOptions, Metadata, settle
 from hpc.broker.class_archive import keep_class_names
 from hpc.broker.data_folder import cluster_id, note_user, read_data_state
 from hpc.broker.node import VERSION, BrokerNode
-from hpc.broker.options import PRIVATE, Metadata, Options, settle
 from hpc.broker.readiness import round_trip, write_user
 from hpc.processes.apptainer import Images
 from hpc.processes.identity import identity
 from hpc.processes.service import Service
 
-__all__ = ["EmbeddedBroker", "Images", "Metadata", "Options", "settle"]
+__all__ = ["BrokerOptions", "EmbeddedBroker", "Images", "Metadata", "settle"]
 
 READY_SECONDS = 60.0
 # Nodes are jobs that may have to wait for each other.
@@ -47,7 +47,7 @@ class EmbeddedBroker:
     leave the cluster, and are killed.
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: BrokerOptions) -> None:
         self.directory = Path(os.path.abspath(options.directory))
         self._options = replace(options, directory=self.directory)
         self._lock: IO[str] | None = None
@@ -158,7 +158,7 @@ class EmbeddedBroker:
             raise WorkError(
                 f"{error.what}: the disk is full",
                 seen=error.seen,
-                next_step=f"free space in {self.directory}, then up again: what is stored stays",
+                next_step=f"free space in {self.directory}, then start again; stored data is kept",
             ) from error
 
     def watch(self, check: Check, save_every: float = 5.0) -> None:

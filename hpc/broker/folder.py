@@ -38,7 +38,7 @@ def lock(directory: Path) -> IO[str]:
         raise UserError(
             f"a broker is up on {directory} already",
             seen=f"{state.get('state', 'starting')}, at {state.get('bootstrap', 'no address yet')}",
-            next_step=f"use it, or end it with: {down_command(directory)}",
+            next_step=f"use it, or stop it with: {down_command(directory)}",
         ) from error
 
 
@@ -51,7 +51,7 @@ def writing(directory: Path) -> Iterator[None]:
         raise UserError(
             f"the broker's folder {directory} cannot be written",
             seen=str(error),
-            next_step="free space or permissions there, or take another folder: --dir D",
+            next_step="free space or permissions there, or choose another folder: --dir D",
         ) from error
 
 

@@ -13,9 +13,9 @@ import platformdirs
 from deeptool.errors import UserError, WorkError
 from deeptool.files import lock, read_json, sha256
 from hpc.broker import folder
+from hpc.broker.broker_options import BrokerOptions, chosen_mode
 from hpc.broker.class_archive import class_archive, class_names_file
 from hpc.broker.node import VERSION, Mode
-from hpc.broker.options import Options, chosen_mode
 from hpc.broker.servers import IN_IMAGE, Runtime
 from hpc.processes import apptainer
 
@@ -48,7 +48,7 @@ def sums(path: Path = _SUMS) -> dict[str, str]:
     return {name: digest for digest, name in lines}
 
 
-def prepare(options: Options, progress: Progress) -> Runtime:
+def prepare(options: BrokerOptions, progress: Progress) -> Runtime:
     """Where Java and Kafka are for a broker: in its images, else in the cache.
 
     Raises
@@ -146,7 +146,7 @@ def kafka_jars(
                 shutil.copyfile(jar, fetched / jar.name)
             if problems := wrong(fetched, expected):
                 raise WorkError(
-                    "the jars fetched for Kafka are not those this version was made with",
+                    "the jars fetched for Kafka do not match the committed checksums",
                     seen="; ".join(problems),
                     valid=f"the list in {_SUMS.name}",
                     next_step="try again on another network: do not use these files",

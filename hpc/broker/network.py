@@ -40,7 +40,7 @@ def address(interface: str | None) -> str:
     if len(chosen) == 1:
         return chosen[0]
     raise UserError(
-        "the broker needs to be told which network to use",
+        "choose the network interface that the broker is to use",
         seen=f"{len(chosen)} interfaces on {socket.gethostname()}",
         valid=valid,
         next_step='interface = "..." in [broker] of the campaign or the site file',

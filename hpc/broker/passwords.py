@@ -47,7 +47,7 @@ def create(folder: Path) -> Path:
             finally:
                 made.unlink()
     except OSError as error:
-        raise UserError("the password's file cannot be written", seen=str(error)) from error
+        raise UserError("the password file cannot be written", seen=str(error)) from error
     read(path)
     return path
 
@@ -66,10 +66,10 @@ def read(path: Path) -> str:
         _check_mode(path, "chmod 600")
         password = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError("the password's file cannot be read", seen=str(error)) from error
+        raise UserError("the password file cannot be read", seen=str(error)) from error
     if not _PASSWORD.fullmatch(password):
         raise UserError(
-            "the password's file holds no password that can be used",
+            "the password file contains no usable password",
             seen=f"{len(password)} characters in {path}",
             valid="one line of 12 or more letters, digits and any of _ . ~ + / -",
         )
@@ -122,7 +122,7 @@ def _check_mode(path: Path, command: str) -> None:
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         raise UserError(
-            f"{path} can be read or changed by others than you",
+            f"{path} can be read or changed by other users",
             seen=f"mode {mode:04o}",
             next_step=f"{command} {path}",
         )

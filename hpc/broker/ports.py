@@ -52,7 +52,7 @@ def check_host(host: str) -> None:
     """Raise `UserError` unless `host` is an address of this machine that clients can be told."""
     if host in ("", "0.0.0.0", "::", "*"):
         raise UserError(
-            "a broker tells its clients its address: one that means all of them will not do",
+            "a broker gives its clients one address, and this one stands for all interfaces",
             seen=host,
             valid="the address or name of one network interface of this machine",
         )

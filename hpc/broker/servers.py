@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpc.broker import passwords, properties
+from hpc.broker.broker_options import PRIVATE
 from hpc.broker.node import VERSION, BrokerNode
-from hpc.broker.options import PRIVATE
 from hpc.processes import apptainer
 from hpc.processes.apptainer import Images
 

@@ -17,9 +17,9 @@ from hpc.broker import folder, jars
 from hpc.broker.embedded import (
     READY_SECONDS,
     STOP_SECONDS,
+    BrokerOptions,
     Check,
     EmbeddedBroker,
-    Options,
     Progress,
 )
 from hpc.processes.caught_signals import USUAL, CaughtSignals
@@ -29,12 +29,12 @@ _STEP = 0.05
 _OUTCOME = Path("logs", "supervisor.outcome.json")
 
 
-def run(options: Options, progress: Progress, ready: Check) -> None:
+def run(options: BrokerOptions, progress: Progress, ready: Check) -> None:
     """Keep a broker up in the foreground: returns when `down` asks for its end.
 
     Parameters
     ----------
-    options : Options
+    options : BrokerOptions
         The broker.
     progress : callable
         Called with a line for each step.
@@ -69,12 +69,14 @@ def run(options: Options, progress: Progress, ready: Check) -> None:
             broker.stop()
 
 
-def run_detached(options: Options, arguments: list[str], progress: Progress) -> dict[str, Any]:
+def run_detached(
+    options: BrokerOptions, arguments: list[str], progress: Progress
+) -> dict[str, Any]:
     """Start a supervisor that outlives this process, and return its state when it is ready.
 
     Parameters
     ----------
-    options : Options
+    options : BrokerOptions
         The broker.
     arguments : list of str
         The command line, after ``deeptool-hpc``, that runs it in the foreground.
@@ -92,6 +94,7 @@ def run_detached(options: Options, arguments: list[str], progress: Progress) -> 
     with folder.writing(options.directory):
         logs.mkdir(parents=True, exist_ok=True)
     path = logs / "supervisor.log"
+    (options.directory / _OUTCOME).unlink(missing_ok=True)
     # Two descriptions of one file: what the child writes must not move where this process reads.
     with open(path, "ab") as output, open(path, "rb") as log:
         log.seek(0, os.SEEK_END)

@@ -12,8 +12,8 @@ import click
 
 from deeptool.errors import UserError
 from hpc.broker import folder
+from hpc.broker.broker_options import BrokerOptions
 from hpc.broker.node import MODES, Mode
-from hpc.broker.options import Options
 from hpc.broker.passwords import NAME, create, write_client_properties
 from hpc.broker.supervisor import run, run_detached
 from hpc.processes import apptainer
@@ -99,7 +99,7 @@ def up(
     if secret is not None:
         if secret.name != NAME:
             raise UserError(
-                "a password's file has a name of its own",
+                "the password file must have the name that other commands expect",
                 seen=str(secret),
                 valid=f"{secret.with_name(NAME)}",
             )
@@ -108,7 +108,7 @@ def up(
         raise UserError(
             "--memory is not a size", seen=memory, valid="a number and k, m or g, such as 512m"
         )
-    options = Options(directory, mode, host, port, memory, secret=secret, images=images)
+    options = BrokerOptions(directory, mode, host, port, memory, secret=secret, images=images)
     if not detach:
         run(options, _progress, lambda: _ready(directory, as_json))
         return

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from hpc.images.builder import NAMES, SUMS, build
-from hpc.images.parts import BOOTSTRAPS, ENVIRONMENTS, ROOT, TENSORFLOWS, Options
+from hpc.images.parts import BOOTSTRAPS, ENVIRONMENTS, ROOT, TENSORFLOWS, ImageOptions
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -47,7 +47,7 @@ def command(
 
     It needs apptainer or singularity, and no root.
     """
-    options = Options(bootstrap, base or None, mirror or None, tensorflow, environment)
+    options = ImageOptions(bootstrap, base or None, mirror or None, tensorflow, environment)
     built = build(
         names or NAMES,
         options,

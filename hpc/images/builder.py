@@ -17,7 +17,7 @@ from typing import IO
 from deeptool.errors import UserError, WorkError
 from deeptool.files import lock, read_json, sha256, write_json, write_text
 from hpc.images.class_names import note_class_names
-from hpc.images.parts import ROOT, Options, arguments, certificates, contents, digest, stage
+from hpc.images.parts import ROOT, ImageOptions, arguments, certificates, contents, digest, stage
 
 NAMES = ("kafka", "zookeeper", "tensorflow")
 SUMS = "SHA256SUMS"
@@ -60,7 +60,7 @@ def checksums(sums: Mapping[str, str]) -> str:
 
 def build(
     names: Sequence[str],
-    options: Options,
+    options: ImageOptions,
     *,
     folder: Path = ROOT / "build",
     root: Path = ROOT,
@@ -73,7 +73,7 @@ def build(
     ----------
     names : sequence of str
         Of `NAMES`.
-    options : Options
+    options : ImageOptions
     folder : Path
         Where ``<name>.sif``, its log and ``SHA256SUMS`` go.
     root : Path
@@ -104,7 +104,7 @@ def build(
     return built
 
 
-def _requirements(names: Sequence[str], options: Options, root: Path) -> str:
+def _requirements(names: Sequence[str], options: ImageOptions, root: Path) -> str:
     """What is to be there before anything is built; returns the program that builds."""
     if unknown := [name for name in names if name not in NAMES]:
         raise UserError("there is no such image", seen=", ".join(unknown), valid=", ".join(NAMES))
@@ -115,7 +115,7 @@ def _requirements(names: Sequence[str], options: Options, root: Path) -> str:
     program = shutil.which("apptainer") or shutil.which("singularity")
     if program is None:
         raise UserError(
-            "neither apptainer nor singularity is on the path, and images are built with them",
+            "neither apptainer nor singularity is on PATH, and images are built with one of them",
             next_step="load your site's module, or build on another machine and copy build/*.sif",
         )
     if options.bootstrap == "debootstrap" and not shutil.which(
@@ -128,7 +128,7 @@ def _requirements(names: Sequence[str], options: Options, root: Path) -> str:
 def _up_to_date(
     program: str,
     name: str,
-    options: Options,
+    options: ImageOptions,
     folder: Path,
     root: Path,
     force: bool,

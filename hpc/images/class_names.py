@@ -8,10 +8,10 @@ from pathlib import Path
 
 from deeptool.errors import DeeptoolError
 from hpc.broker import jars
+from hpc.broker.broker_options import BrokerOptions
 from hpc.broker.class_archive import class_names_file
 from hpc.broker.embedded import EmbeddedBroker
 from hpc.broker.node import MODES
-from hpc.broker.options import Options
 
 
 def known_class_names() -> str:
@@ -34,7 +34,7 @@ def note_class_names(progress: Callable[[str], None]) -> None:
         progress(f"starting a {mode} broker once, for the faster start of those in images")
         try:
             with tempfile.TemporaryDirectory(prefix="deeptool-classes-") as folder:
-                broker = EmbeddedBroker(Options(Path(folder, "broker"), mode))
+                broker = EmbeddedBroker(BrokerOptions(Path(folder, "broker"), mode))
                 broker.start()
                 broker.stop()
         except DeeptoolError as error:

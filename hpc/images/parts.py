@@ -29,7 +29,7 @@ _CERTIFICATES = (
 
 
 @dataclass(frozen=True)
-class Options:
+class ImageOptions:
     """How images are built.
 
     Parameters
@@ -85,7 +85,7 @@ def certificates() -> Path | None:
     return None
 
 
-def contents(name: str, options: Options, root: Path = ROOT) -> dict[str, Path | str]:
+def contents(name: str, options: ImageOptions, root: Path = ROOT) -> dict[str, Path | str]:
     """What is copied into an image: path in the folder to copy -> a file, or a text.
 
     Raises
@@ -111,7 +111,7 @@ def contents(name: str, options: Options, root: Path = ROOT) -> dict[str, Path |
     }
 
 
-def arguments(name: str, options: Options, certificates: Path | None = None) -> dict[str, str]:
+def arguments(name: str, options: ImageOptions, certificates: Path | None = None) -> dict[str, str]:
     """The build arguments of a definition, but for the folder that it copies.
 
     Parameters

@@ -113,7 +113,7 @@ def exec_argv(
     for key, value in (env or {}).items():
         if "," in value or '"' in value:
             raise UserError(
-                "this value cannot be handed to an image",
+                "this value cannot be passed to an image",
                 seen=f"{key}={value}",
                 valid="one without commas and quotation marks",
             )

@@ -14,12 +14,12 @@ from typing import NoReturn
 
 from deeptool.errors import DeeptoolError, UserError, WorkError
 from deeptool.files import lock, read_json, write_json
+from hpc.broker.broker_options import BrokerOptions, Metadata
 from hpc.broker.discovery import HEARTBEAT_SECONDS, Descriptor, Discovery
 from hpc.broker.embedded import EmbeddedBroker
 from hpc.broker.folder import STATE
 from hpc.broker.network import address
 from hpc.broker.node import VERSION
-from hpc.broker.options import Metadata, Options
 from hpc.broker.passwords import CLIENT_PROPERTIES
 from hpc.campaign.definition import Broker
 from hpc.processes import apptainer
@@ -168,7 +168,7 @@ class _BrokerJob:
         if self.work.images:
             kafka, zookeeper = self.work.images
             images = apptainer.Images(kafka, zookeeper, apptainer.find())
-        options = Options(
+        options = BrokerOptions(
             directory=directory,
             mode=broker.mode,
             host=address(broker.interface),
@@ -222,7 +222,7 @@ class _BrokerJob:
         idle = now - _last_work(self.run_folder.folder / "jobs", self.started)
         if idle > 60 * self.work.broker.idle_minutes:
             minutes = self.work.broker.idle_minutes
-            raise _Stop(f"idle: no producer or trial was at work for {minutes} minutes")
+            raise _Stop(f"idle: no producer or trial has run for {minutes} minutes")
 
     def _beat(self) -> None:
         """Say that the broker lives until it is over."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from hpc.broker.broker_options import PRIVATE
 from hpc.broker.node import BrokerNode
-from hpc.broker.options import PRIVATE
 from hpc.broker.servers import (
     IN_IMAGE,
     BrokerSetup,

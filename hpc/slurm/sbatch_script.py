@@ -1,6 +1,6 @@
 """The script that submitit hands to sbatch, as text, without a Slurm to hand it to.
 
-submitit writes it only when it submits. What is here is held against that file by a test.
+submitit writes it only when it submits. A test compares what is here with that file.
 """
 
 from __future__ import annotations

@@ -156,7 +156,7 @@ class _Worker:
             code = self._process(broker, again)
             if not code or self.signals.end or broker is None or not self._left(broker):
                 return code
-            self._say("the broker has gone: waiting for the one that follows it")
+            self._say("the broker has stopped: waiting for the next one")
             broker = self._broker(broker.generation)
             again = self._prepare(True)
         return code

@@ -17,7 +17,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
 
 from hpc.broker import passwords
-from hpc.broker.embedded import EmbeddedBroker, Options
+from hpc.broker.embedded import BrokerOptions, EmbeddedBroker
 from hpc.broker.node import MODES, Mode
 from hpc.processes import apptainer
 
@@ -86,7 +86,7 @@ def test_a_broker_in_images_is_asked_to_end_and_comes_back(
         assert not alive
     log = (directory / "logs" / "broker.log").read_text()
     assert log.lower().count("shut down completed") + log.count("shutdown completed") > 1
-    with EmbeddedBroker(Options(directory, secret=secret)) as outside:
+    with EmbeddedBroker(BrokerOptions(directory, secret=secret)) as outside:
         consumer = KafkaConsumer(
             bootstrap_servers=outside.bootstrap, consumer_timeout_ms=20_000, **login(secret)
         )
@@ -108,7 +108,7 @@ def test_a_supervisor_killed_leaves_no_process(images: Images, tmp_path: Path, m
 
 def test_a_broker_in_an_image_killed_and_started_again(images: Images, tmp_path: Path) -> None:
     inside = apptainer.Images(images.kafka, images.zookeeper, apptainer.find())
-    with EmbeddedBroker(Options(tmp_path / "b", "kraft", images=inside)) as server:
+    with EmbeddedBroker(BrokerOptions(tmp_path / "b", "kraft", images=inside)) as server:
         family = psutil.Process().children(recursive=True)
         server.kill()
         _, alive = psutil.wait_procs(family, 10)

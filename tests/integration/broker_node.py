@@ -11,14 +11,14 @@ import sys
 from pathlib import Path
 from typing import cast
 
-from hpc.broker.embedded import EmbeddedBroker, Metadata, Options
+from hpc.broker.embedded import BrokerOptions, EmbeddedBroker, Metadata
 from hpc.broker.node import Mode
 
 
 def main() -> None:
     node, nodes, mode, folder, address, cluster_id, secret = sys.argv[1:]
     broker = EmbeddedBroker(
-        Options(
+        BrokerOptions(
             Path(folder),
             cast(Mode, mode),
             node=int(node),

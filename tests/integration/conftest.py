@@ -15,7 +15,7 @@ import pytest
 from brokers import OwnBroker
 
 from deeptool.store import read_shutdown
-from hpc.broker.embedded import EmbeddedBroker, Options
+from hpc.broker.embedded import BrokerOptions, EmbeddedBroker
 from hpc.broker.node import Mode
 
 
@@ -48,7 +48,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if running := os.environ.get("DEEPTOOL_TEST_BROKER"):
         yield running
         return
-    with EmbeddedBroker(Options(tmp_path_factory.mktemp("broker"), "zookeeper")) as server:
+    with EmbeddedBroker(BrokerOptions(tmp_path_factory.mktemp("broker"), "zookeeper")) as server:
         yield server.bootstrap
 
 
@@ -71,7 +71,7 @@ def own_broker(tmp_path: Path) -> Iterator[OwnBroker]:
 
     def make(mode: Mode = "zookeeper", **options: object) -> EmbeddedBroker:
         directory = tmp_path / f"broker{len(brokers)}"
-        brokers.append(EmbeddedBroker(Options(directory, mode, **options)))  # type: ignore[arg-type]
+        brokers.append(EmbeddedBroker(BrokerOptions(directory, mode, **options)))  # type: ignore[arg-type]
         brokers[-1].start()
         return brokers[-1]
 

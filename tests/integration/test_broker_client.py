@@ -16,7 +16,7 @@ from deeptool.client import admin
 from deeptool.client.connection import Connection, connect
 from deeptool.errors import UserError
 from hpc.broker import ports, properties
-from hpc.broker.embedded import EmbeddedBroker, Options
+from hpc.broker.embedded import BrokerOptions, EmbeddedBroker
 from hpc.broker.node import BrokerNode
 
 pytestmark = pytest.mark.broker
@@ -172,7 +172,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(properties, "broker_properties", broker_properties)
-        server = EmbeddedBroker(Options(directory, "zookeeper"))
+        server = EmbeddedBroker(BrokerOptions(directory, "zookeeper"))
         server.start()
     yield Secured(f"127.0.0.1:{password}", f"127.0.0.1:{astray}")
     server.stop()

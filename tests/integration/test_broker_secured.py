@@ -19,7 +19,7 @@ from deeptool.client.connection import connect
 from deeptool.errors import UserError
 from deeptool.files import read_json
 from hpc.broker import passwords
-from hpc.broker.embedded import EmbeddedBroker, Options
+from hpc.broker.embedded import BrokerOptions, EmbeddedBroker
 from hpc.broker.node import MODES, Mode
 
 pytestmark = pytest.mark.broker
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.broker
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EmbeddedBroker]:
     mode: Mode = request.param
     made = EmbeddedBroker(
-        Options(tmp_path / "b", mode, secret=passwords.create(tmp_path / "secret"))
+        BrokerOptions(tmp_path / "b", mode, secret=passwords.create(tmp_path / "secret"))
     )
     made.start()
     yield made
@@ -116,7 +116,7 @@ def test_nor_while_the_user_is_written(mode: Mode, tmp_path: Path) -> None:
     )
     assert watcher.stdout is not None
     watcher.stdout.readline()
-    with EmbeddedBroker(Options(tmp_path / "b", mode, secret=secret)):
+    with EmbeddedBroker(BrokerOptions(tmp_path / "b", mode, secret=secret)):
         watcher.terminate()
     watcher.stdout.close()
     assert watcher.wait(10) == 42, "it saw the tool and no password"
@@ -168,7 +168,7 @@ def test_a_secret_that_others_can_read_starts_nothing(tmp_path: Path) -> None:
     secret = passwords.create(tmp_path / "secret")
     secret.chmod(0o644)
     with pytest.raises(UserError, match="readable by other users"):
-        EmbeddedBroker(Options(tmp_path / "b", secret=secret)).start()
+        EmbeddedBroker(BrokerOptions(tmp_path / "b", secret=secret)).start()
     assert not (tmp_path / "b").exists()
 
 
@@ -196,7 +196,7 @@ def children_of_root(port: int) -> str:
 @pytest.mark.parametrize("secured", [False, True])
 def test_a_secured_brokers_zookeeper_is_closed_to_others(tmp_path: Path, secured: bool) -> None:
     secret = passwords.create(tmp_path / "secret") if secured else None
-    with EmbeddedBroker(Options(tmp_path / "b", "zookeeper", secret=secret)) as server:
+    with EmbeddedBroker(BrokerOptions(tmp_path / "b", "zookeeper", secret=secret)) as server:
         answer = children_of_root(server.config.metadata_port)
     # -124: this session is closed, for it has not said who it is.
     assert answer == ("error -124" if secured else "ok")

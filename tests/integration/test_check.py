@@ -79,9 +79,9 @@ def log_file(server: EmbeddedBroker, topic: str, partition: int) -> Path:
 
 @pytest.fixture(scope="module")
 def tampered(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
-    from hpc.broker.embedded import Options
+    from hpc.broker.embedded import BrokerOptions
 
-    with EmbeddedBroker(Options(tmp_path_factory.mktemp("tampered"))) as server:
+    with EmbeddedBroker(BrokerOptions(tmp_path_factory.mktemp("tampered"))) as server:
         yield server
 
 

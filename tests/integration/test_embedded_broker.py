@@ -20,7 +20,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 
 from deeptool.errors import UserError
-from hpc.broker.embedded import EmbeddedBroker, Options
+from hpc.broker.embedded import BrokerOptions, EmbeddedBroker
 from hpc.broker.node import MODES, Mode
 from hpc.broker.properties import MAX_MESSAGE_BYTES, MAX_RECORD_BYTES
 
@@ -269,7 +269,7 @@ def test_a_broker_of_this_process_killed_and_restarted(
 ) -> None:
     server = own_broker("kraft")
     with pytest.raises(UserError, match="is up on"):
-        EmbeddedBroker(Options(server.directory)).start()
+        EmbeddedBroker(BrokerOptions(server.directory)).start()
     create(server.bootstrap)
     producer = KafkaProducer(
         bootstrap_servers=server.bootstrap, retries=1000, reconnect_backoff_max_ms=500

@@ -15,7 +15,7 @@ import pytest
 from deeptool.errors import UserError, WorkError
 from deeptool.files import read_json, write_json
 from hpc.broker import folder
-from hpc.broker.embedded import EmbeddedBroker, Options
+from hpc.broker.embedded import BrokerOptions, EmbeddedBroker
 from hpc.processes import identity as processes
 from hpc.processes.service import Service
 
@@ -27,7 +27,7 @@ def test_a_server_that_died_of_a_full_disk(
     service = Service("server", ["false"], tmp_path / "server.log")
     with pytest.raises(WorkError):
         service.run(10)
-    broker = EmbeddedBroker(Options(tmp_path))
+    broker = EmbeddedBroker(BrokerOptions(tmp_path))
     monkeypatch.setattr(broker, "_services", {"broker": service})
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
     with pytest.raises(WorkError) as caught:

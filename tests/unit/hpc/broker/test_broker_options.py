@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from deeptool.errors import UserError
-from hpc.broker.embedded import Metadata, Options, settle
+from hpc.broker.embedded import BrokerOptions, Metadata, settle
 from hpc.broker.ports import free_ports
 
 
 def test_settle_makes_a_new_broker(tmp_path: Path) -> None:
-    settled = settle(Options(tmp_path), {})
+    settled = settle(BrokerOptions(tmp_path), {})
     assert (settled.mode, settled.host) == ("zookeeper", "127.0.0.1")
     assert settled.port != settled.metadata_port
     assert settled.data == tmp_path / "data"
@@ -23,21 +23,21 @@ def test_settle_makes_a_new_broker(tmp_path: Path) -> None:
 def test_settle_comes_back_with_the_same_ports(tmp_path: Path) -> None:
     port, metadata_port = free_ports("127.0.0.1", 2)
     before = {"mode": "kraft", "host": "127.0.0.1", "port": port, "metadata_port": metadata_port}
-    settled = settle(Options(tmp_path), before)
+    settled = settle(BrokerOptions(tmp_path), before)
     assert (settled.mode, settled.port, settled.metadata_port) == ("kraft", port, metadata_port)
     (other,) = free_ports("127.0.0.1", 1)
-    assert settle(Options(tmp_path, port=other), before).port == other
+    assert settle(BrokerOptions(tmp_path, port=other), before).port == other
 
 
 def test_settle_refuses_another_mode(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="another mode") as caught:
-        settle(Options(tmp_path, mode="kraft"), {"mode": "zookeeper"})
+        settle(BrokerOptions(tmp_path, mode="kraft"), {"mode": "zookeeper"})
     assert "--mode zookeeper" in str(caught.value)
 
 
 def test_settle_refuses_a_folder_that_kafka_would_misread(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="comma"):
-        settle(Options(tmp_path / "a,b"), {})
+        settle(BrokerOptions(tmp_path / "a,b"), {})
 
 
 @pytest.mark.parametrize("asked", [True, False])
@@ -47,10 +47,13 @@ def test_settle_refuses_a_port_that_is_taken(tmp_path: Path, asked: bool) -> Non
         server.listen()
         port = server.getsockname()[1]
         with pytest.raises(UserError, match="something else listens") as caught:
-            settle(Options(tmp_path, port=port if asked else None), {} if asked else {"port": port})
+            settle(
+                BrokerOptions(tmp_path, port=port if asked else None),
+                {} if asked else {"port": port},
+            )
         assert f"127.0.0.1:{port}" in str(caught.value)
         # Clients know nothing of ZooKeeper's port: that one may change.
-        assert settle(Options(tmp_path), {"metadata_port": port}).metadata_port != port
+        assert settle(BrokerOptions(tmp_path), {"metadata_port": port}).metadata_port != port
 
 
 def test_settle_takes_another_port_where_none_was_insisted_on(tmp_path: Path) -> None:
@@ -58,16 +61,18 @@ def test_settle_takes_another_port_where_none_was_insisted_on(tmp_path: Path) ->
         server.bind(("127.0.0.1", 0))
         server.listen()
         port = server.getsockname()[1]
-        settled = settle(Options(tmp_path, port_fixed=False), {"port": port})
+        settled = settle(BrokerOptions(tmp_path, port_fixed=False), {"port": port})
         assert settled.port != port
-    assert settle(Options(tmp_path, port_fixed=False), {"port": port}).port == port
+    assert settle(BrokerOptions(tmp_path, port_fixed=False), {"port": port}).port == port
 
 
 def test_settle_joins_a_cluster(tmp_path: Path) -> None:
-    joining = Options(tmp_path, node=1, nodes=2, metadata=Metadata("10.0.0.1:2181"))
+    joining = BrokerOptions(tmp_path, node=1, nodes=2, metadata=Metadata("10.0.0.1:2181"))
     settled = settle(joining, {})
     assert (settled.node_id, settled.metadata) == (2, "10.0.0.1:2181")
-    assert settle(Options(tmp_path, nodes=2, replication=2), {}).metadata.startswith("127.0.0.1:")
+    assert settle(BrokerOptions(tmp_path, nodes=2, replication=2), {}).metadata.startswith(
+        "127.0.0.1:"
+    )
 
 
 @pytest.mark.parametrize(
@@ -87,5 +92,5 @@ def test_settle_refuses_what_is_no_node_of_a_cluster(
     tmp_path: Path, options: dict[str, Any], state: dict[str, Any], seen: str
 ) -> None:
     with pytest.raises(UserError) as caught:
-        settle(Options(tmp_path, **options), state)
+        settle(BrokerOptions(tmp_path, **options), state)
     assert seen in str(caught.value.seen)

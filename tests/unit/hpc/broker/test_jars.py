@@ -99,7 +99,7 @@ def test_jars_with_other_sums_are_refused_and_not_kept(tmp_path: Path) -> None:
 
 def test_jars_that_are_not_on_the_list_or_missing_are_named(tmp_path: Path) -> None:
     other = Resolver(tmp_path / "calls", {"kafka.jar": CONTENTS["kafka.jar"], "new.jar": b"new"})
-    with pytest.raises(WorkError, match="not those") as caught:
+    with pytest.raises(WorkError, match="do not match the committed") as caught:
         fetch(tmp_path / "cache", other)
     assert "new.jar is not on the list; log.jar is missing" in str(caught.value)
 

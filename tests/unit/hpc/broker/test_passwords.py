@@ -38,7 +38,7 @@ def test_a_file_that_others_can_read(tmp_path: Path, wide: int) -> None:
     path = passwords.create(tmp_path / "secret")
     path.chmod(wide)
     for refused in (lambda: passwords.read(path), lambda: passwords.create(path.parent)):
-        with pytest.raises(UserError, match="others than you") as caught:
+        with pytest.raises(UserError, match="other users") as caught:
             refused()
         assert caught.value.seen == f"mode {wide:04o}"
         assert caught.value.next_step == f"chmod 600 {path}"
@@ -47,7 +47,7 @@ def test_a_file_that_others_can_read(tmp_path: Path, wide: int) -> None:
 def test_a_folder_that_others_can_read(tmp_path: Path) -> None:
     path = passwords.create(tmp_path / "secret")
     path.parent.chmod(0o750)
-    with pytest.raises(UserError, match="others than you") as caught:
+    with pytest.raises(UserError, match="other users") as caught:
         passwords.read(path)
     assert caught.value.seen == "mode 0750"
     assert caught.value.next_step == f"chmod 700 {path.parent}"
@@ -59,7 +59,7 @@ def test_a_folder_that_others_can_read(tmp_path: Path) -> None:
 def test_what_is_no_password_is_not_shown(tmp_path: Path, text: str) -> None:
     path = passwords.create(tmp_path / "secret")
     path.write_text(text)
-    with pytest.raises(UserError, match="no password that can be used") as caught:
+    with pytest.raises(UserError, match="no usable password") as caught:
         passwords.read(path)
     assert not text or text not in str(caught.value)
 

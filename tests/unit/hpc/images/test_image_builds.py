@@ -21,17 +21,17 @@ from hpc.broker.node import VERSION, BrokerNode
 from hpc.broker.properties import MAX_MESSAGE_BYTES, log4j_properties
 from hpc.broker.servers import IN_IMAGE, BrokerSetup, DataState, start_order
 from hpc.images import builder, parts
-from hpc.images.parts import Options
+from hpc.images.parts import ImageOptions
 
 DEFINITIONS = {name: (ROOT / "recipes" / f"{name}.def").read_text() for name in builder.NAMES}
-DEBIAN = Options(bootstrap="debootstrap", mirror="http://mirror.example/debian")
+DEBIAN = ImageOptions(bootstrap="debootstrap", mirror="http://mirror.example/debian")
 
 
 # ------------------------------------------------------------------ options and command lines
 
 
 def test_arguments_of_each_bootstrap() -> None:
-    assert parts.arguments("kafka", Options()) == {
+    assert parts.arguments("kafka", ImageOptions()) == {
         "bootstrap": "docker",
         "version": VERSION,
     }
@@ -42,7 +42,7 @@ def test_arguments_of_each_bootstrap() -> None:
         "version": VERSION,
     }
     trusted = Path("/etc/ssl/certs/ca.crt")
-    assert parts.arguments("tensorflow", Options(base="python:3.11-slim"), trusted) == {
+    assert parts.arguments("tensorflow", ImageOptions(base="python:3.11-slim"), trusted) == {
         "bootstrap": "docker",
         "from": "python:3.11-slim",
         "tensorflow": "cuda",
@@ -85,7 +85,7 @@ def test_command_line() -> None:
 )
 def test_bad_options(values: dict[str, str], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        Options(**values)  # type: ignore[arg-type]
+        ImageOptions(**values)  # type: ignore[arg-type]
 
 
 def test_certificates_are_those_that_pip_is_told(
@@ -106,7 +106,7 @@ def test_certificates_are_those_that_pip_is_told(
 
 
 def test_the_package_is_copied_without_what_python_compiles() -> None:
-    names = parts.contents("tensorflow", Options(environment="tfio"))
+    names = parts.contents("tensorflow", ImageOptions(environment="tfio"))
     assert "deeptool-source/deeptool/cli.py" in names
     assert "deeptool-source/hpc/broker/kafka-jars.sha256" in names
     assert "deeptool-source/constraints/tfio.txt" in names
@@ -124,7 +124,7 @@ def test_kafka_is_copied_as_the_committed_list_says(
     (tmp_path / "jars").mkdir()
     (tmp_path / "jars" / "classes-java-unknown-kraft.txt").write_text("kafka/Kafka\n")
     for name in ("kafka", "zookeeper"):
-        files = parts.contents(name, Options())
+        files = parts.contents(name, ImageOptions())
         assert files["java/bin/java"] == tmp_path / "jre" / "bin" / "java"
         libraries = {Path(part).name for part in files if part.startswith("kafka/libs/")}
         assert libraries == set(jars.sums())
@@ -213,7 +213,7 @@ def build(checkout: Path, **options: object) -> tuple[list[builder.Built], list[
     lines: list[str] = []
     built = builder.build(
         ["tensorflow"],
-        Options(tensorflow="cpu"),
+        ImageOptions(tensorflow="cpu"),
         folder=checkout / "build",
         root=checkout,
         progress=lines.append,
@@ -281,7 +281,11 @@ def test_an_interrupted_build_is_told_so_as_by_a_terminal(checkout: Path) -> Non
 
     with pytest.raises(KeyboardInterrupt):
         builder.build(
-            ["tensorflow"], Options(), folder=checkout / "build", root=checkout, progress=progress
+            ["tensorflow"],
+            ImageOptions(),
+            folder=checkout / "build",
+            root=checkout,
+            progress=progress,
         )
     assert (checkout.parent / "bin" / "cleaned").exists()
     assert not (checkout / "build" / "tensorflow.sif").exists()
@@ -291,9 +295,9 @@ def test_what_is_missing_is_one_clear_error(
     checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(UserError, match="no such image\n  seen: keras"):
-        builder.build(["keras"], Options(), root=checkout)
+        builder.build(["keras"], ImageOptions(), root=checkout)
     with pytest.raises(UserError, match="from a checkout"):
-        builder.build(["kafka"], Options(), root=tmp_path)
+        builder.build(["kafka"], ImageOptions(), root=tmp_path)
     monkeypatch.setattr(builder, "_SPACE", dict.fromkeys(builder._SPACE, 10**9))
     with pytest.raises(UserError, match="set APPTAINER_TMPDIR to a folder"):
         build(checkout)
@@ -314,7 +318,7 @@ def test_the_command_ends_with_exit_code_2_without_apptainer(tmp_path: Path) -> 
         timeout=60,
     )
     assert result.returncode == 2
-    assert result.stderr.startswith("error: neither apptainer nor singularity is on the path")
+    assert result.stderr.startswith("error: neither apptainer nor singularity is on PATH")
 
 
 def test_the_command_says_where_images_are(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:

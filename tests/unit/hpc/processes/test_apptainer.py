@@ -64,5 +64,5 @@ def test_names_with_a_meaning_of_their_own_are_refused(folder: str) -> None:
     with pytest.raises(UserError, match="cannot be bound") as caught:
         apptainer.exec_argv("apptainer", Path("/i"), ["x"], binds=[Path(folder)])
     assert caught.value.seen == folder
-    with pytest.raises(UserError, match="cannot be handed"):
+    with pytest.raises(UserError, match="cannot be passed"):
         apptainer.exec_argv("apptainer", Path("/i"), ["x"], env={"A": "1,B=2"})

@@ -77,7 +77,7 @@ def test_it_stops_when_nobody_works_with_it(job: _BrokerJob, tmp_path: Path) -> 
     job.started -= 3600
     assert reason(job) == ""
     os.utime(record, (time.time() - 660, time.time() - 660))
-    assert reason(job).startswith("idle: no producer or trial was at work for 10 minutes")
+    assert reason(job).startswith("idle: no producer or trial has run for 10 minutes")
 
 
 def test_a_scratch_folder_that_is_not_there_is_said_where_others_wait(

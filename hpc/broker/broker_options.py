@@ -33,7 +33,7 @@ class Metadata:
 
 
 @dataclass(frozen=True)
-class Options:
+class BrokerOptions:
     """What is asked of a broker; None is what its folder says, or else the default.
 
     Parameters
@@ -78,7 +78,7 @@ class Options:
     port_fixed: bool = True
 
 
-def settle(options: Options, state: Mapping[str, Any]) -> BrokerNode:
+def settle(options: BrokerOptions, state: Mapping[str, Any]) -> BrokerNode:
     """What `options` and a folder's earlier `state` come to.
 
     Raises
@@ -88,14 +88,14 @@ def settle(options: Options, state: Mapping[str, Any]) -> BrokerNode:
     """
     if "," in str(options.directory):
         raise UserError(
-            "Kafka takes a comma in its data folder's name for the start of another one",
+            "the broker's folder has a comma in its path, where Kafka expects another folder",
             seen=str(options.directory),
             valid="a folder without commas in its path",
         )
     mode = chosen_mode(options, state)
     if mode != state.get("mode", mode):
         raise UserError(
-            "the broker of this folder was made in another mode, and its data with it",
+            "the broker of this folder, and so its data, was made in another mode",
             seen=f"--mode {mode} on {options.directory}",
             valid=f"--mode {state['mode']}, or a new folder",
         )
@@ -109,7 +109,7 @@ def settle(options: Options, state: Mapping[str, Any]) -> BrokerNode:
             raise UserError(
                 f"something else listens on the broker's port{kept}",
                 seen=f"{host}:{port}",
-                next_step="end that, or choose another port: --port P",
+                next_step="stop that program, or choose another port: --port P",
             )
         port = None
     metadata_host: str | None = None
@@ -136,13 +136,13 @@ def settle(options: Options, state: Mapping[str, Any]) -> BrokerNode:
     )
 
 
-def chosen_mode(options: Options, state: Mapping[str, Any]) -> Mode:
+def chosen_mode(options: BrokerOptions, state: Mapping[str, Any]) -> Mode:
     """The mode that is asked for, else that of the folder's earlier `state`, else the default."""
     earlier: Mode = state.get("mode", "zookeeper")
     return options.mode or earlier
 
 
-def _check_cluster(options: Options, mode: str, state: Mapping[str, Any]) -> None:
+def _check_cluster(options: BrokerOptions, mode: str, state: Mapping[str, Any]) -> None:
     """Whether this can be one node of a cluster."""
     if not 0 <= options.node < options.nodes:
         raise UserError(
@@ -152,19 +152,19 @@ def _check_cluster(options: Options, mode: str, state: Mapping[str, Any]) -> Non
         )
     if not 1 <= options.replication <= options.nodes:
         raise UserError(
-            "records cannot be kept by that many brokers",
+            "there are not enough brokers for this replication",
             seen=f"replication {options.replication}, {options.nodes} brokers",
             valid=f"1 to {options.nodes}",
         )
     if options.node != state.get("node", options.node):
         raise UserError(
-            "the folder is that of another node of its cluster, and so is its data",
+            "the folder, and so its data, belongs to another node of its cluster",
             seen=f"node {options.node} on {options.directory}",
             valid=f"node {state['node']}, or a new folder",
         )
     if (options.node > 0) != (options.metadata is not None):
         raise UserError(
-            "all nodes of a cluster but node 0 are told where node 0 keeps its metadata",
+            "every node but node 0 needs the address of node 0's metadata, and only those do",
             seen=f"node {options.node}, metadata {options.metadata}",
         )
     if options.metadata and (mode == "kraft") != bool(options.metadata.cluster_id):
