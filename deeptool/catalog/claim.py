@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import psutil
 
+from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.catalog.events import Begun
 from deeptool.catalog.fold import TopicState, Upload
-from deeptool.catalog.log import CatalogLog
 from deeptool.client import admin
 from deeptool.client.connection import Connection
 from deeptool.errors import UserError

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.catalog.fold import Catalog, TopicState, Upload
-from deeptool.catalog.log import CatalogLog
 from deeptool.catalog.stored import PLACE_HPARAMS, Entry, data_hparams
 from deeptool.catalog.stored import NotComplete as NotComplete
 from deeptool.catalog.stored import NotStored as NotStored

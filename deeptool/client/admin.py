@@ -61,6 +61,13 @@ def partitions_of(connection: Connection) -> dict[str, int]:
     return {topic: len(numbers) for topic, numbers in _partitions(connection).items()}
 
 
+def replicas(connection: Connection, topic: str) -> dict[int, tuple[int, ...]]:
+    """Per partition of a topic, the ids of the brokers that keep a copy of it."""
+    about = _metadata(_admin(connection)).topics.get(topic)
+    partitions = about.partitions if about else {}
+    return {number: tuple(partition.replicas) for number, partition in partitions.items()}
+
+
 def create_topic(
     connection: Connection,
     topic: str,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from deeptool.catalog.log import CatalogLog
+from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.client.connection import connect
 from deeptool.client.topic_names import SPLITS
 from deeptool.commands.check_output import check_and_print

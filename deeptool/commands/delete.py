@@ -7,8 +7,8 @@ import sys
 import click
 from rich.filesize import decimal
 
+from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.catalog.fold import TopicState
-from deeptool.catalog.log import CatalogLog
 from deeptool.client.connection import connect
 from deeptool.client.topic_names import SPLITS
 from deeptool.commands import options

@@ -12,8 +12,8 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
+from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.catalog.claim import SILENT_HEARTBEATS
-from deeptool.catalog.log import CatalogLog
 from deeptool.client.connection import connect
 from deeptool.commands import options
 from deeptool.store.listing import list_stored

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import psutil
 
-from deeptool.catalog.log import CatalogLog
+from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.client.connection import connect
 from deeptool.client.topic_names import SPLITS, check_topic
 from deeptool.codec import CODECS, COMPRESSIONS, DEFAULT_CODEC

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from deeptool.catalog.log import CatalogLog
+from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.client.connection import connect
 from deeptool.client.topic_names import SPLITS
 from deeptool.codec import make_codec

@@ -6,10 +6,10 @@ import logging
 import threading
 import time
 
+from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.catalog.claim import clean_up
 from deeptool.catalog.events import Begun, Completed, Failed
 from deeptool.catalog.fold import Catalog, TopicState
-from deeptool.catalog.log import CatalogLog
 from deeptool.client import admin
 from deeptool.errors import DeeptoolError, WorkError
 from deeptool.producer.heartbeat import Heartbeat, lost

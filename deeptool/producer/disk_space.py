@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 
 import pyarrow as pa
-from confluent_kafka.admin import AdminClient
 
+from deeptool.client import admin
 from deeptool.client.connection import Connection
 from deeptool.codec.records import Record
 from deeptool.errors import WorkError
@@ -117,16 +117,16 @@ def free_bytes(connection: Connection, timeout: float = 10.0) -> dict[int, int] 
         known["security_protocol"] = known["security_protocol"].upper()
     milliseconds = int(timeout * 1000)
     try:
-        admin = KafkaAdminClient(
+        client = KafkaAdminClient(
             bootstrap_servers=list(connection.servers),
             request_timeout_ms=milliseconds,
             bootstrap_timeout_ms=milliseconds,
             **known,
         )
         try:
-            described = admin.describe_log_dirs()
+            described = client.describe_log_dirs()
         finally:
-            admin.close()
+            client.close()
         free = {
             broker["broker"]: sum(folder["usable_bytes"] for folder in broker["log_dirs"])
             for broker in described
@@ -139,11 +139,12 @@ def free_bytes(connection: Connection, timeout: float = 10.0) -> dict[int, int] 
 
 
 def _copies(connection: Connection, topic: str) -> dict[int, float]:
-    partitions = AdminClient(connection.config()).list_topics(topic, 30).topics[topic].partitions
+    """Per broker, the part of the topic's records that it keeps."""
+    replicas = admin.replicas(connection, topic)
     held: dict[int, float] = {}
-    for partition in partitions.values():
-        for broker in partition.replicas:
-            held[broker] = held.get(broker, 0.0) + 1 / len(partitions)
+    for brokers in replicas.values():
+        for broker in brokers:
+            held[broker] = held.get(broker, 0.0) + 1 / len(replicas)
     return held
 
 

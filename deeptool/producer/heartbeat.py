@@ -7,10 +7,10 @@ import threading
 import time
 from collections.abc import Callable
 
+from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.catalog.claim import still_mine
 from deeptool.catalog.events import Begun, Progressed
 from deeptool.catalog.fold import Catalog, TopicState
-from deeptool.catalog.log import CatalogLog
 from deeptool.errors import DeeptoolError, WorkError
 
 _log = logging.getLogger(__name__)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.catalog.events import Completed
 from deeptool.catalog.fold import TopicState
-from deeptool.catalog.log import CatalogLog
 from deeptool.client.topic_names import topic_name
 from deeptool.codec import DEFAULT_CODEC
 from deeptool.producer.reuse import check_reusable

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING
 
+from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.catalog.events import Completed
-from deeptool.catalog.log import CatalogLog
 from deeptool.client.connection import connect
 from deeptool.codec import DEFAULT_CODEC
 from deeptool.producer.upload_request import Provenance, UploadRequest, UploadTuning

@@ -8,9 +8,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
+from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.catalog.claim import claim, owner
 from deeptool.catalog.events import Begun, Completed
-from deeptool.catalog.log import CatalogLog
 from deeptool.client import admin
 from deeptool.codec import make_codec
 from deeptool.codec.protocol import Codec

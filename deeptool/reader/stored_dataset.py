@@ -13,8 +13,8 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from deeptool.catalog import datasets
+from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.catalog.fold import Catalog
-from deeptool.catalog.log import CatalogLog
 from deeptool.catalog.stored import Stored
 from deeptool.client import topic_names
 from deeptool.client.connection import connect

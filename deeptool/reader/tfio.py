@@ -15,8 +15,8 @@ from typing import Any, cast
 
 import numpy as np
 
+from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.catalog.fold import TopicState
-from deeptool.catalog.log import CatalogLog
 from deeptool.client import admin
 from deeptool.client.connection import Connection
 from deeptool.codec.spec import Leaf

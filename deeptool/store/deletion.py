@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
+from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.catalog.claim import Waiting, clean_up, watch
 from deeptool.catalog.events import Deleted, Failed
 from deeptool.catalog.fold import Catalog, TopicState
-from deeptool.catalog.log import CatalogLog
 from deeptool.client import admin
 from deeptool.errors import WorkError
 

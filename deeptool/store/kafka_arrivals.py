@@ -9,7 +9,7 @@ from types import TracebackType
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from deeptool.catalog.log import CatalogLog
+from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.catalog.stored import Stored
 from deeptool.client import admin
 from deeptool.client.connection import Connection

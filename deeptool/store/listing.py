@@ -6,9 +6,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.catalog.events import Completed
 from deeptool.catalog.fold import Catalog, Upload
-from deeptool.catalog.log import CatalogLog
 from deeptool.client import admin
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deeptool.catalog import datasets
-from deeptool.catalog.log import CatalogLog
+from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.catalog.stored import Stored
 from deeptool.client.connection import Connection
 from deeptool.errors import UserError, WorkError

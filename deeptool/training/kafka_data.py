@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from deeptool.catalog import datasets
+from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.catalog.fold import Catalog
-from deeptool.catalog.log import CatalogLog
 from deeptool.catalog.stored import Stored
 from deeptool.client.connection import connect
 from deeptool.reader.stored_dataset import StoredDataset

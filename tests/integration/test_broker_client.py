@@ -52,6 +52,10 @@ def test_a_new_topic_is_as_it_was_asked_for(connection: Connection, session_name
     admin.create_topic(connection, topic, partitions=3, config=LARGE)
     assert admin.partitions(connection, topic) == (0, 1, 2)
     assert admin.partitions_of(connection)[topic] == 3
+    copies = admin.replicas(connection, topic)
+    assert sorted(copies) == [0, 1, 2]
+    assert all(len(brokers) == 1 for brokers in copies.values())
+    assert admin.replicas(connection, f"{topic}.none") == {}
     assert topic in admin.topics(connection)
     settings = admin.topic_config(connection, topic)
     assert {name: settings[name] for name in {**admin.TOPIC_CONFIG, **LARGE}} == {

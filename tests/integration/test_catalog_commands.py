@@ -16,10 +16,10 @@ from brokers import OwnBroker
 from click.testing import CliRunner, Result
 from confluent_kafka import Producer
 
+from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.catalog.claim import claim
 from deeptool.catalog.events import Begun, Completed, EpochStored, Failed, Progressed
 from deeptool.catalog.fold import TopicState
-from deeptool.catalog.log import CatalogLog
 from deeptool.cli import cli
 from deeptool.client import admin
 from deeptool.client.connection import Connection, connect

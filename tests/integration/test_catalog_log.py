@@ -15,11 +15,11 @@ from confluent_kafka import Producer
 from kafka import KafkaConsumer
 from kafka.admin import KafkaAdminClient
 
-from deeptool.catalog import log as log_module
+from deeptool.catalog import catalog_log
+from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.catalog.claim import claim, clean_up, still_mine
 from deeptool.catalog.events import Begun, Completed, Deleted, EpochStored, Failed, Progressed
 from deeptool.catalog.fold import TopicState
-from deeptool.catalog.log import CatalogLog
 from deeptool.client import admin
 from deeptool.client.connection import Connection, connect
 from deeptool.client.topic_names import CATALOG_TOPIC, topic_name
@@ -116,9 +116,9 @@ def test_reading_again_reads_the_tail_only(
     start = begun(session_name, "a")
     log.append(start)
     read = []
-    original = log_module.events.from_json
+    original = catalog_log.events.from_json
     monkeypatch.setattr(
-        log_module.events, "from_json", lambda data: read.append(data) or original(data)
+        catalog_log.events, "from_json", lambda data: read.append(data) or original(data)
     )
     log.read()
     assert read == []

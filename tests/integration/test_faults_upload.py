@@ -17,8 +17,8 @@ import tensorflow as tf
 import uploads
 
 import deeptool
+from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.catalog.events import Begun
-from deeptool.catalog.log import CatalogLog
 from deeptool.client import admin
 from deeptool.client.connection import connect
 from deeptool.client.topic_names import topic_name
@@ -255,7 +255,7 @@ def test_the_broker_is_killed_and_restarted(own_broker: OwnBroker, session_name:
 PRODUCER = """
 import os, sys, time
 import numpy as np, tensorflow as tf, click
-from deeptool.catalog.log import CatalogLog
+from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.client.connection import connect
 from deeptool.errors import run_command
 from deeptool.producer.upload_request import UploadRequest, UploadTuning

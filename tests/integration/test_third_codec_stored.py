@@ -8,7 +8,7 @@ import tensorflow as tf
 import uploads
 
 import deeptool
-from deeptool.catalog.log import CatalogLog
+from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.client.connection import connect
 from deeptool.client.topic_names import topic_name
 from deeptool.codec import CODECS

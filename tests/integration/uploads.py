@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from confluent_kafka import Consumer, TopicPartition
 
+from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.catalog.events import Completed
 from deeptool.catalog.fold import TopicState, Upload
-from deeptool.catalog.log import CatalogLog
 from deeptool.client.connection import connect
 from deeptool.codec import make_codec
 from deeptool.codec.records import RecordHeader, parse_headers

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deeptool.catalog import claim as claim_module
+from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.catalog.claim import claim, owner, still_mine
 from deeptool.catalog.events import Begun, Event
 from deeptool.catalog.fold import TopicState, fold
-from deeptool.catalog.log import CatalogLog
 from deeptool.errors import UserError
 
 

@@ -9,6 +9,7 @@ import pytest
 from catalog_builders import begun, completed, failed, progress
 
 from deeptool.catalog import datasets
+from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.catalog.datasets import (
     NotComplete,
     NotStored,
@@ -20,7 +21,6 @@ from deeptool.catalog.datasets import (
 )
 from deeptool.catalog.events import Event
 from deeptool.catalog.fold import Catalog, TopicState, fold
-from deeptool.catalog.log import CatalogLog
 from deeptool.codec.spec import Leaf, Spec
 from deeptool.errors import UserError, WorkError
 

@@ -8,9 +8,9 @@ from typing import Any, cast
 
 from catalog_builders import TOPIC, begun, completed
 
+from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.catalog.events import Event, Progressed
 from deeptool.catalog.fold import fold
-from deeptool.catalog.log import CatalogLog
 from deeptool.errors import WorkError
 from deeptool.producer.heartbeat import Heartbeat, lost
 
