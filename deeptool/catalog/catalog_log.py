@@ -180,7 +180,7 @@ class CatalogLog:
             self._producer.produce(
                 CATALOG_TOPIC,
                 events.to_json(event),
-                events.key(event),
+                events.record_key(event),
                 partition=0,
                 on_delivery=lambda *report: reports.append(report),
             )

@@ -23,7 +23,7 @@ SILENT_HEARTBEATS = 3
 Waiting = Callable[[str], None]
 
 
-def owner() -> str:
+def upload_owner() -> str:
     """Who uploads from here: the same for the same job or command started again.
 
     ``$DEEPTOOL_OWNER`` if it is set (a campaign names each of its producers), else the Slurm job
@@ -65,14 +65,16 @@ def claim(log: CatalogLog, begun: Begun, *, on_wait: Waiting | None = None) -> B
     WorkError
         The broker failed.
     """
+    # The log decides, not this read: what is read here only saves a claim that would lose.
     state = log.read(create=True).get(begun.topic, TopicState())
     watched = state.pending
     if watched is not None and watched.begun.owner != begun.owner:
-        state = watch(log, watched, on_wait)
+        state = watch_pending(log, watched, on_wait)
     if state.current is not None and not begun.replace:
         raise _complete(state.current)
     if state.pending is not None:
         begun = replace(begun, takes_over=state.pending.id)
+    # Two may append at the same time. Both read back the same log, and so agree on who was first.
     catalog = log.append(begun)
     if still_mine(catalog, begun):
         return begun
@@ -84,7 +86,7 @@ def claim(log: CatalogLog, begun: Begun, *, on_wait: Waiting | None = None) -> B
     raise UserError(f"another command ended this upload to {begun.topic} as it began")
 
 
-def watch(log: CatalogLog, watched: Upload, on_wait: Waiting | None = None) -> TopicState:
+def watch_pending(log: CatalogLog, watched: Upload, on_wait: Waiting | None = None) -> TopicState:
     """The topic's state once a pending upload has ended or been silent for long enough.
 
     Raises
@@ -154,6 +156,7 @@ def clean_up(connection: Connection, log: CatalogLog, topic: str) -> int:
     int
         How many partitions lost records.
     """
+    # In this order: see above.
     ends = admin.end_offsets(connection, topic)
     state = log.read().get(topic, TopicState())
     kept = [upload for upload in (state.current, state.pending) if upload is not None]

@@ -22,7 +22,7 @@ T = TypeVar("T")
 _INSPECT = "deeptool inspect lists what is stored"
 
 
-def find(
+def find_dataset(
     catalog: Catalog,
     session: str,
     split: str,
@@ -75,7 +75,7 @@ def find_topic(catalog: Catalog, topic: str, follow: bool = False) -> Stored:
     Raises
     ------
     NotStored, NotComplete
-        As `find`.
+        As `find_dataset`.
     """
     state = catalog.get(topic, TopicState())
     upload = _readable(state, follow)
@@ -126,6 +126,7 @@ def find_variant(
             seen="; ".join(map(str, entries.values())),
             next_step=_INSPECT,
         )
+    # Shards were all made under the same hparams: there is nothing to choose between.
     if any(entry.num_procs > 1 for entry in alive):
         return None
     fitting = [e for e in alive if not differences(data_hparams(e.facts), hparams)]
@@ -143,6 +144,7 @@ def find_variant(
             f"the variant of {session}, split {split}, that fits is not complete",
             seen="; ".join(map(str, fitting)),
         )
+    # With `follow` one that fits may begin any moment: an error that `wait_for` waits out.
     kind = NotStored if follow else UserError
     raise kind(
         f"no variant of {session}, split {split}, was made under this trial's hparams",
@@ -214,6 +216,7 @@ def _entries(catalog: Catalog, session: str, split: str, follow: bool) -> dict[i
         upload = _readable(state, follow) or state.pending or state.gave_up
         if upload is None or (upload.begun.session, upload.begun.split) != (session, split):
             continue
+        # An upload to a topic of another name is read by that name only, never as part of these.
         if topic == topic_name(session, upload.begun.proc_id, split):
             entry = Entry(upload.begun.proc_id, topic, state, _readable(state, follow))
             found[entry.proc_id] = entry
@@ -230,6 +233,7 @@ def _choose(
     name, lacking = f"dataset {session}, split {split}", _lacking("stored", follow)
     if not entries:
         raise NotStored(f"{name}, {lacking}", seen="nothing of it", next_step=_INSPECT)
+    # Uploads that failed are only named where there is nothing else.
     alive = [e for e in entries.values() if e.readable or e.state.pending]
     if proc_ids is None:
         chosen = alive or list(entries.values())
@@ -311,6 +315,7 @@ def _fingerprint(upload: Upload, whole: bool) -> dict[str, str]:
     Unless the `whole` of it is complete, only what is known of an upload when it begins.
     """
     begun = upload.begun
+    # Shards may cut their last batches differently: how many rows a batch has is not compared.
     spec = begun.element_spec.with_rows(None)
     facts: dict[str, Any] = {
         "settings file": (begun.settings_sha256 or "")[:16],

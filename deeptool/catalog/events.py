@@ -169,7 +169,7 @@ _CLASSES: dict[str, type[Event]] = {
 }
 
 
-def key(event: Event) -> bytes:
+def record_key(event: Event) -> bytes:
     """A new record key for every event but `Progressed`, so that compaction keeps them all.
 
     An event that was appended twice has two keys: with one key for both, compaction would keep the
@@ -236,6 +236,7 @@ def _read(cls: type[Event], values: dict[str, Any]) -> Event:
     values = {f.name: values[f.name] for f in dataclasses.fields(cls) if f.name in values}
     if cls is Begun:
         values["element_spec"] = Spec.from_json(values["element_spec"])
+        # JSON has no keys but strings.
         values["start"] = {int(p): offset for p, offset in values["start"].items()}
     if cls is Completed:
         values["epochs"] = tuple(_epoch_from_json(epoch) for epoch in values["epochs"])

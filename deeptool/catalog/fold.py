@@ -1,8 +1,8 @@
 """What is stored, as a pure fold over the catalog's events: no clock, no I/O, one answer for all.
 
 Compaction may remove any `Progressed` that a later one of the same upload follows, and nothing else
-(see `events.key`). So the fold keeps a progress only while its upload is pending, where the last
-one decides. `CatalogLog` folds what it reads, as far as it has read.
+(see `events.record_key`). So the fold keeps a progress only while its upload is pending, where the
+last one decides. `CatalogLog` folds what it reads, as far as it has read.
 """
 
 from __future__ import annotations
@@ -98,12 +98,14 @@ class TopicState:
 Catalog = Mapping[str, TopicState]
 
 
-def apply(state: TopicState, event: Event) -> TopicState:
+def apply_event(state: TopicState, event: Event) -> TopicState:
     """The state of a topic after one more of its events."""
     if isinstance(event, Begun):
+        # Appended twice, as after an answer that was lost: the second one means nothing.
         if event.upload in state.seen:
             return state
         state = replace(state, seen=state.seen | {event.upload})
+        # The first claim in the log wins, unless a later one names the upload that it takes over.
         free = state.pending is None or event.takes_over == state.pending.id
         if free and (state.current is None or event.replace):
             return replace(state, pending=Upload(event), gave_up=None)
@@ -112,6 +114,8 @@ def apply(state: TopicState, event: Event) -> TopicState:
         if state.current is not None and state.current.id == event.upload:
             return replace(state, current=None)
         return state
+    # From here on only the pending upload counts: one that lost its topic writes events until it
+    # learns of it.
     if state.pending is None or state.pending.id != event.upload:
         return state
     if isinstance(event, Progressed):
@@ -133,5 +137,5 @@ def fold(events: Iterable[Event], catalog: Catalog | None = None) -> dict[str, T
     """
     folded = dict(catalog or {})
     for event in events:
-        folded[event.topic] = apply(folded.get(event.topic, TopicState()), event)
+        folded[event.topic] = apply_event(folded.get(event.topic, TopicState()), event)
     return folded

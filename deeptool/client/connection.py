@@ -62,9 +62,9 @@ def connect(
         Nothing answers there, or something that is not Kafka, or a broker that rejects these
         credentials; an address or a settings file of the wrong form.
     """
-    addresses = probe.addresses(servers)
+    addresses = probe.parse_addresses(servers)
     if isinstance(client_properties, (str, PathLike)):
         client_properties = probe.read_properties(client_properties)
     connection = Connection(addresses, dict(client_properties or {}))
-    probe.check(connection.config(), addresses, timeout)
+    probe.check_broker(connection.config(), addresses, timeout)
     return connection

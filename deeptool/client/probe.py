@@ -31,7 +31,7 @@ _SECURED = (
 )
 
 
-def addresses(servers: str | Sequence[str]) -> tuple[str, ...]:
+def parse_addresses(servers: str | Sequence[str]) -> tuple[str, ...]:
     """``host:port`` strings, one each, from a comma separated string or a sequence of such.
 
     Raises
@@ -84,7 +84,7 @@ def read_properties(path: str | PathLike[str]) -> dict[str, str]:
     return properties
 
 
-def check(config: Mapping[str, object], servers: Sequence[str], timeout: float) -> None:
+def check_broker(config: Mapping[str, object], servers: Sequence[str], timeout: float) -> None:
     """Return if Kafka answers at one of `servers` and lets this client in.
 
     Parameters

@@ -55,6 +55,8 @@ def scan(
         for number, position, stop in ranges:
             while position < stop:
                 found = read(position)
+                # Everything behind a damaged batch is still wanted: which records are lost is the
+                # answer that a check is for.
                 if isinstance(found, str):
                     resumed = _next_readable(
                         lambda offset: not isinstance(read(offset), str), position, stop

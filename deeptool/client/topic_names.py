@@ -11,6 +11,7 @@ from deeptool.errors import UserError
 Split = Literal["train", "val"]
 SPLITS: tuple[Split, ...] = ("train", "val")
 CATALOG_TOPIC = "deeptool.catalog"
+# Kafka's own limit: a topic is a folder of the broker, with the partition behind its name.
 LONGEST_TOPIC = 249
 
 
@@ -71,6 +72,7 @@ def check_collision(topic: str, existing: Iterable[str]) -> None:
     UserError
         An existing topic differs from `topic` only in ``.`` and ``_``.
     """
+    # Kafka names its metrics after topics with '.' written as '_', and so allows one of the two.
     for other in existing:
         if other != topic and other.replace(".", "_") == topic.replace(".", "_"):
             raise UserError(

@@ -35,6 +35,7 @@ _STORED: dict[str, np.dtype[Any]] = {
     "complex64": np.dtype(np.float32),
     "complex128": np.dtype(np.float64),
 }
+# Offsets of Arrow's lists are int32; the larger kind would double them in every record.
 _LONGEST_LIST = 2**31 - 1
 
 
@@ -116,6 +117,7 @@ class ArrowCodec:
                     )
                 fields = list(reader.schema)
                 batch = reader.read_next_batch()
+            # Or a damaged record could send the views below out of its memory.
             batch.validate(full=True)
             return tuple(
                 column.from_arrow(field, array)
@@ -163,6 +165,7 @@ class _ArrowColumn:
             )
         inner = (*flat.shape[1:], *self.parts)
         column = self._values(flat)
+        # Arrow's tensor type needs fixed-width values, and rows of at least one dimension.
         if splits or self.string or flat.ndim == 1:
             column = _fixed_lists(column, inner, len(flat))
         else:

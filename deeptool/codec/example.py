@@ -74,6 +74,7 @@ class ExampleCodec:
                 )
         value_bytes, key = (
             tf.train.Example(features=tf.train.Features(feature=parts[part])).SerializeToString(
+                # The order of a map is not: the same samples must have the same digest.
                 deterministic=True
             )
             for part in (True, False)
@@ -157,6 +158,7 @@ class ExampleCodec:
         result: Value = flat[np.newaxis]
         if leaf.ragged_rank:
             count = len(splits[0]) - 1 if splits else (len(flat) if flat.ndim else 0)
+            # One sample is one row: its outermost row splits are not stored.
             outer = np.array([0, count], dtype=leaf.row_splits_dtype)
             result = Ragged(flat, (outer, *splits))
         if not leaf.fits(uniform_shape(result)):

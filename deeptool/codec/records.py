@@ -182,6 +182,7 @@ def pack(
     for batch in batches:
         if waiting and _open_shapes(codec.spec, batch) != _open_shapes(codec.spec, waiting[0]):
             yield from flush()
+        # By estimates, because a batch is encoded once it is known which of its rows go together.
         ends = np.cumsum(_row_bytes(batch))
         start = 0
         while start < len(ends):
@@ -189,6 +190,7 @@ def pack(
             room = before + target_bytes - waiting_bytes
             stop = int(np.searchsorted(ends, room, side="right"))
             if stop <= start and waiting:
+                # Not one more row fits: try again with an empty record.
                 yield from flush()
                 continue
             stop = max(stop, start + 1)

@@ -288,6 +288,7 @@ def _structure_from_tf(spec: Any, batched: bool, path: str) -> Structure:
             next_step="call .batch(batch_size) in get_input_pipeline, or upload with batched=False",
         )
     if isinstance(spec, tf.RaggedTensorSpec) and spec.ragged_rank > 0:
+        # The axis of samples makes one more dimension ragged around those of a single sample.
         rank = spec.ragged_rank if batched else spec.ragged_rank + 1
         return Leaf(spec.dtype.name, shape, rank, spec.row_splits_dtype.name)
     return Leaf(spec.dtype.name, shape)

@@ -14,7 +14,7 @@ def _servers(
     ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> tuple[str, ...]:
     try:
-        return probe.addresses(values) if values else ()
+        return probe.parse_addresses(values) if values else ()
     except UserError as error:
         raise click.BadParameter(f"{error.seen} is not HOST:PORT") from error
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deeptool.catalog.catalog_log import CatalogLog
-from deeptool.catalog.claim import claim, owner
+from deeptool.catalog.claim import claim, upload_owner
 from deeptool.catalog.events import Begun, Completed
 from deeptool.client import admin
 from deeptool.codec import make_codec
@@ -86,7 +86,7 @@ def _begun(
     return Begun(
         topic=request.target_topic,
         upload=uuid.uuid4().hex,
-        owner=provenance.owner or owner(),
+        owner=provenance.owner or upload_owner(),
         session=request.name,
         proc_id=request.proc_id,
         num_procs=request.num_procs,

@@ -286,7 +286,7 @@ def open_dataset(
     def find(catalog: Catalog) -> Stored:
         if topic is not None:
             return datasets.find_topic(catalog, topic_names.check_topic(topic), follow)
-        return datasets.find(catalog, name, split, proc_id, follow)
+        return datasets.find_dataset(catalog, name, split, proc_id, follow)
 
     connection = connect(servers, client_properties)
     with CatalogLog(connection) as log:

@@ -163,6 +163,7 @@ class _UploadCheck:
             else:
                 self._record(partition, number, found, digests[number])
                 self._report("running", number)
+        # Digests of what is left would differ for certain, and say nothing new.
         if len(self.damages) > before:
             return
         for number, epoch in enumerate(epochs):
@@ -218,6 +219,7 @@ class _UploadCheck:
         """Whether the records of each epoch hold the samples 0, 1, ..., each once."""
         explained = any(damage.start is not None for damage in self.damages)
         for number, epoch in enumerate(epochs):
+            # As one array: a dataset of single samples has millions of records.
             unsorted = np.frombuffer(self._found[number], dtype=np.int64).reshape(-1, 4)
             found = unsorted[np.argsort(unsorted[:, 0], kind="stable")]
             firsts, stops = found[:, 0], found[:, 0] + found[:, 1]
@@ -229,6 +231,7 @@ class _UploadCheck:
                 reason = f"epoch {number}: {samples} overlap others or exceed the epoch"
                 yield Damage(partition, offset, offset + 1, reason)
             missing = (firsts > before[:-1]).any() or before[-1] < epoch.samples
+            # Damaged records were named already, and are why samples are missing.
             if missing and not explained:
                 yield Damage(None, None, None, f"epoch {number}: samples are missing")
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 
 from deeptool.catalog.catalog_log import CatalogLog
-from deeptool.catalog.claim import Waiting, clean_up, watch
+from deeptool.catalog.claim import Waiting, clean_up, watch_pending
 from deeptool.catalog.events import Deleted, Failed
 from deeptool.catalog.fold import Catalog, TopicState
 from deeptool.client import admin
@@ -41,7 +41,7 @@ def await_silence(
     """
     for state in states:
         if state.pending is not None:
-            watch(log, state.pending, on_wait)
+            watch_pending(log, state.pending, on_wait)
 
 
 def delete_stored(log: CatalogLog, topic: str, shown: TopicState) -> int:

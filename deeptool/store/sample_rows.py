@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from deeptool.catalog.datasets import Shard, find
+from deeptool.catalog.datasets import Shard, find_dataset
 from deeptool.catalog.fold import Catalog
 from deeptool.client.connection import Connection
 from deeptool.client.consume import FETCH_BYTES, NoRecord, RecordReader
@@ -35,7 +35,7 @@ def find_shard(catalog: Catalog, name: str, split: str, proc_id: int | None) -> 
         state = catalog.get(topic)
         if state is not None and state.current is not None:
             return Shard(topic, state.current)
-    return find(catalog, name, split, proc_id).shards[0]
+    return find_dataset(catalog, name, split, proc_id).shards[0]
 
 
 def read_samples(connection: Connection, shard: Shard, codec: Codec, samples: int) -> list[Leaves]:

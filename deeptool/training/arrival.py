@@ -45,7 +45,7 @@ class Arrival:
             return
         proc_ids = [shard.upload.begun.proc_id for shard in stored.shards]
         try:
-            whole = datasets.find(catalog, stored.session, stored.split, proc_ids)
+            whole = datasets.find_dataset(catalog, stored.session, stored.split, proc_ids)
             compare(self._settings, whole.begun, whole.data_hparams)
         except UserError as error:
             raise WorkError(

@@ -137,4 +137,4 @@ def _find(
     session = settings.session_name
     if proc_id is None:
         proc_id = datasets.find_variant(catalog, session, split, settings.hparams, follow)
-    return datasets.find(catalog, session, split, proc_id, follow)
+    return datasets.find_dataset(catalog, session, split, proc_id, follow)

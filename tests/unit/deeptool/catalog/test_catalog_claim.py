@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from deeptool.catalog import claim as claim_module
 from deeptool.catalog.catalog_log import CatalogLog
-from deeptool.catalog.claim import claim, owner, still_mine
+from deeptool.catalog.claim import claim, still_mine, upload_owner
 from deeptool.catalog.events import Begun, Event
 from deeptool.catalog.fold import TopicState, fold
 from deeptool.errors import UserError
@@ -186,13 +186,13 @@ def test_owners(monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("DEEPTOOL_OWNER", "SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID")
     for name in names:
         monkeypatch.delenv(name, raising=False)
-    assert owner() == owner()
-    assert len(owner().split(":")) == 3
+    assert upload_owner() == upload_owner()
+    assert len(upload_owner().split(":")) == 3
     monkeypatch.setenv("SLURM_JOB_ID", "77")
-    assert owner() == "slurm:77_0"
+    assert upload_owner() == "slurm:77_0"
     # Tasks of an array have job ids of their own; the array's id survives a requeue.
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "70")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
-    assert owner() == "slurm:70_3"
+    assert upload_owner() == "slurm:70_3"
     monkeypatch.setenv("DEEPTOOL_OWNER", "campaign/producer 1")
-    assert owner() == "campaign/producer 1"
+    assert upload_owner() == "campaign/producer 1"

@@ -14,7 +14,7 @@ from deeptool.catalog.datasets import (
     NotComplete,
     NotStored,
     Stored,
-    find,
+    find_dataset,
     find_topic,
     find_variant,
     wait_for,
@@ -63,7 +63,9 @@ def shards(count: int, *, of: int | None = None, **other: Any) -> list[list[Even
 
 
 def test_the_only_variant() -> None:
-    stored = find(catalog(one(3, samples=(7, 9), batch_size=2, codec="example")), "s", "train")
+    stored = find_dataset(
+        catalog(one(3, samples=(7, 9), batch_size=2, codec="example")), "s", "train"
+    )
     assert proc_ids(stored) == [3]
     assert stored.shards[0].topic == "s.3.train"
     assert (stored.session, stored.split, stored.complete) == ("s", "train", True)
@@ -76,45 +78,45 @@ def test_nothing_is_stored() -> None:
     others = catalog(one(0, session="t"), one(0, split="val"))
     for empty in ({}, others):
         with pytest.raises(NotStored, match="dataset s, split train, is not stored") as caught:
-            find(empty, "s", "train")
+            find_dataset(empty, "s", "train")
         assert not isinstance(caught.value, NotComplete)
         assert caught.value.exit_code == 2
     with pytest.raises(UserError, match="unknown split"):
-        find({}, "s", "test")
+        find_dataset({}, "s", "test")
 
 
 def test_several_variants_are_listed_with_what_tells_them_apart() -> None:
     stored = catalog(one(0, data_hparams={"size": 8}), one(1, data_hparams={"size": 16}))
     with pytest.raises(UserError, match="has several variants") as caught:
-        find(stored, "s", "train")
+        find_dataset(stored, "s", "train")
     assert not isinstance(caught.value, NotStored)
     assert caught.value.seen == (
         "procID 0: complete, 7 samples; size=8; procID 1: complete, 7 samples; size=16"
     )
-    assert proc_ids(find(stored, "s", "train", 1)) == [1]
-    assert find(stored, "s", "train", 1).data_hparams == {"size": 16}
+    assert proc_ids(find_dataset(stored, "s", "train", 1)) == [1]
+    assert find_dataset(stored, "s", "train", 1).data_hparams == {"size": 16}
 
 
 def test_a_variant_under_way_counts_when_it_must_be_chosen() -> None:
     with pytest.raises(UserError, match="has several variants"):
-        find(catalog(one(0), one(1, "uploading")), "s", "train")
-    assert proc_ids(find(catalog(one(0), one(1, "failed")), "s", "train")) == [0]
+        find_dataset(catalog(one(0), one(1, "uploading")), "s", "train")
+    assert proc_ids(find_dataset(catalog(one(0), one(1, "failed")), "s", "train")) == [0]
 
 
 def test_a_proc_id_that_is_not_there() -> None:
     with pytest.raises(NotStored, match="not stored under procID 1, 4") as caught:
-        find(catalog(one(0)), "s", "train", [0, 1, 4])
+        find_dataset(catalog(one(0)), "s", "train", [0, 1, 4])
     assert "procID 0: complete" in str(caught.value.seen)
     for wrong in ([], [0, 0]):
         with pytest.raises(UserError, match="distinct"):
-            find(catalog(one(0)), "s", "train", wrong)
+            find_dataset(catalog(one(0)), "s", "train", wrong)
 
 
 def test_a_topic_of_another_name_is_no_part_of_the_session() -> None:
     start = begun("u", topic="elsewhere")
     stored = fold([start, completed("u", "elsewhere")])
     with pytest.raises(NotStored):
-        find(stored, "s", "train")
+        find_dataset(stored, "s", "train")
     assert find_topic(stored, "elsewhere").shards[0].upload.id == "u"
 
 
@@ -124,9 +126,9 @@ def test_a_topic_of_another_name_is_no_part_of_the_session() -> None:
 def test_an_upload_under_way() -> None:
     pending = catalog(one(0, "uploading"))
     with pytest.raises(NotComplete, match="is not complete") as caught:
-        find(pending, "s", "train")
+        find_dataset(pending, "s", "train")
     assert caught.value.seen == "procID 0: uploading, 5 samples so far by me"
-    followed = find(pending, "s", "train", follow=True)
+    followed = find_dataset(pending, "s", "train", follow=True)
     assert (followed.complete, followed.shards[0].upload.id) == (False, "u0")
     with pytest.raises(WorkError, match="size is not known"):
         followed.samples(0)
@@ -136,15 +138,15 @@ def test_an_upload_under_way() -> None:
 
 def test_an_upload_that_failed() -> None:
     with pytest.raises(NotStored) as caught:
-        find(catalog(one(0, "failed")), "s", "train")
+        find_dataset(catalog(one(0, "failed")), "s", "train")
     assert caught.value.seen == "procID 0: failed: the pipeline raised"
     assert not isinstance(caught.value, NotComplete)
 
 
 def test_a_replacement_under_way_leaves_the_old_dataset_readable() -> None:
     replacing = [*one(0), begun("new", replace=True), progress("new")]
-    assert find(fold(replacing), "s", "train").shards[0].upload.id == "u0"
-    assert find(fold(replacing), "s", "train", follow=True).shards[0].upload.id == "new"
+    assert find_dataset(fold(replacing), "s", "train").shards[0].upload.id == "u0"
+    assert find_dataset(fold(replacing), "s", "train", follow=True).shards[0].upload.id == "new"
     assert find_topic(fold(replacing), "s.0.train").shards[0].upload.id == "u0"
 
 
@@ -165,47 +167,47 @@ def test_one_topic() -> None:
 
 
 def test_all_shards_are_one_dataset() -> None:
-    stored = find(catalog(*reversed(shards(3, samples=(7, 9)))), "s", "train")
+    stored = find_dataset(catalog(*reversed(shards(3, samples=(7, 9)))), "s", "train")
     assert proc_ids(stored) == [0, 1, 2]
     assert [stored.samples(epoch) for epoch in range(3)] == [21, 27, 21]
     assert stored.data_hparams == {"size": 8}
-    assert proc_ids(find(catalog(*shards(3)), "s", "train", [2, 0, 1])) == [0, 1, 2]
+    assert proc_ids(find_dataset(catalog(*shards(3)), "s", "train", [2, 0, 1])) == [0, 1, 2]
 
 
 def test_a_missing_shard_may_yet_come() -> None:
     with pytest.raises(NotComplete, match="lacks shard 2, 3 of 4") as caught:
-        find(catalog(*shards(2, of=4)), "s", "train")
+        find_dataset(catalog(*shards(2, of=4)), "s", "train")
     assert "procID 1 (shard 1 of 4): complete, 7 samples" in str(caught.value.seen)
     for part in (0, [0, 1]):
         with pytest.raises(NotComplete, match="lacks shard"):
-            find(catalog(*shards(3)), "s", "train", part)
+            find_dataset(catalog(*shards(3)), "s", "train", part)
 
 
 @pytest.mark.parametrize(("state", "shown"), [("uploading", "5 samples"), ("failed", "raised")])
 def test_a_shard_that_is_not_complete(state: str, shown: str) -> None:
     stored = catalog(*shards(2, of=3), one(2, state, num_procs=3))
     with pytest.raises(NotComplete) as caught:
-        find(stored, "s", "train")
+        find_dataset(stored, "s", "train")
     assert f"procID 2 (shard 2 of 3): {state}" in str(caught.value.seen)
     assert shown in str(caught.value.seen)
 
 
 def test_shards_of_an_older_run_stay_readable_while_one_is_replaced() -> None:
     replacing = [*events_of(catalog(*shards(2))), begun("new", proc_id=1, replace=True)]
-    assert proc_ids(find(fold(replacing), "s", "train")) == [0, 1]
+    assert proc_ids(find_dataset(fold(replacing), "s", "train")) == [0, 1]
 
 
 def test_shards_of_another_number_are_another_run() -> None:
     mixed = catalog(*shards(2), one(2, num_procs=4))
     with pytest.raises(UserError, match="mixes uploads of different runs") as caught:
-        find(mixed, "s", "train")
+        find_dataset(mixed, "s", "train")
     assert not isinstance(caught.value, NotStored)
     assert "(shard 2 of 4)" in str(caught.value.seen)
     assert "(shard 1 of 2)" in str(caught.value.seen)
     with pytest.raises(UserError, match="mixes uploads"):
-        find(catalog(*shards(2), one(2)), "s", "train")
+        find_dataset(catalog(*shards(2), one(2)), "s", "train")
     # By name the right ones can still be read.
-    assert proc_ids(find(mixed, "s", "train", [0, 1])) == [0, 1]
+    assert proc_ids(find_dataset(mixed, "s", "train", [0, 1])) == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -229,12 +231,12 @@ def test_shards_of_another_run(other: dict[str, Any], seen: str) -> None:
     second = {"data_hparams": {"size": 8}, **other}
     stored = catalog(*shards(1, of=2), one(1, num_procs=2, **second))
     with pytest.raises(UserError, match="procID 0 and 1 are of different runs") as caught:
-        find(stored, "s", "train")
+        find_dataset(stored, "s", "train")
     assert not isinstance(caught.value, NotStored)
     assert caught.value.seen == seen
     # Where one of them is being replaced, time may heal it.
     with pytest.raises(NotComplete, match="different runs"):
-        find(fold([*events_of(stored), begun("r", proc_id=0, replace=True)]), "s", "train")
+        find_dataset(fold([*events_of(stored), begun("r", proc_id=0, replace=True)]), "s", "train")
 
 
 def events_of(stored: Catalog) -> list[Event]:
@@ -251,9 +253,9 @@ def test_shards_may_differ_in_the_size_of_their_batches_axis() -> None:
         return Spec(Leaf("int8", (rows, 3)))
 
     first = one(0, num_procs=2, element_spec=spec(4))
-    same = find(catalog(first, one(1, num_procs=2, element_spec=spec(4))), "s", "train")
+    same = find_dataset(catalog(first, one(1, num_procs=2, element_spec=spec(4))), "s", "train")
     assert same.spec == spec(4)
-    other = find(catalog(first, one(1, num_procs=2, element_spec=spec(None))), "s", "train")
+    other = find_dataset(catalog(first, one(1, num_procs=2, element_spec=spec(None))), "s", "train")
     assert other.spec == spec(None)
 
 
@@ -262,20 +264,20 @@ def test_following_shards_compares_what_is_known_at_the_beginning() -> None:
         one(0, num_procs=2, samples=(7, 7)),
         one(1, "uploading", num_procs=2),
     )
-    assert proc_ids(find(stored, "s", "train", follow=True)) == [0, 1]
+    assert proc_ids(find_dataset(stored, "s", "train", follow=True)) == [0, 1]
     stored = catalog(one(0, num_procs=2), one(1, "uploading", num_procs=2, codec="example"))
     with pytest.raises(UserError, match="different runs"):
-        find(stored, "s", "train", follow=True)
+        find_dataset(stored, "s", "train", follow=True)
 
 
 def test_variants_alike_may_be_read_together_by_name() -> None:
     alike = catalog(one(0, data_hparams={"procID": 0}), one(1, data_hparams={"procID": 1}))
-    assert proc_ids(find(alike, "s", "train", [1, 0])) == [0, 1]
+    assert proc_ids(find_dataset(alike, "s", "train", [1, 0])) == [0, 1]
     with pytest.raises(UserError, match="has several variants"):
-        find(alike, "s", "train")
+        find_dataset(alike, "s", "train")
     differing = catalog(one(0, data_hparams={"size": 8}), one(1, data_hparams={"size": 9}))
     with pytest.raises(UserError, match="different runs"):
-        find(differing, "s", "train", [0, 1])
+        find_dataset(differing, "s", "train", [0, 1])
 
 
 # The variant that fits
@@ -340,7 +342,7 @@ def test_following_takes_the_variant_that_is_under_way_or_waits_for_it() -> None
         find_variant({}, "s", "train", {"size": 32}, follow=True)
     failed = catalog(one(0, "failed", data_hparams={"size": 8}))
     with pytest.raises(NotStored, match="not complete, and no upload of it has begun"):
-        find(failed, "s", "train", 0, follow=True)
+        find_dataset(failed, "s", "train", 0, follow=True)
 
 
 def test_there_is_no_variant_to_choose() -> None:
@@ -376,7 +378,7 @@ def test_waiting_for_a_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
     log = Growing(one(0, "uploading") + [completed("u0")])
     monkeypatch.setattr(datasets, "time", log)
     lines: list[str] = []
-    stored = wait_for(log, lambda seen: find(seen, "s", "train"), 10, lines.append)
+    stored = wait_for(log, lambda seen: find_dataset(seen, "s", "train"), 10, lines.append)
     assert (stored.samples(0), log.readings, log.now) == (7, 4, 3.0)
     assert lines == [
         "waiting up to 10 s more: dataset s, split train, is not stored (nothing of it)",
@@ -391,10 +393,10 @@ def test_waiting_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     log = Growing([])
     monkeypatch.setattr(datasets, "time", log)
     with pytest.raises(NotStored):
-        wait_for(log, lambda seen: find(seen, "s", "train"), 2.5)
+        wait_for(log, lambda seen: find_dataset(seen, "s", "train"), 2.5)
     assert (log.now, log.readings) == (2.5, 4)
     with pytest.raises(NotStored):
-        wait_for(log, lambda seen: find(seen, "s", "train"), 0)
+        wait_for(log, lambda seen: find_dataset(seen, "s", "train"), 0)
     assert log.readings == 5
 
 
@@ -403,5 +405,5 @@ def test_waiting_is_for_what_time_can_heal(monkeypatch: pytest.MonkeyPatch) -> N
     log.readings = 4
     monkeypatch.setattr(datasets, "time", log)
     with pytest.raises(UserError, match="several variants"):
-        wait_for(log, lambda seen: find(seen, "s", "train"), 10)
+        wait_for(log, lambda seen: find_dataset(seen, "s", "train"), 10)
     assert log.now == 0

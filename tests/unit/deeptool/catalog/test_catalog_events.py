@@ -108,7 +108,7 @@ def test_another_version_is_not_passed_over() -> None:
 
 
 def test_compaction_can_tell_only_progress_apart_from_itself() -> None:
-    assert events.key(progress("u", 1)) == events.key(progress("u", 2))
-    assert events.key(progress("u")) != events.key(progress("v"))
+    assert events.record_key(progress("u", 1)) == events.record_key(progress("u", 2))
+    assert events.record_key(progress("u")) != events.record_key(progress("v"))
     for event in (begun("u"), completed("u"), failed("u"), deleted("u")):
-        assert events.key(event) != events.key(event)
+        assert events.record_key(event) != events.record_key(event)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from deeptool.catalog import events
 from deeptool.catalog.events import Completed, Event
-from deeptool.catalog.fold import TopicState, Upload, apply, fold
+from deeptool.catalog.fold import TopicState, Upload, apply_event, fold
 
 UPLOADS = ["a", "b", "c", "d"]
 
@@ -141,7 +141,7 @@ def written(draw: st.DrawFn) -> list[Event]:
 
 def compacted(log: Sequence[Event], keep: Sequence[bool]) -> list[Event]:
     """What may be left of a log: records that a later one of the same key follows may go."""
-    keys = [events.key(event) for event in log]
+    keys = [events.record_key(event) for event in log]
     return [
         event
         for index, event in enumerate(log)
@@ -183,7 +183,7 @@ def test_an_event_that_was_appended_twice_is_harmless(
 def test_a_dataset_had_the_topic_to_itself_from_its_beginning_to_its_end(log: list[Event]) -> None:
     states = [TopicState()]
     for event in log:
-        states.append(apply(states[-1], event))
+        states.append(apply_event(states[-1], event))
     for index, event in enumerate(log):
         before, after = states[index], states[index + 1]
         if after.current == before.current:
@@ -208,7 +208,7 @@ def test_a_dataset_had_the_topic_to_itself_from_its_beginning_to_its_end(log: li
 def test_reading_in_two_parts_is_reading_at_once(log: list[Event], cut: int) -> None:
     seen = state(*log[:cut])
     for event in log[cut:]:
-        seen = apply(seen, event)
+        seen = apply_event(seen, event)
     assert seen == state(*log)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from deeptool.client.connection import Connection, connect
-from deeptool.client.probe import addresses, read_properties
+from deeptool.client.probe import parse_addresses, read_properties
 from deeptool.errors import UserError
 
 
@@ -112,9 +112,9 @@ def test_all_servers_are_named(closed_port: str, http_address: str) -> None:
 
 
 def test_addresses() -> None:
-    assert addresses("a:1") == ("a:1",)
-    assert addresses(" a:1, b.c-d:65535,") == ("a:1", "b.c-d:65535")
-    assert addresses(["a:1,b:2", "[::1]:3"]) == ("a:1", "b:2", "[::1]:3")
+    assert parse_addresses("a:1") == ("a:1",)
+    assert parse_addresses(" a:1, b.c-d:65535,") == ("a:1", "b.c-d:65535")
+    assert parse_addresses(["a:1,b:2", "[::1]:3"]) == ("a:1", "b:2", "[::1]:3")
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_addresses() -> None:
 )
 def test_addresses_of_another_form(wrong: str | list[str]) -> None:
     with pytest.raises(UserError, match="not the address of a Kafka broker") as caught:
-        addresses(wrong)
+        parse_addresses(wrong)
     assert caught.value.valid == "HOST:PORT"
 
 
