@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -22,7 +21,7 @@ from deeptool.store.sample_rows import find_shard, read_samples
 
 
 @click.command("view")
-@click.argument("session")
+@click.argument("name")
 @server_option
 @proc_id_option
 @click.option(
@@ -35,17 +34,17 @@ from deeptool.store.sample_rows import find_shard, read_samples
     type=click.IntRange(1, 256),
     default=16,
     show_default=True,
-    help="How many to draw.",
+    help="How many to plot.",
 )
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The picture; <topic>.png by default.",
+    help="The PNG file.  [default: <topic>.png]",
 )
 @client_properties_option
 def command(
-    session: str,
+    name: str,
     servers: tuple[str, ...],
     proc_id: int | None,
     split: str,
@@ -53,19 +52,17 @@ def command(
     output: Path | None,
     client_properties: str | None,
 ) -> None:
-    """Draw stored samples of SESSION as a PNG: images, series, points, or a table.
+    """Plot a few stored samples of the dataset NAME: images, series, points, or a table.
 
-    The samples are taken from records all over the first stored epoch.
+    The samples come from records all over the first stored epoch.
     """
     # Here, because Matplotlib takes half a second to import.
     from deeptool.store.draw import draw
 
     connection = connect(servers or DEFAULT_SERVERS, client_properties)
     with CatalogLog(connection) as log:
-        shard = find_shard(log.read(), session, split, proc_id)
+        shard = find_shard(log.read(), name, split, proc_id)
     begun = shard.upload.begun
-    # Codec example needs TensorFlow, which would print its own start-up lines.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     codec = make_codec(begun.codec, begun.element_spec)
     batches = read_samples(connection, shard, codec, count)
     title = f"{shard.topic}: {shard.upload.samples:,} samples"

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import crc32c
 import numpy as np
@@ -15,9 +16,10 @@ import uploads
 from click.testing import CliRunner
 
 import deeptool
+from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.catalog.events import Completed
-from deeptool.client import admin
-from deeptool.client.connection import connect
+from deeptool.client import admin, probe
+from deeptool.client.connection import Connection, connect
 from deeptool.client.topic_names import topic_name
 from deeptool.codec.records import Digest
 from deeptool.commands.produce import command
@@ -196,7 +198,7 @@ def test_a_pipeline_that_ends_early_is_a_warning(
 ) -> None:
     completed = deeptool.upload(numbers(20), broker, session_name, limit=100)
     assert completed.epochs[0].samples == 20
-    assert "ended after 20 samples; 100 were asked for" in caplog.text
+    assert "ended after 20 samples, before the limit of 100" in caplog.text
 
 
 def test_replacing_deletes_the_old_records(broker: str, session_name: str) -> None:
@@ -352,6 +354,28 @@ def test_the_command(broker: str, session_name: str, tmp_path: Path) -> None:
     code, output, error = produce(broker, session_name, "--split", "both", "--check")
     assert code == 0, error
     assert output.count("as uploaded") == 2
+
+
+def test_the_command_connects_once(
+    broker: str, session_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One probe of the broker and one catalog serve all that it does, in both splits."""
+    made: list[str] = []
+    check, init = probe.check, CatalogLog.__init__
+
+    def checked(*arguments: Any) -> None:
+        made.append("probe")
+        check(*arguments)
+
+    def opened(log: CatalogLog, connection: Connection) -> None:
+        made.append("catalog")
+        init(log, connection)
+
+    monkeypatch.setattr(probe, "check", checked)
+    monkeypatch.setattr(CatalogLog, "__init__", opened)
+    code, _, error = produce(broker, session_name, "--split", "both", "--reuse")
+    assert code == 0, error
+    assert made == ["probe", "catalog"]
 
 
 def test_the_first_names_of_the_options(broker: str, session_name: str) -> None:

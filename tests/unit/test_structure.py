@@ -106,7 +106,7 @@ def test_imports_go_down_the_floors(package: str) -> None:
     none_of(upward(room_imports(package), floors(package)))
 
 
-@pytest.mark.parametrize("package", [pytest.param("deeptool", marks=UNDER_WAY), "hpc"])
+@pytest.mark.parametrize("package", PACKAGES)
 def test_no_circle_between_rooms_or_modules(package: str) -> None:
     groups = circles(room_imports(package)) + circles(module_imports(package))
     none_of(f"circle: {', '.join(group)}" for group in groups)
@@ -156,7 +156,7 @@ def test_no_two_modules_of_one_name() -> None:
     )
 
 
-@pytest.mark.parametrize("package", ["deeptool", pytest.param("hpc", marks=UNDER_WAY)])
+@pytest.mark.parametrize("package", PACKAGES)
 def test_no_two_classes_of_one_name(package: str) -> None:
     places = defaultdict(list)
     for file in modules(package).values():
