@@ -29,7 +29,7 @@ class Descriptor:
     run : str
         The campaign's run id.
     job, restarts
-        The Slurm job that runs it, and how often that was started before.
+        The batch system's job that runs it, and how often that was started before.
     node, nodes : int
         Its number, and how many brokers there are.
     state : str

@@ -17,8 +17,8 @@ from deeptool.files import read_json, write_json
 from hpc.processes.identity import alive, wait_gone
 
 STATE = "state.json"
-# What `down` asks a supervisor with: apart from the signals of terminals and of Slurm, so that its
-# exit code can say that it was meant.
+# What `down` asks a supervisor with. No terminal and no batch system sends it, so that the exit
+# code can say that it was meant.
 DOWN = signal.SIGUSR1
 _STEP = 0.05
 

@@ -68,7 +68,7 @@ class Broker(Strict):
         On a cluster: how many brokers, each on a node of its own, and how many of them keep each
         record. On this machine there is one.
     interface : str, optional
-        On a cluster: the network interface (``ib0``) whose address clients are told.
+        On a cluster: the network interface (``ib0``) whose address the broker advertises.
     scratch : str
         On a cluster: the nodes' folder for data that is deleted with the job. It may name variables
         of the job's environment.

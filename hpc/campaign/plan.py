@@ -45,7 +45,7 @@ class Task:
         Added to the environment.
     again : tuple of str
         The command instead of `argv` where an earlier run of the task has left something: a trial
-        that can go on, a dataset that need not be replaced once more. Empty: `argv`.
+        that can be resumed, a dataset that need not be replaced once more. Empty: `argv`.
     proc_id, hparams
         Of a trial: the dataset it reads (None: the shards, all of them), and its hparams.
     """

@@ -1,4 +1,4 @@
-"""``deeptool-hpc launch``: run a campaign on this machine."""
+"""``deeptool-hpc launch``: run a campaign."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ from hpc.run.snapshot import varying
 @click.option(
     "--images/--no-images",
     default=None,
-    help="Run in the images of make build-sif.  [default: on Slurm only]",
+    help="Run in the images of make build-sif.  [default: on clusters only]",
 )
-@click.option("--detach", is_flag=True, help="On Slurm: return when all jobs are submitted.")
+@click.option("--detach", is_flag=True, help="On a cluster: return when all jobs are submitted.")
 @click.option("--max-parallel", type=click.IntRange(min=1), metavar="N", help="Trials at a time.")
 @click.option("--dry-run", is_flag=True, help="Print what would run, and run nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -74,8 +74,8 @@ def command(
 ) -> None:
     """Run a campaign: broker, producers, trials, report; then stop everything.
 
-    On this machine Ctrl-C stops all that it started. On Slurm the jobs continue without it: Ctrl-C
-    stops only the watching, and `deeptool-hpc down` the jobs.
+    On this machine Ctrl-C stops all that it started. On a cluster the jobs continue without it:
+    Ctrl-C stops only the watching, and `deeptool-hpc down` the jobs.
 
     Run the same command again to resume after an interruption: what is stored is not uploaded
     again, trials that are complete are not run again, interrupted ones continue.
@@ -138,7 +138,7 @@ def _show(result: LaunchResult, console: Console) -> None:
     if result.report is not None:
         console.print(f"report: {_report_file(result)}", highlight=False, soft_wrap=True)
     if snapshot.state == "running":
-        console.print(f"the jobs go on: deeptool-hpc status {snapshot.run_dir}", soft_wrap=True)
+        console.print(f"the jobs continue: deeptool-hpc status {snapshot.run_dir}", soft_wrap=True)
         return
     running = ", ".join(result.running)
     end = f"still running: {running}" if running else "everything stopped"

@@ -49,7 +49,7 @@ class LocalBackend:
         stop_running(folder, state)
 
     def start(self, context: LaunchContext, state: RunState) -> RunState:
-        # Nothing goes on without the launch: `watch` starts the processes.
+        # Nothing here outlives the launch: `watch` starts the processes.
         if context.plan.server is None:
             account = open_account(broker_folder(context.campaign), state.broker)
             state = replace(state, broker=account)

@@ -1,4 +1,4 @@
-"""Jobs on this machine and on Slurm, through submitit: nothing else here knows it."""
+"""Jobs on this machine, through submitit: nothing else in this room knows it."""
 
 from __future__ import annotations
 

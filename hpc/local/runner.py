@@ -240,7 +240,7 @@ class Runner:
             raise kind(f"{task.name} ended with exit code {code}: {reason}\n  log: {log}")
 
     def _record(self, running: Running) -> JobRecord:
-        """What a job says of itself: nothing yet, or one that was killed before it could."""
+        """A job's record; an empty one before it has begun, or where it was killed first."""
         return read_job_record(running.job.record) or JobRecord()
 
     def _say(self, line: str, style: str) -> None:

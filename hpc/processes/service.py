@@ -15,7 +15,7 @@ import psutil
 
 from deeptool.errors import WorkError
 
-# Settings for other programs' JVMs; and librdkafka, Kafka's scripts and Slurm have none of these.
+# Settings for other programs' JVMs. No batch system and none of Kafka's own tools needs these.
 _NOT_FOR_CHILDREN = ("CLASSPATH", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS")
 _PR_SET_PDEATHSIG = 1
 # Runs its arguments, hands SIGTERM on, kills them on SIGUSR1, and ends as they do. A program

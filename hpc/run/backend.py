@@ -56,13 +56,13 @@ class Seen:
         The state file's values as they are now.
     live : tuple of str
         What of it still runs, or is queued, in the backend's own names.
-    goes_on : bool
-        Whether all of it was begun and goes on without its launch, to be watched by another one.
+    continues : bool
+        Whether all of it was begun and continues without its launch, to be watched by another one.
     """
 
     state: RunState
     live: tuple[str, ...] = ()
-    goes_on: bool = False
+    continues: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class Backend(Protocol):
         """End what an earlier launch left running, and wait for that; `check` is called often."""
 
     def start(self, context: LaunchContext, state: RunState) -> RunState:
-        """Begin all that can go on without the launch, and keep account of it in the state file.
+        """Begin all that can continue without the launch, and record it in the state file.
 
         Parameters
         ----------

@@ -58,7 +58,7 @@ class Join:
     Attributes
     ----------
     state : RunState
-        What the state file says, and goes on saying.
+        What the state file says. It is not written.
     unapplied : mapping
         Changed key -> old and new value: what the jobs do not see of this launch's campaign.
     """
@@ -88,7 +88,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Refuse:
-    """Do nothing, and say why."""
+    """Reject the launch: nothing is written, nothing is stopped."""
 
     what: str
     seen: str
@@ -134,7 +134,7 @@ def decide(
             next_step="another folder: --run-dir DIR, or --fresh to delete what is there",
         )
     changed = differences(earlier.campaign, campaign) if earlier.campaign else {}
-    if live and earlier.seen.goes_on:
+    if live and earlier.seen.continues:
         watched = tuple(f"{backend}.{key}" for key in watch_keys)
         return _join(earlier, plan, {k: v for k, v in changed.items() if k not in watched})
     tables = tuple(f"{name}." for name in BACKENDS)

@@ -67,7 +67,7 @@ def launch(
         Delete first what earlier launches left in the run folder, stored data of its own broker
         included.
     detach : bool
-        Return once everything goes on by itself, on a backend where it does.
+        Return once everything continues by itself, on a backend where it does.
     programs : callable
         What runs this project's commands.
 
@@ -124,7 +124,7 @@ def _look(folder: RunFolder, backend: str, fresh: bool) -> Earlier | None:
         return None
     seen = Seen(state)
     if state.backend == backend or fresh:
-        # Else it is refused anyway, perhaps on a machine from which that backend is not reached.
+        # Else it is rejected anyway, perhaps on a machine that cannot reach that backend.
         seen = backend_named(state.backend).look(folder, state)
     begun = {
         name for name, task in seen.state.of("trial").items() if folder.holds_trial(task.index)

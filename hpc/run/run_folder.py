@@ -27,8 +27,8 @@ class RunFolder:
 
     ``campaign.json``, ``plan.json``, ``state.json`` (what the launch knows of each task),
     ``summary.json``, ``done.json`` (in a batch system: how it ended) and the report; ``services/``
-    (what its brokers say of themselves), ``secrets/`` (their password); ``jobs/<task>.json`` (what
-    each job says of itself) and ``jobs/<task>.outcome.json`` (how its process ended),
+    (what its brokers report), ``secrets/`` (their password); ``jobs/<task>.json`` (what each job
+    records) and ``jobs/<task>.outcome.json`` (how its process ended),
     ``logs/<task>.log``, ``producers/<procID>/progress.json``, ``trials/<index>/``.
 
     A launch changes it by `_write`, `_remove` and `_make` only, each of which is done or not done:
@@ -134,7 +134,7 @@ class RunFolder:
         return read_json(self.trial(index) / "result.json") or {}
 
     def forget(self, name: str) -> None:
-        """Delete what an earlier job of a task said of itself, and of its end."""
+        """Delete what an earlier job of a task recorded, and how its process ended."""
         self._remove(self.record(name))
         self._remove(self.outcome(name))
 

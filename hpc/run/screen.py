@@ -53,11 +53,11 @@ class Screen:
             self._live.stop()
 
     def event(self, line: str, style: str = "") -> None:
-        """Something happened."""
+        """Print one line for something that happened."""
         self._console.print(Text(line, style), highlight=False, soft_wrap=True)
 
     def show(self, snapshot: Callable[[], Snapshot]) -> None:
-        """Draw the state anew, where it is drawn at all."""
+        """Draw the state again, on a terminal."""
         if self._live is not None:
             self._live.update(picture(snapshot()), refresh=True)
 

@@ -1,4 +1,4 @@
-"""Campaigns on Slurm: everything is submitted at once, and goes on without its launch."""
+"""Campaigns on Slurm: everything is submitted at once, and continues without its launch."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def _pieces(
 
 
 def parameters(batch: Batch, run_id: str, ids: dict[str, str]) -> dict[str, Any]:
-    """What submitit's Slurm executor is told of a batch.
+    """The parameters of a batch for submitit's Slurm executor.
 
     Parameters
     ----------

@@ -50,7 +50,7 @@ def watch_jobs(context: LaunchContext, state: RunState) -> None:
             time.sleep(_STEP)
     except Terminated:
         context.screen.event(
-            f"the jobs go on: deeptool-hpc status {folder.folder}, deeptool-hpc down"
+            f"the jobs continue: deeptool-hpc status {folder.folder}, deeptool-hpc down"
             f" {folder.folder}, or the same launch to watch them again",
             "yellow",
         )

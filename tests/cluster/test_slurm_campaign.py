@@ -208,7 +208,7 @@ def test_an_interrupted_launch_goes_on_and_down_ends_it(make: Make) -> None:
     launch.send_signal(signal.SIGINT)
     output, _ = launch.communicate(timeout=60)
     assert launch.returncode == 130
-    assert "the jobs go on: deeptool-hpc status" in output
+    assert "the jobs continue: deeptool-hpc status" in output
     log = bench.command("logs", bench.run, "broker")
     assert "ready at 127.0.0.1:" in log.stdout
     again = bench.start()

@@ -43,14 +43,14 @@ def case(tmp_path: Path) -> Case:
     def make(
         changes: Mapping[str, Any],
         live: tuple[str, ...] = (),
-        goes_on: bool = False,
+        continues: bool = False,
         begun: frozenset[str] = frozenset(),
         state: str = "running",
     ) -> tuple[Earlier, Plan, Mapping[str, Any]]:
         before = parse(RAW, tmp_path / "c.toml")
         tasks = {task.name: new_task_state(task) for task in make_plan(before, "r").tasks}
         written = RunState("c", "slurm", "r", {}, state, 1.0, 1.0, tasks)
-        earlier = Earlier(written, dump(before), Seen(written, live, goes_on), begun)
+        earlier = Earlier(written, dump(before), Seen(written, live, continues), begun)
         campaign = parse({**RAW, **changes}, tmp_path / "c.toml")
         return earlier, make_plan(campaign, "r", earlier.indices()), dump(campaign)
 
@@ -73,10 +73,10 @@ def test_nothing_there(case: Case) -> None:
         (LONGER, {"begun": BEGUN}, Start(changed={"slurm.time": '"60" -> "90"'})),
         (OPTIONS, {}, Start(changed={"trials.options": '[] -> ["--reader", "tfio"]'})),
         # All of it was submitted, and goes on.
-        ({}, {"live": JOBS, "goes_on": True}, Join),
-        (SLOWER, {"live": JOBS, "goes_on": True}, Join),
-        # It had ended before: `goes_on` alone says nothing.
-        (GROWN, {"goes_on": True}, Start(changed={"trials.grid.lr": "[1, 2] -> [1, 2, 3]"})),
+        ({}, {"live": JOBS, "continues": True}, Join),
+        (SLOWER, {"live": JOBS, "continues": True}, Join),
+        # It had ended before: `continues` alone says nothing.
+        (GROWN, {"continues": True}, Start(changed={"trials.grid.lr": "[1, 2] -> [1, 2, 3]"})),
         # Submitted by half, or processes of a launch that was killed.
         ({}, {"live": JOBS}, Start(end=JOBS)),
         # A deletion was interrupted.
@@ -100,10 +100,10 @@ def test_what_the_jobs_do_not_see_is_told(case: Case) -> None:
 @pytest.mark.parametrize(
     ("changes", "facts", "what", "seen"),
     [
-        (BROKERS, {"live": JOBS, "goes_on": True}, "another campaign", "broker.count: 1 -> 2"),
-        (LONGER, {"live": JOBS, "goes_on": True}, "another campaign", 'slurm.time: "60" -> "90"'),
-        (LESS, {"live": JOBS, "goes_on": True}, "another campaign", "trials.grid.lr: [1, 2]"),
-        (GROWN, {"live": JOBS, "goes_on": True}, "has more trials", "trial-2\n"),
+        (BROKERS, {"live": JOBS, "continues": True}, "another campaign", "broker.count: 1 -> 2"),
+        (LONGER, {"live": JOBS, "continues": True}, "another campaign", 'slurm.time: "60" -> "90"'),
+        (LESS, {"live": JOBS, "continues": True}, "another campaign", "trials.grid.lr: [1, 2]"),
+        (GROWN, {"live": JOBS, "continues": True}, "has more trials", "trial-2\n"),
         (OPTIONS, {"begun": BEGUN}, "1 trials of this run folder", "trials.options: []"),
         (OPTIONS_AND_MORE, {"begun": BEGUN}, "made under another", "trials.options: []"),
         # What is left of it is not ended for a launch that is refused.
@@ -116,7 +116,7 @@ def test_refused(case: Case, changes: Any, facts: Any, what: str, seen: str) -> 
     assert what in decision.what
     assert seen in decision.seen
     assert str(decision.error()).endswith(f"next: {decision.next_step}")
-    if "live" in facts and "goes_on" in facts:
+    if "live" in facts and "continues" in facts:
         assert "deeptool-hpc down /runs/c" in decision.next_step
 
 

@@ -137,7 +137,7 @@ def test_a_third_backend_is_one_module_and_one_line(make: Callable[[], Bench]) -
     assert shown.output == "queue night: producer-0, trial-0, trial-1\n"
     detached = CliRunner().invoke(launch.command, [*words, "--detach"])
     assert detached.exit_code == 0, detached.output
-    assert "the jobs go on" in detached.output
+    assert "the jobs continue" in detached.output
     result = CliRunner().invoke(launch.command, words)
     assert result.exit_code == 0, result.output
     assert "the jobs are in the queue already" in result.output

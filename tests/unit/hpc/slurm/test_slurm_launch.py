@@ -200,7 +200,7 @@ def test_a_detached_launch_is_joined_and_ended(bench: Bench) -> None:
     bench.slurm.held = True
     result = bench.launch("--detach")
     assert result.exit_code == 0, result.output
-    assert "the jobs go on: deeptool-hpc status" in result.output
+    assert "the jobs continue: deeptool-hpc status" in result.output
     assert set(bench.states().values()) == {"waiting"}
     more = bench.launch("--grid", "lr=3")
     assert "this one has more" in str(more.exception)
