@@ -85,7 +85,7 @@ def test_kafka_dataset_opens_and_reads(store: MemoryStore, monkeypatch: pytest.M
         opened.append((given, how))
         return StoredDataset(store, store.upload("u1", numbered()))
 
-    monkeypatch.setattr("deeptool.reader.stored_dataset.open_dataset", found)
+    monkeypatch.setattr("deeptool.reader.open_dataset.open_dataset", found)
     dataset = deeptool.kafka_dataset("host:9092", "s", "val", proc_id=1, wait=2.0, batch_size=5)
     assert next(iter(dataset.as_numpy_iterator()))[1].tolist() == [0, 1, 2, 3, 4]
     ((given, how),) = opened
@@ -224,5 +224,5 @@ def test_readers_know_no_kafka_client() -> None:
     kafka = {
         file for file, module in imports("reader") if module.startswith("deeptool.store.kafka")
     }
-    # The handle opens brokers by their address; tensorflow-io reads Kafka and nothing else.
-    assert kafka == {"stored_dataset.py", "tfio.py"}
+    # `open` is given the address of a broker; tensorflow-io reads Kafka and nothing else.
+    assert kafka == {"open_dataset.py", "tfio.py"}
