@@ -12,7 +12,7 @@ from deeptool.catalog.events import Begun, Completed, Failed
 from deeptool.catalog.fold import Catalog, TopicState
 from deeptool.client import admin
 from deeptool.errors import DeeptoolError, WorkError
-from deeptool.producer.heartbeat import Heartbeat, lost
+from deeptool.producer.heartbeat import Heartbeat, lost_topic
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def commit(log: CatalogLog, begun: Begun, completed: Completed) -> None:
             _log.warning("%s; trying again", error)
             continue
         if not _stored(catalog, begun):
-            raise lost(catalog, begun)
+            raise lost_topic(catalog, begun)
         return
 
 

@@ -17,11 +17,13 @@ from deeptool.producer.sender import QUEUE_BYTES
 _log = logging.getLogger(__name__)
 
 _LIMIT = "max.message.bytes"
-# What Kafka puts around a record: batch and record framing, headers.
+# Left for what Kafka puts around a record: batch and record framing, headers.
 FRAMING_BYTES = QUEUE_BYTES - MAX_BYTES
 
 
-def prepare(connection: Connection, topic: str, partitions: int) -> tuple[tuple[int, ...], int]:
+def prepare_topic(
+    connection: Connection, topic: str, partitions: int
+) -> tuple[tuple[int, ...], int]:
     """Create the topic if it does not exist.
 
     It takes messages of up to 64 MiB, however small the records turn out to be: the limit costs

@@ -51,7 +51,7 @@ class DiskSpaceCheck:
         self.free = free_bytes(connection) if expected else None
         self._copies = _copies(connection, topic) if self.free else {}
 
-    def look_at(self, record: Record) -> None:
+    def add_record(self, record: Record) -> None:
         """Take in one more record.
 
         Raises
@@ -65,7 +65,7 @@ class DiskSpaceCheck:
         self._samples += record.count
         self._bytes += _compressed(record, self._compression) + _RECORD_OVERHEAD
         if self._records == _AFTER_RECORDS:
-            check(
+            check_fits(
                 self._bytes * self._expected // self._samples,
                 self.free,
                 self._copies,
@@ -73,7 +73,7 @@ class DiskSpaceCheck:
             )
 
 
-def check(needed: int, free: dict[int, int], copies: dict[int, float], topic: str) -> None:
+def check_fits(needed: int, free: dict[int, int], copies: dict[int, float], topic: str) -> None:
     """Compare what an upload needs with what is free.
 
     Parameters

@@ -69,11 +69,11 @@ class Heartbeat:
                 _log.info("no heartbeat: %s", error)
                 continue
             if not still_mine(catalog, self._begun):
-                self._on_lost(lost(catalog, self._begun))
+                self._on_lost(lost_topic(catalog, self._begun))
                 return
 
 
-def lost(catalog: Catalog, begun: Begun) -> WorkError:
+def lost_topic(catalog: Catalog, begun: Begun) -> WorkError:
     """The error of an upload that lost its topic, naming who has it now."""
     state = catalog.get(begun.topic, TopicState())
     holder = state.pending or state.current

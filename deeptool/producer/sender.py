@@ -19,6 +19,7 @@ _log = logging.getLogger(__name__)
 
 # Long enough for a broker that is killed and started again within a minute or two.
 DELIVERY_SECONDS = 300
+# The largest message, and what librdkafka may hold: memory stays bounded at any record size.
 QUEUE_BYTES = 64 << 20
 
 _POLL_SECONDS = 0.2
@@ -63,6 +64,8 @@ class Sender:
         self._producer = Producer(
             connection.config(
                 {
+                    # A retry is stored once, and in order. No transaction: its markers would take
+                    # offsets of the topic, and an open one holds up every reader.
                     "enable.idempotence": True,
                     "acks": "all",
                     "compression.type": compression,

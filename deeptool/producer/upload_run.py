@@ -55,7 +55,7 @@ def run_upload(
         batch_size = request.batch_size or samples.batch_size()
         topic = request.target_topic
         delete_garbage(log, topic)
-        partitions, max_message_bytes = data_topic.prepare(
+        partitions, max_message_bytes = data_topic.prepare_topic(
             log.connection, topic, request.partitions
         )
         begun = claim(

@@ -78,7 +78,7 @@ class UploadWork:
             )
             for record in records:
                 sender.send(epoch, record)
-                space.look_at(record)
+                space.add_record(record)
         sender.wait()
 
     def report(self, state: str, sender: Sender) -> None:

@@ -9,17 +9,17 @@ from deeptool.client.connection import Connection
 from deeptool.codec.records import Record
 from deeptool.errors import WorkError
 from deeptool.producer import disk_space as space
-from deeptool.producer.disk_space import DiskSpaceCheck, check
+from deeptool.producer.disk_space import DiskSpaceCheck, check_fits
 
 
 def test_each_broker_is_looked_at_for_its_own_part() -> None:
-    check(1000, {0: 500, 1: 500}, {0: 0.5, 1: 0.5}, "t")
+    check_fits(1000, {0: 500, 1: 500}, {0: 0.5, 1: 0.5}, "t")
     # Replicated twice on both: everything is on each.
     with pytest.raises(WorkError, match="broker 1") as caught:
-        check(1000, {0: 1000, 1: 999}, {0: 1.0, 1: 1.0}, "t")
+        check_fits(1000, {0: 1000, 1: 999}, {0: 1.0, 1: 1.0}, "t")
     assert "about 1,000 bytes are needed, 999 are free" in str(caught.value)
     # A broker that does not tell is not held against.
-    check(1000, {0: 1000}, {0: 0.5, 1: 0.5}, "t")
+    check_fits(1000, {0: 1000}, {0: 0.5, 1: 0.5}, "t")
 
 
 def made(
@@ -40,12 +40,12 @@ def test_the_first_records_tell(
     needed = 1000 * 10_000 * factor
     enough = made(monkeypatch, int(needed * 1.3), compression, 10_000)
     for _ in range(20):
-        enough.look_at(record)
+        enough.add_record(record)
     short = made(monkeypatch, int(needed * 0.95), compression, 10_000)
     for _ in range(7):
-        short.look_at(record)
+        short.add_record(record)
     with pytest.raises(WorkError, match="will not fit"):
-        short.look_at(record)
+        short.add_record(record)
 
 
 def test_nothing_is_asked_where_nothing_is_expected(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +53,9 @@ def test_nothing_is_asked_where_nothing_is_expected(monkeypatch: pytest.MonkeyPa
         raise AssertionError
 
     monkeypatch.setattr(space, "free_bytes", asked)
-    DiskSpaceCheck(Connection(("s:1",)), "t", "none", None).look_at(Record(None, b"", [], 0, 1, 0))
+    DiskSpaceCheck(Connection(("s:1",)), "t", "none", None).add_record(
+        Record(None, b"", [], 0, 1, 0)
+    )
 
 
 def test_no_answer_is_not_known() -> None:

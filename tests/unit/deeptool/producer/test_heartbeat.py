@@ -12,7 +12,7 @@ from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.catalog.events import Event, Progressed
 from deeptool.catalog.fold import fold
 from deeptool.errors import WorkError
-from deeptool.producer.heartbeat import Heartbeat, lost
+from deeptool.producer.heartbeat import Heartbeat, lost_topic
 
 
 class FakeLog:
@@ -78,6 +78,6 @@ def test_a_loss_is_told_once_and_named() -> None:
 def test_who_has_it_now() -> None:
     mine = begun("mine")
     taken = [mine, begun("other", takes_over="mine", owner="them")]
-    assert "them" in str(lost(fold(taken), mine))
-    assert "them" in str(lost(fold([*taken, completed("other")]), mine))
-    assert "no upload" in str(lost({}, mine))
+    assert "them" in str(lost_topic(fold(taken), mine))
+    assert "them" in str(lost_topic(fold([*taken, completed("other")]), mine))
+    assert "no upload" in str(lost_topic({}, mine))
