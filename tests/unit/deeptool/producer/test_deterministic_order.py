@@ -14,13 +14,6 @@ from deeptool.producer.deterministic_order import check_deterministic
 Data = tf.data.Dataset
 
 
-@pytest.fixture(autouse=True)
-def no_seed():  # type: ignore[no-untyped-def]
-    tf.random.set_seed(None)
-    yield
-    tf.random.set_seed(None)
-
-
 def unordered(dataset: Data) -> Data:
     options = tf.data.Options()
     options.deterministic = False
