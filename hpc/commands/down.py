@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from deeptool.errors import UserError, WorkError
-from hpc.commands.status import run_argument
+from hpc.commands.run_argument import run_argument
 from hpc.run.backend import backend_named
 from hpc.run.run_folder import RunFolder, open_run
 

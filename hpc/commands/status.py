@@ -10,14 +10,11 @@ import click
 from rich.console import Console
 from rich.live import Live
 
+from hpc.commands.run_argument import run_argument
 from hpc.run.run_folder import open_run
 from hpc.run.screen import picture
 from hpc.run.snapshot import take_snapshot
 from hpc.run.state import ENDED
-
-run_argument = click.argument(
-    "run_dir", required=False, type=click.Path(file_okay=False, path_type=Path)
-)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

@@ -55,16 +55,7 @@ def test_pages() -> None:
     assert not wrong, "\n" + "\n".join(wrong)
 
 
-@pytest.mark.parametrize(
-    "package",
-    [
-        "deeptool",
-        pytest.param(
-            "hpc",
-            marks=pytest.mark.xfail(strict=True, reason="rooms are still being reworded"),
-        ),
-    ],
-)
+@pytest.mark.parametrize("package", ["deeptool", "hpc"])
 def test_messages_and_help(package: str) -> None:
     wrong = [
         f"{file}: {words}" for file, text in messages_and_help(package) for words in found(text)

@@ -117,7 +117,6 @@ def test_hpc_has_few_rooms_and_run_reaches_backends_through_the_registry_only() 
     none_of(f"run imports {name}" for name in room_imports("hpc")["run"] & {"local", "slurm"})
 
 
-@UNDER_WAY
 def test_no_command_imports_another_command() -> None:
     """What several commands share (options, say) is no command: cli.py does not list it."""
     none_of(
