@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from deeptool.errors import UserError
 from hpc.broker import ports
+from hpc.broker.broker_state import BrokerState
 from hpc.broker.node import BrokerNode, Mode
 from hpc.processes.apptainer import Images
 
@@ -78,8 +77,8 @@ class BrokerOptions:
     port_fixed: bool = True
 
 
-def settle(options: BrokerOptions, state: Mapping[str, Any]) -> BrokerNode:
-    """What `options` and a folder's earlier `state` come to.
+def settle(options: BrokerOptions, earlier: BrokerState | None = None) -> BrokerNode:
+    """What `options` come to on a folder, with what an `earlier` start left there.
 
     Raises
     ------
@@ -92,17 +91,18 @@ def settle(options: BrokerOptions, state: Mapping[str, Any]) -> BrokerNode:
             seen=str(options.directory),
             valid="a folder without commas in its path",
         )
-    mode = chosen_mode(options, state)
-    if mode != state.get("mode", mode):
+    earlier = earlier or BrokerState()
+    mode = chosen_mode(options, earlier)
+    if mode != (earlier.mode or mode):
         raise UserError(
             "the broker of this folder, and so its data, was made in another mode",
             seen=f"--mode {mode} on {options.directory}",
-            valid=f"--mode {state['mode']}, or a new folder",
+            valid=f"--mode {earlier.mode}, or a new folder",
         )
-    _check_cluster(options, mode, state)
-    host = options.host or state.get("host", "127.0.0.1")
+    _check_cluster(options, mode, earlier)
+    host = options.host or earlier.host or "127.0.0.1"
     ports.check_host(host)
-    port = options.port or state.get("port")
+    port = options.port or earlier.port
     if port is not None and not ports.is_free(host, port):
         if options.port_fixed:
             kept = "" if options.port else ", which the clients of this folder's broker know"
@@ -118,7 +118,7 @@ def settle(options: BrokerOptions, state: Mapping[str, Any]) -> BrokerNode:
         metadata_host, _, number = options.metadata.address.rpartition(":")
         metadata_port = int(number)
     else:
-        metadata_port = state.get("metadata_port")
+        metadata_port = earlier.metadata_port
         if metadata_port is None or not ports.is_free(host, metadata_port):
             (metadata_port,) = ports.free_ports(host, 1)
     while port is None or port == metadata_port:
@@ -136,13 +136,12 @@ def settle(options: BrokerOptions, state: Mapping[str, Any]) -> BrokerNode:
     )
 
 
-def chosen_mode(options: BrokerOptions, state: Mapping[str, Any]) -> Mode:
-    """The mode that is asked for, else that of the folder's earlier `state`, else the default."""
-    earlier: Mode = state.get("mode", "zookeeper")
-    return options.mode or earlier
+def chosen_mode(options: BrokerOptions, earlier: BrokerState | None) -> Mode:
+    """The mode that is asked for, else that of the folder's `earlier` start, else the default."""
+    return options.mode or (earlier and earlier.mode) or "zookeeper"
 
 
-def _check_cluster(options: BrokerOptions, mode: str, state: Mapping[str, Any]) -> None:
+def _check_cluster(options: BrokerOptions, mode: str, earlier: BrokerState) -> None:
     """Whether this can be one node of a cluster."""
     if not 0 <= options.node < options.nodes:
         raise UserError(
@@ -156,11 +155,11 @@ def _check_cluster(options: BrokerOptions, mode: str, state: Mapping[str, Any]) 
             seen=f"replication {options.replication}, {options.nodes} brokers",
             valid=f"1 to {options.nodes}",
         )
-    if options.node != state.get("node", options.node):
+    if earlier.node not in (None, options.node):
         raise UserError(
             "the folder, and so its data, belongs to another node of its cluster",
             seen=f"node {options.node} on {options.directory}",
-            valid=f"node {state['node']}, or a new folder",
+            valid=f"node {earlier.node}, or a new folder",
         )
     if (options.node > 0) != (options.metadata is not None):
         raise UserError(

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import IO
 
 from deeptool.errors import DeeptoolError, WorkError
-from deeptool.files import read_json, write_json, write_text
+from deeptool.files import write_text
 from hpc.broker import folder, jars, passwords, ports, servers
 from hpc.broker.broker_options import PRIVATE, BrokerOptions, Metadata, settle
+from hpc.broker.broker_state import BrokerState, read_broker_state, write_broker_state
 from hpc.broker.class_archive import keep_class_names
 from hpc.broker.data_folder import cluster_id, note_user, read_data_state
 from hpc.broker.node import VERSION, BrokerNode
@@ -120,14 +121,14 @@ class EmbeddedBroker:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._lock = folder.lock(self.directory)
         try:
-            state = read_json(self.directory / folder.STATE) or {}
-            folder.end_processes(state)
-            self._node = settle(options, state)
+            earlier = read_broker_state(self.directory) or BrokerState()
+            folder.end_processes(earlier)
+            self._node = settle(options, earlier)
             setup = servers.BrokerSetup(
                 *(self._node, self.directory, runtime, options.memory, options.images),
                 password=self._password,
             )
-            self._earlier_cpu_seconds = state.get("cpu_seconds", 0.0)
+            self._earlier_cpu_seconds = earlier.cpu_seconds
             self._started, self._services = time.time(), {}
             with folder.writing(self.directory):
                 self.save("starting")
@@ -221,31 +222,29 @@ class EmbeddedBroker:
 
     def save(self, state: str, error: str | None = None) -> None:
         """Write the state file."""
-        settled = self.config
-        write_json(
-            self.directory / folder.STATE,
-            {
-                "state": state,
-                "error": error,
-                "bootstrap": settled.bootstrap,
-                "mode": settled.mode,
-                "host": settled.host,
-                "port": settled.port,
-                "metadata_port": settled.metadata_port,
-                "node": settled.node,
-                "nodes": self._options.nodes,
-                "replication": settled.replication,
-                "secured": settled.jaas is not None,
-                "memory": self._options.memory,
-                "version": VERSION,
-                "supervisor": identity(os.getpid()),
-                "processes": {name: identity(pid) for name, pid in self.pids.items()},
-                "cpu_seconds": round(self.cpu_seconds(), 3),
-                "started": self._started,
-                "updated": time.time(),
-                "logs": {name: str(service.log) for name, service in self._services.items()},
-            },
+        node = self.config
+        written = BrokerState(
+            state=state,
+            error=error,
+            bootstrap=node.bootstrap,
+            mode=node.mode,
+            host=node.host,
+            port=node.port,
+            metadata_port=node.metadata_port,
+            node=node.node,
+            nodes=self._options.nodes,
+            replication=node.replication,
+            secured=node.jaas is not None,
+            memory=self._options.memory,
+            version=VERSION,
+            supervisor=identity(os.getpid()),
+            processes={name: identity(pid) for name, pid in self.pids.items()},
+            cpu_seconds=round(self.cpu_seconds(), 3),
+            started=self._started,
+            updated=time.time(),
+            logs={name: str(service.log) for name, service in self._services.items()},
         )
+        write_broker_state(self.directory, written)
 
     def _make_folders(self, node: BrokerNode) -> None:
         home = self.directory

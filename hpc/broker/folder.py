@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import psutil
 
 from deeptool.errors import UserError
 from deeptool.files import lock as lock_file
-from deeptool.files import read_json, write_json
+from hpc.broker.broker_state import (
+    STATE_FILE,
+    BrokerState,
+    read_broker_state,
+    write_broker_state,
+)
 from hpc.processes.identity import alive, wait_gone
 
-STATE = "state.json"
 # What `down` asks a supervisor with. No terminal and no batch system sends it, so that the exit
 # code can say that it was meant.
 DOWN = signal.SIGUSR1
@@ -34,10 +39,10 @@ def lock(directory: Path) -> IO[str]:
     try:
         return lock_file(directory / ".lock", wait=False)
     except BlockingIOError as error:
-        state = read_json(directory / STATE) or {}
+        state = read_broker_state(directory) or BrokerState()
         raise UserError(
             f"a broker is up on {directory} already",
-            seen=f"{state.get('state', 'starting')}, at {state.get('bootstrap', 'no address yet')}",
+            seen=f"{state.state}, at {state.bootstrap or 'no address yet'}",
             next_step=f"use it, or stop it with: {down_command(directory)}",
         ) from error
 
@@ -60,12 +65,12 @@ def down_command(directory: Path) -> str:
     return f"deeptool-hpc broker down --dir {directory}"
 
 
-def end_processes(state: Mapping[str, Any], timeout: float = 10.0) -> None:
+def end_processes(state: BrokerState, timeout: float = 10.0) -> None:
     """Leave no server of an earlier start: they were signalled when their supervisor died.
 
     Those that run on for `timeout` seconds are killed.
     """
-    servers = state.get("processes", {}).values()
+    servers = state.processes.values()
     if not wait_gone(servers, timeout):
         for server in filter(alive, servers):
             with suppress(psutil.NoSuchProcess):
@@ -77,7 +82,7 @@ def end_processes(state: Mapping[str, Any], timeout: float = 10.0) -> None:
         wait_gone(servers, timeout)
 
 
-def read_state(directory: Path) -> dict[str, Any]:
+def current_state(directory: Path) -> BrokerState:
     """What the state file says; ``failed`` where its supervisor died without a word.
 
     Raises
@@ -85,26 +90,20 @@ def read_state(directory: Path) -> dict[str, Any]:
     UserError
         When this is no broker's folder.
     """
-    state: dict[str, Any] | None = read_json(directory / STATE)
+    state = read_broker_state(directory)
     if state is None:
         raise UserError(
             "no broker was ever started there",
             seen=str(directory),
-            valid=f"a folder with {STATE}",
+            valid=f"a folder with {STATE_FILE}",
             next_step=f"deeptool-hpc broker up --dir {directory}",
         )
-    if state["state"] in ("starting", "ready") and not alive(state["supervisor"]):
-        state |= {"state": "failed", "error": "its supervisor was killed"}
+    if state.state in ("starting", "ready") and not alive(state.supervisor):
+        return replace(state, state="failed", error="its supervisor was killed")
     return state
 
 
-def status(directory: Path) -> dict[str, Any]:
-    """`read_state`, with the bytes of its data on disk as ``data_bytes``."""
-    state = read_state(directory)
-    return state | {"directory": str(directory), "data_bytes": disk_usage(directory / "data")}
-
-
-def down(directory: Path, timeout: float) -> dict[str, Any]:
+def down(directory: Path, timeout: float) -> BrokerState:
     """End the broker of a folder, leave no process, and return its last state.
 
     Parameters
@@ -114,20 +113,19 @@ def down(directory: Path, timeout: float) -> dict[str, Any]:
     timeout : float
         Seconds to wait for a clean end; then everything is killed.
     """
-    state = read_state(directory)
-    supervisor = state["supervisor"]
-    if alive(supervisor):
+    supervisor = current_state(directory).supervisor
+    if supervisor is not None and alive(supervisor):
         os.kill(int(supervisor["pid"]), DOWN)
         if not wait_gone([supervisor], timeout):
             os.kill(int(supervisor["pid"]), signal.SIGKILL)
             wait_gone([supervisor], timeout)
     # Read again: the supervisor has written what its servers cost.
-    state = read_state(directory)
+    state = current_state(directory)
     end_processes(state, timeout)
-    if state["state"] in ("starting", "ready", "failed") and state["processes"]:
-        state |= {"state": "stopped", "processes": {}}
+    if state.state in ("starting", "ready", "failed") and state.processes:
+        state = replace(state, state="stopped", processes={})
         with writing(directory):
-            write_json(directory / STATE, state)
+            write_broker_state(directory, state)
     return state
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import platformdirs
 
 from deeptool.errors import UserError, WorkError
-from deeptool.files import lock, read_json, sha256
+from deeptool.files import lock, sha256
 from hpc.broker import folder
 from hpc.broker.broker_options import BrokerOptions, chosen_mode
+from hpc.broker.broker_state import read_broker_state
 from hpc.broker.class_archive import class_archive, class_names_file
 from hpc.broker.node import VERSION, Mode
 from hpc.broker.servers import IN_IMAGE, Runtime
@@ -57,8 +58,9 @@ def prepare(options: BrokerOptions, progress: Progress) -> Runtime:
         When an image is missing, or as `runtime`.
     """
     if options.images is None:
-        state = read_json(options.directory / folder.STATE) or {}
-        return runtime(progress, chosen_mode(options, state))
+        with folder.writing(options.directory):
+            earlier = read_broker_state(options.directory)
+        return runtime(progress, chosen_mode(options, earlier))
     for image in (options.images.kafka, options.images.zookeeper):
         apptainer.check_image(image)
     return IN_IMAGE

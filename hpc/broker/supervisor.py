@@ -7,13 +7,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from deeptool.errors import DeeptoolError, Terminated, UserError, WorkError
-from deeptool.files import read_json
 from deeptool.outcome import OUTCOME_VARIABLE, Outcome
 from deeptool.outcome import read as read_outcome
 from hpc.broker import folder, jars
+from hpc.broker.broker_state import BrokerState, read_broker_state
 from hpc.broker.embedded import (
     READY_SECONDS,
     STOP_SECONDS,
@@ -69,9 +69,7 @@ def run(options: BrokerOptions, progress: Progress, ready: Check) -> None:
             broker.stop()
 
 
-def run_detached(
-    options: BrokerOptions, arguments: list[str], progress: Progress
-) -> dict[str, Any]:
+def run_detached(options: BrokerOptions, arguments: list[str], progress: Progress) -> BrokerState:
     """Start a supervisor that outlives this process, and return its state when it is ready.
 
     Parameters
@@ -119,7 +117,7 @@ def run_detached(
 
 def _wait(
     process: subprocess.Popen[bytes], directory: Path, progress: Progress, log: IO[bytes]
-) -> dict[str, Any]:
+) -> BrokerState:
     """Relay the supervisor's lines until it is ready or has ended."""
     deadline = time.monotonic() + 3 * READY_SECONDS
     shown = True
@@ -132,9 +130,10 @@ def _wait(
                 progress(line)
         if ended:
             raise _failure(process.returncode, read_outcome(directory / _OUTCOME), log.name)
-        state: dict[str, Any] = read_json(directory / folder.STATE) or {}
-        mine = state.get("supervisor", {}).get("pid") == process.pid
-        if mine and state["state"] == "ready":
+        state = read_broker_state(directory)
+        # It is another one's where this one has come too late.
+        mine = state is not None and (state.supervisor or {}).get("pid") == process.pid
+        if state is not None and mine and state.state == "ready":
             return state
         if time.monotonic() > deadline:
             raise WorkError("the broker was not ready in time", next_step=f"see {log.name}")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import click
 
 from deeptool.errors import UserError
 from hpc.broker import folder
 from hpc.broker.broker_options import BrokerOptions
+from hpc.broker.broker_state import BrokerState
 from hpc.broker.node import MODES, Mode
 from hpc.broker.passwords import NAME, create, write_client_properties
 from hpc.broker.supervisor import run, run_detached
@@ -33,8 +34,8 @@ def _progress(line: str) -> None:
     click.echo(line, err=True)
 
 
-def _show(state: dict[str, Any], as_json: bool) -> None:
-    click.echo(json.dumps(state) if as_json else state["bootstrap"])
+def _show(state: BrokerState, as_json: bool) -> None:
+    click.echo(json.dumps(asdict(state)) if as_json else state.bootstrap)
 
 
 @click.group("broker")
@@ -121,7 +122,7 @@ def up(
 
 
 def _ready(directory: Path, as_json: bool) -> None:
-    _show(folder.read_state(directory), as_json)
+    _show(folder.current_state(directory), as_json)
     _progress("ready")
 
 
@@ -130,20 +131,22 @@ def _ready(directory: Path, as_json: bool) -> None:
 @json_option
 def status(directory: Path, as_json: bool) -> None:
     """Show where a broker is, how it is doing, and what it has cost."""
-    state = folder.status(directory)
+    state = folder.current_state(directory)
+    size = folder.disk_usage(directory / "data")
     if as_json:
-        click.echo(json.dumps(state))
+        shown = {**asdict(state), "directory": str(directory), "data_bytes": size}
+        click.echo(json.dumps(shown))
         return
-    pids = ", ".join(f"{name} {process['pid']}" for name, process in state["processes"].items())
+    pids = ", ".join(f"{name} {process['pid']}" for name, process in state.processes.items())
     rows = {
-        "state": state["state"],
-        "bootstrap": state["bootstrap"],
-        "mode": f"{state['mode']}, Kafka {state['version']}",
+        "state": state.state,
+        "bootstrap": state.bootstrap,
+        "mode": f"{state.mode}, Kafka {state.version}",
         "processes": pids or "none",
-        "CPU": f"{timedelta(seconds=round(state['cpu_seconds']))} h",
-        "data": f"{state['data_bytes'] / 1e6:.1f} MB",
+        "CPU": f"{timedelta(seconds=round(state.cpu_seconds))} h",
+        "data": f"{size / 1e6:.1f} MB",
         "logs": str(directory / "logs"),
-        "error": state["error"],
+        "error": state.error,
     }
     for name, value in rows.items():
         if value:
@@ -164,6 +167,6 @@ def down(directory: Path, timeout: float, as_json: bool) -> None:
     """Stop a broker and leave no process. Its data stays."""
     state = folder.down(directory, timeout)
     if as_json:
-        click.echo(json.dumps(state))
+        click.echo(json.dumps(asdict(state)))
     else:
-        _progress(f"the broker at {state['bootstrap']} is {state['state']}")
+        _progress(f"the broker at {state.bootstrap} is {state.state}")

@@ -6,15 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from deeptool.files import read_json
-from hpc.broker.folder import STATE as BROKER_STATE
+from hpc.broker.broker_state import BrokerState, read_broker_state
 from hpc.campaign.plan import Plan
 from hpc.run.state import BrokerAccount
 
 
-def broker_state(folder: str | Path) -> dict[str, Any]:
-    """What a broker's folder says of it, empty where there is none."""
-    return read_json(Path(folder) / BROKER_STATE) or {}
+def broker_state(folder: str | Path) -> BrokerState:
+    """What a broker's folder says of it; one that has cost nothing where there is none."""
+    return read_broker_state(Path(folder)) or BrokerState()
 
 
 def open_account(folder: Path, earlier: BrokerAccount | None) -> BrokerAccount:
@@ -31,7 +30,7 @@ def open_account(folder: Path, earlier: BrokerAccount | None) -> BrokerAccount:
     account = BrokerAccount(str(folder), earlier.spent if earlier else 0.0)
     if earlier is not None and earlier.folder == str(folder):
         account = replace(account, since=earlier.since)
-    count = broker_state(folder).get("cpu_seconds", 0.0)
+    count = broker_state(folder).cpu_seconds
     return replace(close_account(account), since=count)
 
 
@@ -39,7 +38,7 @@ def close_account(account: BrokerAccount) -> BrokerAccount:
     """Charge what the broker took since the account was opened."""
     spent = account.spent
     if account.since is not None:
-        count = broker_state(account.folder).get("cpu_seconds", 0.0)
+        count = broker_state(account.folder).cpu_seconds
         spent += max(0.0, count - account.since)
     return replace(account, spent=round(spent, 3), since=None)
 
@@ -49,5 +48,9 @@ def broker_facts(plan: Plan, account: BrokerAccount | None) -> dict[str, Any]:
     if account is None:
         return {"cpu_seconds": None, "mode": "existing", "bootstrap": plan.server}
     seen = broker_state(account.folder)
-    known = {key: seen.get(key) for key in ("mode", "bootstrap", "version")}
+    known = {
+        "mode": seen.mode,
+        "bootstrap": seen.bootstrap or None,
+        "version": seen.version or None,
+    }
     return {"cpu_seconds": account.spent, **known}

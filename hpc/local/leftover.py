@@ -6,12 +6,10 @@ import os
 import signal
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
-from deeptool.files import read_json
-from hpc.broker.folder import STATE as BROKER_STATE
 from hpc.broker.folder import end_processes
 from hpc.campaign.plan import GRACE, STOP_ORDER
+from hpc.local.broker_account import broker_state
 from hpc.processes.identity import alive, wait_gone
 from hpc.processes.job import signal_all
 from hpc.processes.record import read_job_record
@@ -65,7 +63,7 @@ def stop_running(folder: RunFolder, state: RunState) -> dict[str, bool]:
                 wait_gone(processes.values(), 5)
     if not ended.get("broker", True) and state.broker is not None:
         # Killed, it could not end its servers.
-        end_processes(read_json(Path(state.broker.folder) / BROKER_STATE) or {})
+        end_processes(broker_state(state.broker.folder))
     return ended
 
 

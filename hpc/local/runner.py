@@ -9,6 +9,7 @@ from typing import Any
 
 from deeptool.errors import UserError, WorkError
 from deeptool.files import read_json
+from hpc.broker.broker_state import BrokerState
 from hpc.campaign.plan import STOP_ORDER, Task
 from hpc.local.broker_account import broker_state
 from hpc.local.executor import Executor, Running
@@ -182,16 +183,16 @@ class Runner:
         if running is None or self.state.tasks["broker"].state != "running":
             return
         account, record = self.state.broker, self._record(running)
-        seen = broker_state(account.folder) if account is not None else {}
+        seen = broker_state(account.folder) if account is not None else BrokerState()
         process = record.processes.get("process", {})
         # Not one that somebody else keeps up there, nor one that was killed.
-        mine = seen.get("supervisor", {}).get("pid", 0) == process.get("pid")
-        if mine and seen["state"] == "ready":
-            self._server = seen["bootstrap"]
+        mine = (seen.supervisor or {}).get("pid", 0) == process.get("pid")
+        if mine and seen.state == "ready":
+            self._server = seen.bootstrap
             self.state = replace(self.state, server=self._server)
             self._note("broker", state="ready")
             self._save()
-            self._say(f"broker ready at {self._server} ({seen['mode']} mode)", "green")
+            self._say(f"broker ready at {self._server} ({seen.mode} mode)", "green")
 
     def _after_uploads(self) -> None:
         states = self._states()

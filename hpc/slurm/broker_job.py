@@ -15,9 +15,9 @@ from typing import NoReturn
 from deeptool.errors import DeeptoolError, UserError, WorkError
 from deeptool.files import lock, read_json, write_json
 from hpc.broker.broker_options import BrokerOptions, Metadata
+from hpc.broker.broker_state import BrokerState, read_broker_state
 from hpc.broker.discovery import HEARTBEAT_SECONDS, Descriptor, Discovery
 from hpc.broker.embedded import EmbeddedBroker
-from hpc.broker.folder import STATE
 from hpc.broker.network import address
 from hpc.broker.node import VERSION
 from hpc.broker.passwords import CLIENT_PROPERTIES
@@ -163,7 +163,7 @@ class _BrokerJob:
         self.directory = directory
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Of a folder that is kept: what other runs' brokers have cost on it.
-        self.earlier = float((read_json(directory / STATE) or {}).get("cpu_seconds", 0))
+        self.earlier = (read_broker_state(directory) or BrokerState()).cpu_seconds
         images = None
         if self.work.images:
             kafka, zookeeper = self.work.images

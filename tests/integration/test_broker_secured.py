@@ -167,7 +167,7 @@ def test_another_password_on_a_kept_folder(server: EmbeddedBroker, tmp_path: Pat
 def test_a_secret_that_others_can_read_starts_nothing(tmp_path: Path) -> None:
     secret = passwords.create(tmp_path / "secret")
     secret.chmod(0o644)
-    with pytest.raises(UserError, match="readable by other users"):
+    with pytest.raises(UserError, match="by other users"):
         EmbeddedBroker(BrokerOptions(tmp_path / "b", secret=secret)).start()
     assert not (tmp_path / "b").exists()
 

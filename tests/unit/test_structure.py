@@ -129,7 +129,6 @@ def test_no_command_imports_another_command() -> None:
     )
 
 
-@UNDER_WAY
 def test_files_are_short() -> None:
     sizes = {
         str(file.relative_to(ROOT)): len(file.read_text().splitlines())

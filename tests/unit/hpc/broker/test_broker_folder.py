@@ -9,12 +9,13 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from deeptool.errors import UserError, WorkError
-from deeptool.files import read_json, write_json
 from hpc.broker import folder
+from hpc.broker.broker_state import BrokerState, write_broker_state
 from hpc.broker.embedded import BrokerOptions, EmbeddedBroker
 from hpc.processes import identity as processes
 from hpc.processes.service import Service
@@ -56,7 +57,7 @@ def test_a_recycled_process_id_is_not_the_same_process(
 
 
 def test_the_lock_says_who_is_there(tmp_path: Path) -> None:
-    write_json(tmp_path / folder.STATE, {"state": "ready", "bootstrap": "127.0.0.1:20001"})
+    write_broker_state(tmp_path, BrokerState("ready", bootstrap="127.0.0.1:20001"))
     with folder.lock(tmp_path):
         with pytest.raises(UserError, match="is up on") as caught:
             folder.lock(tmp_path)
@@ -70,30 +71,23 @@ def test_servers_left_by_a_killed_supervisor_are_ended(
 ) -> None:
     stranger = processes.identity(os.getpid()) | {"started": 1.0}
     servers = {"broker": processes.identity(sleeper.pid), "zookeeper": stranger}
-    folder.end_processes({"processes": servers}, timeout=0.1)
+    folder.end_processes(BrokerState(processes=servers), timeout=0.1)
     assert sleeper.wait(10) == -signal.SIGKILL
 
 
-def state(supervisor: dict[str, float], **more: object) -> dict[str, object]:
-    return {
-        "state": "ready",
-        "error": None,
-        "bootstrap": "127.0.0.1:20001",
-        "supervisor": supervisor,
-        "processes": {},
-        "cpu_seconds": 1.5,
-    } | more
+def state(supervisor: dict[str, float], **more: Any) -> BrokerState:
+    return BrokerState("ready", supervisor=supervisor, cpu_seconds=1.5, **more)
 
 
 def test_a_supervisor_that_died_without_a_word_has_failed(
     tmp_path: Path, sleeper: subprocess.Popen[bytes]
 ) -> None:
-    write_json(tmp_path / folder.STATE, state(processes.identity(sleeper.pid)))
-    assert folder.read_state(tmp_path)["state"] == "ready"
+    write_broker_state(tmp_path, state(processes.identity(sleeper.pid)))
+    assert folder.current_state(tmp_path).state == "ready"
     sleeper.kill()
     sleeper.wait()
-    assert folder.read_state(tmp_path)["state"] == "failed"
-    assert folder.down(tmp_path, 1)["cpu_seconds"] == 1.5
+    assert folder.current_state(tmp_path).state == "failed"
+    assert folder.down(tmp_path, 1).cpu_seconds == 1.5
 
 
 def test_down_kills_a_supervisor_that_does_not_end(
@@ -103,18 +97,18 @@ def test_down_kills_a_supervisor_that_does_not_end(
     assert deaf.stdout is not None
     deaf.stdout.readline()
     servers = {"broker": processes.identity(sleeper.pid)}
-    write_json(tmp_path / folder.STATE, state(processes.identity(deaf.pid), processes=servers))
+    write_broker_state(tmp_path, state(processes.identity(deaf.pid), processes=servers))
     ended = folder.down(tmp_path, 0.2)
     deaf.stdout.close()
     assert deaf.wait(10) == -signal.SIGKILL
     assert sleeper.wait(10) == -signal.SIGKILL
-    assert ended["state"] == "stopped"
-    assert read_json(tmp_path / folder.STATE)["processes"] == {}
+    assert ended.state == "stopped"
+    assert folder.current_state(tmp_path).processes == {}
 
 
 def test_a_folder_that_is_no_brokers(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no broker was ever started there"):
-        folder.status(tmp_path)
+        folder.current_state(tmp_path)
 
 
 def test_disk_usage_counts_what_is_on_disk_not_holes(tmp_path: Path) -> None:
