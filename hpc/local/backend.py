@@ -20,6 +20,7 @@ from hpc.local.runner import Runner
 from hpc.processes.identity import alive
 from hpc.run.backend import LaunchContext, Seen, Stopped
 from hpc.run.run_folder import RunFolder
+from hpc.run.screen import Screen
 from hpc.run.state import ENDED, RunState
 from hpc.run.stored_data import json_from, own_uploads
 from hpc.run.summary import run_summary
@@ -41,9 +42,9 @@ class LocalBackend:
     def look(self, folder: RunFolder, state: RunState) -> Seen:
         return Seen(state, live=tuple(running_processes(folder)))
 
-    def check(self, context: LaunchContext) -> None:
-        if context.campaign.broker.count > 1:
-            context.screen.event("on this machine one broker does the work of all", "dim")
+    def check(self, campaign: Campaign, screen: Screen) -> None:
+        if campaign.broker.count > 1:
+            screen.event("on this machine one broker does the work of all", "dim")
 
     def end_earlier(self, folder: RunFolder, state: RunState, check: Callable[[], None]) -> None:
         stop_running(folder, state)

@@ -117,8 +117,8 @@ class Backend(Protocol):
             When that cannot be found out from this machine, or now.
         """
 
-    def check(self, context: LaunchContext) -> None:
-        """See, before anything is changed, that what the launch needs is there.
+    def check(self, campaign: Campaign, screen: Screen) -> None:
+        """See, before anything is changed, that what a launch needs is there.
 
         Raises
         ------

@@ -97,21 +97,20 @@ def launch(
             screen.event("the jobs are in the queue already: watching them", "dim")
             _say_changes(screen, "these changes do not reach them", decision.unapplied)
         else:
-            state, tasks = _new_state(campaign, plan, kept, folder, run_id)
-            context = LaunchContext(campaign, plan, tasks, folder, screen, signals, programs)
-            backend.check(context)
+            backend.check(campaign, screen)
             _say_changes(screen, "changed since the earlier launch", decision.changed)
             if earlier is not None and decision.end:
-                screen.event(
-                    f"stopping what an earlier launch left: {_few(decision.end)}", "yellow"
-                )
-                earlier_backend = backend_named(earlier.state.backend)
-                earlier_backend.end_earlier(folder, earlier.state, signals.check)
+                _end(earlier.state, decision.end, folder, screen, signals)
+                # Something of it may have been completed before it ended.
+                kept = kept and _look(folder, campaign.backend, fresh)
+            state, tasks = _new_state(campaign, plan, kept, folder, run_id)
+            context = LaunchContext(campaign, plan, tasks, folder, screen, signals, programs)
             _write(context, state, clear=decision.clear)
         with screen:
             if isinstance(decision, Start):
                 state = backend.start(context, state)
-            if state.state == "running" and not detach:
+            # Where nothing was left to run, all is said already.
+            if not detach and (isinstance(decision, Join) or state.state == "running"):
                 backend.watch(context, state)
         report, running = (None, ()) if detach else backend.finish(context)
         return LaunchResult(take_snapshot(folder), report, running)
@@ -130,6 +129,18 @@ def _look(folder: RunFolder, backend: str, fresh: bool) -> Earlier | None:
         name for name, task in seen.state.of("trial").items() if folder.holds_trial(task.index)
     }
     return Earlier(state, folder.read_campaign(), seen, frozenset(begun))
+
+
+def _end(
+    state: RunState,
+    live: tuple[str, ...],
+    folder: RunFolder,
+    screen: Screen,
+    signals: CaughtSignals,
+) -> None:
+    """End what an earlier launch left running, where that runs."""
+    screen.event(f"stopping what an earlier launch left: {_few(live)}", "yellow")
+    backend_named(state.backend).end_earlier(folder, state, signals.check)
 
 
 def _new_state(

@@ -12,6 +12,7 @@ from hpc.campaign.plan import Plan
 from hpc.processes import apptainer
 from hpc.run.backend import LaunchContext, Seen, Stopped
 from hpc.run.run_folder import RunFolder
+from hpc.run.screen import Screen
 from hpc.run.state import RunState
 from hpc.slurm import scheduler
 from hpc.slurm.finish import read_report
@@ -50,8 +51,7 @@ class SlurmBackend:
         live = tuple(job_labels(state.id, known).values())
         return Seen(observe(folder, state, ask_slurm(state)), live, state.submitted)
 
-    def check(self, context: LaunchContext) -> None:
-        campaign = context.campaign
+    def check(self, campaign: Campaign, screen: Screen) -> None:
         scheduler.check_there()
         slurm_options(campaign).check_times()
         own_broker = not campaign.broker.bootstrap_servers
@@ -62,7 +62,7 @@ class SlurmBackend:
                 apptainer.check_image(image)
         elif own_broker:
             # Into the cache, which the nodes share: they may have no way to the internet.
-            jars.runtime(lambda line: context.screen.event(line, "dim"))
+            jars.runtime(lambda line: screen.event(line, "dim"))
 
     def end_earlier(self, folder: RunFolder, state: RunState, check: Callable[[], None]) -> None:
         live = live_jobs(state.id)

@@ -19,6 +19,7 @@ from hpc.campaign.plan import Plan, Task
 from hpc.processes.record import JobRecord, read_job_record, write_job_record
 from hpc.run.backend import LaunchContext, Seen, Stopped
 from hpc.run.run_folder import RunFolder
+from hpc.run.screen import Screen
 from hpc.run.state import RunState
 from hpc.run.task_outcome import shown_result
 
@@ -52,7 +53,7 @@ class FakeBackend:
     def look(self, folder: RunFolder, state: RunState) -> Seen:
         return Seen(self.observe(folder, state), queued(folder), state.submitted)
 
-    def check(self, context: LaunchContext) -> None:
+    def check(self, campaign: Campaign, screen: Screen) -> None:
         pass
 
     def end_earlier(self, folder: RunFolder, state: RunState, check: Callable[[], None]) -> None:
@@ -98,8 +99,9 @@ def queued(folder: RunFolder) -> tuple[str, ...]:
 def run_job(folder: RunFolder, task: Task) -> None:
     """What a job does on its node: a trial's result says which hparams made it."""
     start = time.time()
-    if task.role == "trial" and not folder.prepare_trial(task):
-        note(folder, f"ran {dict(task.hparams)}")
+    if task.role == "trial":
+        resumed = folder.prepare_trial(task)
+        note(folder, f"{'resumed' if resumed else 'ran'} {dict(task.hparams)}")
         result = {"status": "complete", "hparams": dict(task.hparams), "best": {"val_loss": 0.5}}
         times = {"started": start, "finished": time.time()}
         (folder.trial(task.index) / "result.json").write_text(json.dumps({**result, **times}))

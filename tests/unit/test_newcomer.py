@@ -95,7 +95,7 @@ class PretendBackend:
     def look(self, folder, state):
         return Seen(state)
 
-    def check(self, context):
+    def check(self, campaign, screen):
         pass
 
     def end_earlier(self, folder, state, check):
