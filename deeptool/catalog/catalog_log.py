@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from types import TracebackType
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -13,7 +12,7 @@ from deeptool.catalog.events import Event
 from deeptool.catalog.fold import TopicState, fold
 from deeptool.client import admin
 from deeptool.client.connection import Connection
-from deeptool.client.consume import NoRecord, RecordReader
+from deeptool.client.consume import NoRecord, Patience, RecordReader
 from deeptool.client.kafka_errors import (
     DAMAGED,
     NO_SUCH_OFFSET,
@@ -59,12 +58,7 @@ class CatalogLog:
     def __enter__(self) -> CatalogLog:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -138,7 +132,7 @@ class CatalogLog:
     def _next_event(self, reader: RecordReader, deadline: float) -> Event | None:
         """The next event, if one could be read; `_next` is the offset behind it."""
         remaining = max(0.0, deadline - time.monotonic())
-        found = reader.read_from(0, self._next, silent_seconds=remaining, away_seconds=remaining)
+        found = reader.read_from(0, self._next, Patience(silent=remaining, away=remaining))
         if not isinstance(found, NoRecord):
             self._next = int(found.offset()) + 1
             return events.from_json(found.value() or b"")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
@@ -14,8 +13,6 @@ from deeptool.client.kafka_errors import PARTITION_END, PASSING, UNREACHABLE
 
 # A broker that is up but has sent nothing for so long cannot read what is there.
 SILENT_SECONDS = 10.0
-# One that does not answer at all may be starting again: it is waited for, as at the upload.
-AWAY_SECONDS = 120.0
 POLL_SECONDS = 0.25
 # Room for one record of about 1 MiB with its framing. Smaller, and a broker would send nothing of a
 # partition whose next record does not fit beside those of the others.
@@ -57,6 +54,26 @@ def consumer_config(
         "queued.max.messages.kbytes": max(1, ahead_bytes >> 10),
     }
     return connection.config(config)
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait for a record, in seconds.
+
+    Attributes
+    ----------
+    silent : float
+        For a broker that can be reached.
+    away : float
+        Where none can be: one may be starting again, and is waited for as at the upload.
+    end : float
+        Where the partition seems to end before the record: a new leader may not know yet how much
+        of it there is.
+    """
+
+    silent: float = SILENT_SECONDS
+    away: float = 120.0
+    end: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -118,12 +135,7 @@ class RecordReader:
     def __enter__(self) -> RecordReader:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -148,59 +160,28 @@ class RecordReader:
         return int(end)
 
     def read(
-        self,
-        partition: int,
-        offset: int,
-        *,
-        silent_seconds: float = SILENT_SECONDS,
-        away_seconds: float = AWAY_SECONDS,
-        end_seconds: float = 0.0,
+        self, partition: int, offset: int, patience: Patience = Patience()
     ) -> Message | NoRecord:
-        """The record at `offset`, or why there is none. See `read_from` for the parameters."""
-        found = self.read_from(
-            partition,
-            offset,
-            silent_seconds=silent_seconds,
-            away_seconds=away_seconds,
-            end_seconds=end_seconds,
-        )
+        """The record at `offset`, or why there is none."""
+        found = self.read_from(partition, offset, patience)
         if isinstance(found, NoRecord) or found.offset() == offset:
             return found
         self._position = None
         return NoRecord("no record is there")
 
     def read_from(
-        self,
-        partition: int,
-        offset: int,
-        *,
-        silent_seconds: float = SILENT_SECONDS,
-        away_seconds: float = AWAY_SECONDS,
-        end_seconds: float = 0.0,
+        self, partition: int, offset: int, patience: Patience = Patience()
     ) -> Message | NoRecord:
-        """The first record at or after `offset` (compaction leaves gaps), or why there is none.
-
-        Parameters
-        ----------
-        silent_seconds : float
-            How long to wait for a broker that can be reached.
-        away_seconds : float
-            How long to wait where none can be.
-        end_seconds : float
-            How long a partition may seem to end before `offset`: a new leader may not know yet how
-            much of it there is.
-        """
+        """The first record at or after `offset` (compaction leaves gaps), or why there is none."""
         if self._position != (partition, offset):
             self._consumer.assign([TopicPartition(self._topic, partition, offset)])
         self._position = None
-        found = self._poll(offset, silent_seconds, away_seconds, end_seconds)
+        found = self._poll(offset, patience)
         if not isinstance(found, NoRecord):
             self._position = (partition, int(found.offset()) + 1)
         return found
 
-    def _poll(
-        self, offset: int, silent_seconds: float, away_seconds: float, end_seconds: float
-    ) -> Message | NoRecord:
+    def _poll(self, offset: int, patience: Patience) -> Message | NoRecord:
         began = time.monotonic()
         trouble: KafkaError | None = None
         end: int | None = None
@@ -221,8 +202,8 @@ class RecordReader:
                 else:
                     return NoRecord(str(error.str()), error)
             seconds = time.monotonic() - began
-            if end is not None and seconds >= end_seconds:
+            if end is not None and seconds >= patience.end:
                 return NoRecord("no record is there", end=end)
-            if seconds > (away_seconds if away else silent_seconds):
+            if seconds > (patience.away if away else patience.silent):
                 reason = f"the broker sent nothing for {seconds:.0f} s"
                 return NoRecord(reason, trouble, silent=True, away=away)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from confluent_kafka import Message
 
 from deeptool.client.connection import Connection
-from deeptool.client.consume import SILENT_SECONDS, NoRecord, RecordReader
+from deeptool.client.consume import SILENT_SECONDS, NoRecord, Patience, RecordReader
 from deeptool.client.kafka_errors import NO_SUCH_TOPIC, NOT_ALLOWED, WRONG_CREDENTIALS, explain
 from deeptool.errors import WorkError
 
@@ -49,7 +49,7 @@ def scan(
     with RecordReader(connection, topic) as reader:
 
         def read(offset: int) -> Message | str:
-            found = reader.read(partition, offset, silent_seconds=silent_seconds)
+            found = reader.read(partition, offset, Patience(silent=silent_seconds))
             return _reason(topic, found) if isinstance(found, NoRecord) else found
 
         for number, position, stop in ranges:

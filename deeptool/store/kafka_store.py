@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
 
 from deeptool.catalog.stored import Stored
 from deeptool.client.connection import Connection
-from deeptool.client.consume import FETCH_BYTES, NoRecord, RecordReader
+from deeptool.client.consume import FETCH_BYTES, NoRecord, Patience, RecordReader
 from deeptool.codec.records import parse_headers
 from deeptool.store import read_shutdown
 from deeptool.store.kafka_arrivals import KafkaArrivals
@@ -77,12 +76,7 @@ class KafkaSampleIndex:
     def __enter__(self) -> KafkaSampleIndex:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for reader in self._readers.values():
             reader.close()
 
@@ -92,13 +86,8 @@ class KafkaSampleIndex:
             self._readers[lane.topic] = RecordReader(
                 self._connection, lane.topic, ahead_bytes=FETCH_BYTES, on_poll=read_shutdown.check
             )
-        found = self._readers[lane.topic].read(
-            lane.partition,
-            offset,
-            silent_seconds=self._silence_seconds,
-            away_seconds=self._silence_seconds,
-            end_seconds=SHORT_SECONDS,
-        )
+        patience = Patience(self._silence_seconds, self._silence_seconds, SHORT_SECONDS)
+        found = self._readers[lane.topic].read(lane.partition, offset, patience)
         if not isinstance(found, NoRecord):
             header = parse_headers(found.headers())
             if header is not None and header.upload == self._upload:

@@ -9,7 +9,7 @@ import numpy as np
 from deeptool.catalog.datasets import Shard, find_dataset
 from deeptool.catalog.fold import Catalog
 from deeptool.client.connection import Connection
-from deeptool.client.consume import FETCH_BYTES, NoRecord, RecordReader
+from deeptool.client.consume import FETCH_BYTES, NoRecord, Patience, RecordReader
 from deeptool.client.topic_names import topic_name
 from deeptool.codec.protocol import Codec
 from deeptool.codec.records import parse_headers
@@ -95,7 +95,7 @@ def spaced_places(
 
 
 def _read(reader: RecordReader, shard: Shard, codec: Codec, partition: int, offset: int) -> Leaves:
-    found = reader.read(partition, offset, silent_seconds=_SECONDS, away_seconds=_SECONDS)
+    found = reader.read(partition, offset, Patience(silent=_SECONDS, away=_SECONDS))
     if isinstance(found, NoRecord):
         seen = f"{found.reason}{f' ({found.error.str()})' if found.silent and found.error else ''}"
     else:

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, TopicPartition
 
 from deeptool.client import consume
 from deeptool.client.connection import Connection
-from deeptool.client.consume import NoRecord, RecordReader, consumer_config
+from deeptool.client.consume import NoRecord, Patience, RecordReader, consumer_config
 
 CONNECTION = Connection(("127.0.0.1:1",), {"sasl.username": "u"})
 
@@ -98,10 +98,10 @@ def test_an_end_that_comes_too_early_is_disbelieved_for_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     records, consumer = reader(monkeypatch, Event(6, KafkaError._PARTITION_EOF), None, Event(8))
-    assert records.read(0, 8, end_seconds=5).offset() == 8
+    assert records.read(0, 8, Patience(end=5)).offset() == 8
     assert consumer.assigned == [(0, 8)]
     records, _ = reader(monkeypatch, Event(6, KafkaError._PARTITION_EOF))
-    found = outcome(records.read(0, 8, end_seconds=0.05))
+    found = outcome(records.read(0, 8, Patience(end=0.05)))
     assert (found.end, found.silent) == (6, False)
 
 
@@ -120,14 +120,14 @@ def test_any_other_error_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_silent_broker_and_one_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    waits = {"silent_seconds": 0.05, "away_seconds": 0.2}
+    waits = Patience(silent=0.05, away=0.2)
     records, _ = reader(monkeypatch)
-    found = outcome(records.read(0, 2, **waits))
+    found = outcome(records.read(0, 2, waits))
     assert (found.silent, found.away) == (True, False)
     timed_out, _ = reader(monkeypatch, endless=Event(-1, KafkaError._TIMED_OUT))
-    assert outcome(timed_out.read(0, 2, **waits)).away is False
+    assert outcome(timed_out.read(0, 2, waits)).away is False
     away, _ = reader(monkeypatch, Event(-1, KafkaError._TRANSPORT))
-    found = outcome(away.read(0, 2, **waits))
+    found = outcome(away.read(0, 2, waits))
     assert (found.silent, found.away) == (True, True)
     assert found.error is not None
     assert found.error.code() == KafkaError._TRANSPORT
