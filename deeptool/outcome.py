@@ -116,7 +116,7 @@ def read(path: str | os.PathLike[str]) -> Outcome | None:
 
 
 class OutcomeFile:
-    """The file that this process was told to write, if it was told.
+    """The file that the starter of this process wants, if it named one.
 
     Made at the start of a command. It takes the variable out of the environment: a process that the
     command starts must not write into the same file. It also removes what an earlier attempt left

@@ -78,7 +78,7 @@ Listener = Callable[[Progress], None]
 def shown(
     title: str, file: str | PathLike[str] | None = None, console: Console | None = None
 ) -> Iterator[Listener]:
-    """What shows the progress it is told: a bar on a terminal, else a line every few seconds.
+    """A listener that shows progress: a bar on a terminal, else a line every few seconds.
 
     Parameters
     ----------

@@ -122,7 +122,7 @@ def _shut_out(broker: str, errors: Sequence[KafkaError], not_kafka: Sequence[str
     """Why a broker that speaks Kafka does not list its topics."""
     texts = [error.str() for error in errors if error.code() != NO_BROKER_LEFT]
     refusals = [error.str() for error in errors if _is_refusal(error)]
-    # librdkafka names a broker that it was told of by its number, others "bootstrap".
+    # librdkafka names brokers from the cluster's metadata by number, the given ones "bootstrap".
     elsewhere = [text for text in texts if re.search(r"/\d+: (Connect to|Failed to resolve)", text)]
     if refusals:
         return UserError(

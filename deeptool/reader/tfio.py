@@ -161,7 +161,7 @@ class TfioRows:
                     "reader='librdkafka' reads them in another way",
                 )
             self._check_unchanged(topic.decode())
-            # One sample a record where TensorFlow parses it; else `_decode` counts them.
+            # One sample per record where TensorFlow parses it; else `_decode` counts them.
             parsed = self.form.codec.graph_parser is not None
             self.meter.count(records=valid, samples=valid if parsed else 0, size=int(size))
         return np.int64(valid)

@@ -223,7 +223,7 @@ class _UploadCheck:
             unsorted = np.frombuffer(self._found[number], dtype=np.int64).reshape(-1, 4)
             found = unsorted[np.argsort(unsorted[:, 0], kind="stable")]
             firsts, stops = found[:, 0], found[:, 0] + found[:, 1]
-            # Samples of the records before each, as far as they go on without a gap.
+            # Samples of the records before each, as far as they continue without a gap.
             before = np.append(0, np.maximum.accumulate(stops))
             for index in np.flatnonzero((firsts < before[:-1]) | (stops > epoch.samples)):
                 first, count, partition, offset = (int(value) for value in found[index])

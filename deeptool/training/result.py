@@ -72,7 +72,7 @@ class TrialResult:
     started, finished : float
         Unix time.
     notes : tuple of str
-        What the user was told besides: warnings, what could not be exported.
+        Further messages for the user: warnings, what could not be exported.
     error : str or None
         Why it is not complete.
     """

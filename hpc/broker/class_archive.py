@@ -108,7 +108,7 @@ def _archivable(line: str) -> str | None:
 
 
 def _forget(names: Path) -> None:
-    """Let the next start note the names anew: these were of no use."""
+    """Let the next start note the names again: these were of no use."""
     try:
         names.unlink()
     except OSError:

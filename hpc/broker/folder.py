@@ -137,6 +137,6 @@ def disk_usage(folder: Path) -> int:
             try:
                 total += os.lstat(os.path.join(parent, name)).st_blocks * 512
             except FileNotFoundError:
-                # A server is at work there.
+                # A server that runs there has removed it meanwhile.
                 continue
     return total

@@ -1,4 +1,4 @@
-"""Which address of this machine others are told."""
+"""Which address of this machine a broker advertises."""
 
 from __future__ import annotations
 

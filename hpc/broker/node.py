@@ -20,7 +20,7 @@ class BrokerNode:
     mode : str
         Whether metadata is kept by a ZooKeeper or by a broker itself (KRaft): on node 0.
     host : str
-        The address that the broker listens on and that clients are told.
+        The address that the broker listens on and advertises.
     port : int
         The port for clients.
     metadata_port : int

@@ -1,4 +1,4 @@
-"""What Kafka and ZooKeeper are told in their files, as text. Nothing runs here."""
+"""The configuration files of Kafka and ZooKeeper, as text. Nothing runs here."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def run_job(job: Job) -> int:
     terminal = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
     signals = CaughtSignals(signal.SIGTERM, dropped=terminal)
     signals.install()
-    # Should the backend's own parent process be killed, this one is told.
+    # If the process that started this one is killed, this one gets a SIGTERM.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     set_environment(job.env)

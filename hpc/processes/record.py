@@ -1,4 +1,4 @@
-"""What each job of a campaign says of itself: ``jobs/<task>.json`` in the run folder."""
+"""What each job of a campaign reports: ``jobs/<task>.json`` in the run folder."""
 
 from __future__ import annotations
 

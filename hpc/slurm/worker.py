@@ -23,7 +23,7 @@ from hpc.run.run_folder import RunFolder
 from hpc.slurm import job_environment, scheduler
 
 _STEP = 0.1
-# The record's file is touched so often: a broker sees by it that somebody is at work.
+# The interval for touching the record's file, which shows a broker that it is still needed.
 TOUCH_SECONDS = 20.0
 # What a walltime may have left when Slurm warns of its end, for the warning not to be one of
 # preemption.
@@ -162,7 +162,7 @@ class _Worker:
         return code
 
     def _prepare(self, begun: bool) -> bool:
-        """Whether the task goes on from an earlier start: a trial's folder says it by itself."""
+        """Whether the task resumes an earlier start; for a trial, its folder says so."""
         return self.run_folder.prepare_trial(self.task) if self.task.role == "trial" else begun
 
     def _broker(self, after: tuple[str, int] | None) -> Descriptor | None:

@@ -21,7 +21,6 @@ from import_graph import (
 )
 from paths import ROOT
 
-UNDER_WAY = pytest.mark.xfail(strict=True, reason="modules are still being moved")
 PACKAGES = ("deeptool", "hpc")
 LINES = 350
 MEAN_LINES = 200
