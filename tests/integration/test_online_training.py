@@ -34,7 +34,8 @@ pytestmark = pytest.mark.broker
 
 SAMPLES = 320
 WHOLE = np.linspace(-1, 1, SAMPLES, dtype=np.float32).tolist()
-# A training set that takes 40 x 0.15 = 6 seconds; FAIL_AT breaks it in the middle.
+# A training set that takes 40 x 0.15 = 6 seconds. FAIL_AT breaks it in the middle; at HOLD_AT it
+# waits for a file, where something has to happen meanwhile, however slow the machine is.
 SLOW = f"""
 import os
 import time
@@ -45,6 +46,8 @@ hparams["samples"] = {SAMPLES}
 
 def _pace(i):
     time.sleep(0.15)
+    while i == int(os.environ.get("HOLD_AT", -1)) and not os.path.exists("go_on"):
+        time.sleep(0.05)
     if i == int(os.environ.get("FAIL_AT", -1)):
         raise OSError("the disk is gone")
     return np.int64(0)
@@ -263,10 +266,12 @@ def test_a_trial_goes_on_while_the_upload_does(
     monkeypatch.setattr("deeptool.training.callbacks.WRITING", math.inf)
     half = load_settings(settings, hparams={"epochs": 4, "steps": 4})
     half.addon_callbacks = lambda *given: [failing_at(1)]
-    with producing(broker, settings) as producer:
+    with producing(broker, settings, env={"HOLD_AT": "30"}) as producer:
         with pytest.raises(OSError, match="plug"):
             train(half, kafka=True, servers=broker, online=True, wait=120, session_dir="half")
         resumed = train(restart_from="half")
+        assert producer.poll() is None
+        Path("go_on").touch()
         assert ended(producer)[0] == 0
     assert (resumed.status, resumed.epochs_run) == ("complete", 4)
     assert any("is still being uploaded" in note for note in resumed.notes)
