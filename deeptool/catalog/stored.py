@@ -91,7 +91,7 @@ class Stored:
         return min(len(self._completed(shard).epochs) for shard in self.shards)
 
     def samples(self, epoch: int) -> int:
-        """How many samples a trial's epoch holds: that of stored pass ``epoch % epochs``.
+        """How many samples there are in one epoch of a trial: in stored pass ``epoch % epochs``.
 
         Raises
         ------
