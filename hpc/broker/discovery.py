@@ -82,7 +82,7 @@ class Descriptor:
         return self.state not in _ENDED and now - self.heartbeat > DEAD_SECONDS
 
     def lost(self, now: float) -> bool:
-        """Whether it has gone, and nobody who has its data will follow."""
+        """Whether it has ended, and no broker with its data will follow."""
         return not self.resumes and (self.state in _ENDED or self.dead(now))
 
 

@@ -305,7 +305,7 @@ class EmbeddedBroker:
             check()
             self.check()
 
-        told = False
+        announced = False
         while True:
             try:
                 if self._renew and self._password:
@@ -317,9 +317,9 @@ class EmbeddedBroker:
                 session = broker.poll() is not None and "NodeExistsException" in broker.output()
                 if not session or time.monotonic() > deadline:
                     raise
-            if not told:
+            if not announced:
                 progress("waiting for the ZooKeeper session of the broker that was killed to end")
-                told = True
+                announced = True
             time.sleep(1)
             broker.start()
 

@@ -49,7 +49,7 @@ def free_ports(host: str, count: int) -> tuple[int, ...]:
 
 
 def check_host(host: str) -> None:
-    """Raise `UserError` unless `host` is an address of this machine that clients can be told."""
+    """Raise `UserError` unless `host` is an address of this machine that clients can be given."""
     if host in ("", "0.0.0.0", "::", "*"):
         raise UserError(
             "a broker gives its clients one address, and this one stands for all interfaces",

@@ -237,7 +237,11 @@ class _Attempt:
                 self._pause()
 
     def _client(self, kind: Callable[..., Any], **settings: object) -> Any:
-        """A client, once the broker lets one in; it tries again by itself until the deadline."""
+        """A client, once the broker lets one in.
+
+        kafka-python tries again by itself until the deadline, even where a login was rejected, and
+        then says only that it was unable to bootstrap (3.0.12).
+        """
         remaining = max(1, int(1000 * (self._deadline - time.monotonic())))
         try:
             return kind(**self._settings, **settings, bootstrap_timeout_ms=remaining)

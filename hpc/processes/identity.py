@@ -1,4 +1,4 @@
-"""Processes of this machine, told from later ones with the same id."""
+"""Processes of this machine, distinguished from later ones with the same id."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def task_environment(task: Task, devices: str | None) -> dict[str, str | None]:
     ----------
     task : Task
     devices : str or None
-        The GPUs that Slurm has given to it: an image has to be told.
+        The GPUs that Slurm has given to it: they have to be passed on into an image.
     """
     return {**task.env, "PYTHONUNBUFFERED": "1", "CUDA_VISIBLE_DEVICES": devices}
 
@@ -175,7 +175,7 @@ class _Worker:
         return found
 
     def _left(self, broker: Descriptor) -> bool:
-        """Whether the broker that was read from has gone, and another one is to come."""
+        """Whether the broker that was read from has ended, and another one is to follow."""
         deadline = time.monotonic() + _NOTICE_SECONDS
         while time.monotonic() < deadline:
             self._check()
@@ -211,7 +211,7 @@ class _Worker:
         return end.exit_code
 
     def _lost(self) -> bool:
-        """Whether the broker has gone for good: a GPU is not to wait for the reader to give up."""
+        """Whether no broker will follow: a GPU must not wait until the reader gives up."""
         if time.monotonic() - self.looked < _LOOK_SECONDS:
             return False
         self.looked = time.monotonic()

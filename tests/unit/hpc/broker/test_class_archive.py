@@ -107,7 +107,7 @@ def test_java_does_without_one_that_cannot_be_made(tmp_path: Path, jars: Path) -
     assert class_archive(java, jars, "kraft", lines.append) is None
     assert "more slowly" in lines[-1]
     assert list(jars.glob("*.jsa")) == []
-    # Not to be tried again at each start: the next one notes anew.
+    # Not to be tried again at each start: the next one notes them again.
     assert not class_names_file(java, jars, "kraft").exists()
 
 

@@ -1,4 +1,4 @@
-"""The rendered script, held against what submitit hands to a sbatch that only keeps it."""
+"""The rendered script, compared with what submitit hands to a sbatch that only keeps it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def work() -> None:
     pass
 
 
-def told(**facts: Any) -> dict[str, Any]:
+def sbatch_parameters(**facts: Any) -> dict[str, Any]:
     values = {"time": "30", **facts.pop("resources", {})}
     return parameters(Batch("trials", (), (), Resources(**values), **facts), "id", {})
 
@@ -55,7 +55,7 @@ def test_it_is_what_submitit_submits(
         (programs / name).write_text(f"#!/bin/sh\n{script}\n")
         (programs / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
-    asked = told(**facts)
+    asked = sbatch_parameters(**facts)
     ids = SlurmExecutor(folder).submit([work] * count, asked)
     assert ids == (["7"] if count == 1 else [f"7_{index}" for index in range(count)])
     assert sbatch_script(asked, count, folder) == (tmp_path / "script").read_text()
