@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from deeptool.codec.values import Leaves
 from deeptool.errors import UserError, WorkError
 from deeptool.producer.ledger import Ledger
 from deeptool.reader import StoredDataset
+from deeptool.reader.open_dataset import TfOptions
 from deeptool.store.record_store import Lane
 
 ROWS = 300
@@ -91,6 +93,18 @@ def test_kafka_dataset_opens_and_reads(store: MemoryStore, monkeypatch: pytest.M
     ((given, how),) = opened
     assert given == ("host:9092", "s", "val")
     assert (how["proc_id"], how["wait"]) == (1, 2.0)
+
+
+def test_one_vocabulary() -> None:
+    """What `open`, `kafka_dataset`, `tf` and `upload` have in common has one name."""
+
+    def names(function: Any) -> list[str]:
+        return [name for name in inspect.signature(function).parameters if name != "self"]
+
+    assert names(deeptool.kafka_dataset) == [*names(deeptool.open), "options"]
+    assert names(StoredDataset.tf) == list(TfOptions.__annotations__)
+    shared = {"servers", "name", "split", "proc_id", "topic", "client_properties"}
+    assert shared <= set(names(deeptool.open)) & set(names(deeptool.upload))
 
 
 @pytest.mark.parametrize(
