@@ -361,7 +361,7 @@ def test_the_command_connects_once(
 ) -> None:
     """One probe of the broker and one catalog serve all that it does, in both splits."""
     made: list[str] = []
-    check, init = probe.check, CatalogLog.__init__
+    check, init = probe.check_broker, CatalogLog.__init__
 
     def checked(*arguments: Any) -> None:
         made.append("probe")
@@ -371,7 +371,7 @@ def test_the_command_connects_once(
         made.append("catalog")
         init(log, connection)
 
-    monkeypatch.setattr(probe, "check", checked)
+    monkeypatch.setattr(probe, "check_broker", checked)
     monkeypatch.setattr(CatalogLog, "__init__", opened)
     code, _, error = produce(broker, session_name, "--split", "both", "--reuse")
     assert code == 0, error
