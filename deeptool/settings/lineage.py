@@ -19,6 +19,7 @@ from typing import Any
 
 from deeptool.settings.recording_dict import RecordingDict
 
+# What no statement can change in place: only binding the name again gives it another value.
 _UNCHANGEABLE = (str, bytes, int, float, complex, bool, type(None), FunctionType, type)
 # Calls at the top level that change none of their arguments.
 _HARMLESS = (logging.Logger, type(print))
@@ -50,6 +51,7 @@ class Lineage:
         """Statement `index` ran, or a part of it, and looked up `keys`."""
         self._keys.setdefault(index, set()).update(keys)
         for name, value in list(self._namespace.items()):
+            # By identity: comparing arrays or tensors of the user's would be slow, or fail.
             if self._seen.get(name, self) is not value:
                 self._seen[name] = value
                 self._bound_by.setdefault(name, set()).add(index)
@@ -75,6 +77,7 @@ class Lineage:
         keys: set[str] = set()
         reached: set[int] = set()
         waiting = list(roots)
+        # hparams itself is no dependency: which of its keys matter, their lookups say.
         visited = set(scene.aliases)
         while waiting:
             name = waiting.pop()
@@ -83,6 +86,7 @@ class Lineage:
             visited.add(name)
             statements = self._bound_by.get(name, set()) | changed_by.get(name, set())
             if scene.from_helper(name):
+                # Helper modules may share state, so a change to one may be a change to all.
                 statements |= changed_by.get("", set())
             for index in statements - reached:
                 reached.add(index)

@@ -72,6 +72,7 @@ def load_settings(
     lineage = Lineage(source.tree, vars(module))
     run = _FileRun(vars(module), imports, lineage, overrides, _seed if seed else None)
     vars(module)[_CHECKPOINT] = run.checkpoint
+    # Known before the file runs: then what stands above the line with the seed is seeded too.
     if seed and (constant := _constant_seed(source.tree)) is not None:
         run.seed_with(constant)
     usercode.run(module, code, source.path, imports)
@@ -164,6 +165,7 @@ class _FileRun:
         """Put a recording dict in the place of `bound`, under each name that it goes by."""
         self._recording = RecordingDict(bound)
         self._applied = {}
+        # The dict may come from a helper module, which keeps a name for it as well.
         for names in (self._namespace, *map(vars, self._imports.modules().values())):
             for name, value in list(names.items()):
                 if value is bound:
@@ -173,8 +175,10 @@ class _FileRun:
         values = recording.unrecorded()
         for key, given in self._overrides.items():
             if key not in values and key not in ALWAYS_VALID:
+                # A file may fill hparams step by step: `check_overrides` rejects it at the end.
                 continue
             if key in self._applied and values.get(key) is self._applied[key]:
+                # Applied, and not bound again since.
                 continue
             self._applied[key] = convert(key, given, values.get(key))
             recording[key] = self._applied[key]
@@ -186,12 +190,14 @@ def _watched(tree: ast.Module) -> ast.Module:
     Statements within top-level blocks get one where they concern hparams or the seed. The source
     text, its lines and its names stay as they are.
     """
+    # `Lineage` reads the original, and counts its statements as they are numbered here.
     tree = copy.deepcopy(tree)
     body: list[ast.stmt] = []
     for index, statement in enumerate(tree.body):
         docstring = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
         future = isinstance(statement, ast.ImportFrom) and statement.module == "__future__"
         body.append(statement)
+        # These two have to stay the first statements of the file.
         if not docstring and not future:
             _watch_blocks(statement, index)
             body.append(_checkpoint(statement, index))
@@ -201,6 +207,7 @@ def _watched(tree: ast.Module) -> ast.Module:
 
 def _watch_blocks(statement: ast.AST, index: int) -> None:
     if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        # What a function does is seen after the statement that calls it.
         return
     for field in ("body", "orelse", "finalbody"):
         block = getattr(statement, field, None)
@@ -230,6 +237,7 @@ def _concerns(statement: ast.stmt) -> bool:
 def _checkpoint(after: ast.stmt, index: int) -> ast.stmt:
     call = ast.Call(ast.Name(_CHECKPOINT, ast.Load()), [ast.Constant(index)], [])
     expression = ast.Expr(call)
+    # Its line is that of the statement before, so that tracebacks point into the user's file.
     for node in ast.walk(expression):
         if isinstance(node, (ast.expr, ast.stmt)):
             node.lineno = node.end_lineno = after.end_lineno or after.lineno
@@ -253,6 +261,7 @@ def _constant_seed(tree: ast.Module) -> int | None:
 
 
 def _seed(value: int) -> None:
+    # The base install has no TensorFlow, and a file can be loaded without it.
     if importlib.util.find_spec("tensorflow") is not None:
         import tensorflow as tf
 
@@ -265,6 +274,7 @@ def _draw_without_display() -> None:
     """Let the file import pyplot where no window can open."""
     if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
         return
+    # A backend that the user chose stays.
     os.environ.setdefault("MPLBACKEND", "Agg")
     if "matplotlib" in sys.modules:
         import matplotlib
