@@ -30,6 +30,9 @@ _QUICK: dict[str, object] = {
     "reconnect_backoff_max_ms": 200,
     "retry_backoff_ms": 50,
     "request_timeout_ms": _REQUEST_MS,
+    # What it learns at first may be a cluster of one. It would ask again after five minutes, and
+    # reject until then whatever it is to send to a broker that came later.
+    "metadata_max_age_ms": 500,
 }
 # librdkafka's names, which `deeptool` uses for them too.
 _NAMES = {
