@@ -172,26 +172,32 @@ class _Attempt:
             progress(self._lines.get())
 
     def create_topic(self, nodes: int) -> None:
-        there = nodes
-        with closing(self._client(KafkaAdminClient)) as admin:
-            while True:
+        self._nodes_seen = nodes
+        while True:
+            with closing(self._client(KafkaAdminClient)) as admin:
                 try:
-                    cluster = admin.describe_cluster()
-                    if len(cluster["brokers"]) != there:
-                        there = len(cluster["brokers"])
-                        self._lines.put(f"{there} of {nodes} brokers are there")
-                    if there < nodes:
-                        self.seen = f"{there} of {nodes} brokers"
-                    elif cluster["controller_id"] >= 0:
-                        # Asked first, for the client would wait a second for a controller.
-                        topic = NewTopic(PROBE_TOPIC, 1, -1, topic_configs=_CONFIG)
-                        admin.create_topics([topic], timeout_ms=_REQUEST_MS)
-                        return
+                    return self._create_topic(admin, nodes)
                 except TopicAlreadyExistsError:
                     return
                 except KafkaError as error:
+                    # The next client may find another controller: this one keeps to the first.
                     self.seen = _text(error)
-                self._pause()
+            self._pause()
+
+    def _create_topic(self, admin: KafkaAdminClient, nodes: int) -> None:
+        while True:
+            cluster = admin.describe_cluster()
+            count = len(cluster["brokers"])
+            if count != self._nodes_seen:
+                self._lines.put(f"{count} of {nodes} brokers are there")
+            self._nodes_seen = count
+            # Asked first, for the client would wait a second for a controller.
+            if count >= nodes and cluster["controller_id"] >= 0:
+                topic = NewTopic(PROBE_TOPIC, 1, -1, topic_configs=_CONFIG)
+                admin.create_topics([topic], timeout_ms=_REQUEST_MS)
+                return
+            self.seen = f"{count} of {nodes} brokers"
+            self._pause()
 
     def produce(self, token: bytes) -> int:
         """The offset of a record with `token`."""
