@@ -62,7 +62,7 @@ class SlurmBackend:
                 apptainer.check_image(image)
         elif own_broker:
             # Into the cache, which the nodes share: they may have no way to the internet.
-            jars.runtime(lambda line: screen.event(line, "dim"))
+            jars.runtime(lambda line: screen.event(line, "dim"), campaign.broker.mode)
 
     def end_earlier(self, folder: RunFolder, state: RunState, check: Callable[[], None]) -> None:
         live = live_jobs(state.id)

@@ -116,7 +116,7 @@ class Bench:
         self.file.write_text(CAMPAIGN)
         self.run = RunFolder(folder / "runs" / "search")
         self.slurm = Slurm(self.run)
-        self.fetched: list[object] = []
+        self.fetched: list[str] = []
         monkeypatch.chdir(folder)
         monkeypatch.setenv("FAKE_STORE", str(folder / "store"))
         monkeypatch.setattr("hpc.slurm.submit.SlurmExecutor", self.slurm)
@@ -126,7 +126,9 @@ class Bench:
             monkeypatch.setattr(scheduler, name, getattr(self.slurm, name))
         monkeypatch.setattr(scheduler, "requeue", self.slurm.requeued.append)
         monkeypatch.setattr(scheduler, "check_there", lambda: None)
-        monkeypatch.setattr("hpc.slurm.backend.jars.runtime", self.fetched.append)
+        monkeypatch.setattr(
+            "hpc.slurm.backend.jars.runtime", lambda progress, mode: self.fetched.append(mode)
+        )
         monkeypatch.setattr(scheduler, "max_array_size", lambda: 1001)
         monkeypatch.setattr(scheduler, "history", lambda ids: {})
         monkeypatch.setattr("hpc.slurm.worker.time.sleep", lambda seconds: None)
@@ -149,7 +151,7 @@ def test_everything_runs_and_the_broker_is_let_go(bench: Bench) -> None:
         "submitted trials: job 3, 4 tasks",
         "submitted finish: job 4",
     ]
-    assert len(bench.fetched) == 1
+    assert bench.fetched == ["zookeeper"]
     assert set(bench.states().values()) == {"complete"}
     assert "producer-0 complete: s.0.train: stored 100 samples, 1.0 MB" in result.output
     assert "trial-3 complete: val_loss 0.25" in result.output
