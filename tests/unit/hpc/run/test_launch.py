@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -95,6 +95,11 @@ class Bench:
             except (psutil.NoSuchProcess, psutil.AccessDenied):
                 continue
         return [pid for pid in found if pid != os.getpid()]
+
+    def jobs(self) -> list[Mapping[str, float]]:
+        """What runs the broker and the trials."""
+        running = running_processes(self.run).values()
+        return [found["job"] for found in running if "job" in found]
 
     def wait_until_nothing_runs(self) -> None:
         deadline = time.monotonic() + SECONDS
@@ -288,7 +293,11 @@ def test_what_a_killed_launch_has_left_is_stopped_first(bench: Bench) -> None:
     # a machine that hangs.
     process = bench.start()
     bench.wait_for_two_trials()
-    jobs = [found["job"] for found in running_processes(bench.run).values() if "job" in found]
+    # A trial may say that it has begun before its job has noted it.
+    deadline = time.monotonic() + SECONDS
+    while len(jobs := bench.jobs()) < 3:
+        assert time.monotonic() < deadline, jobs
+        time.sleep(0.05)
     for job in jobs:
         os.kill(int(job["pid"]), signal.SIGSTOP)
     process.kill()
