@@ -75,9 +75,11 @@ def read_broker_state(directory: Path) -> BrokerState | None:
     UserError
         When the file is damaged or of a newer format.
     """
-    return read_versioned(directory / STATE_FILE, FORMAT, lambda values: known(BrokerState, values))
+    return read_versioned(
+        directory / STATE_FILE, "broker", FORMAT, lambda values: known(BrokerState, values)
+    )
 
 
 def write_broker_state(directory: Path, state: BrokerState) -> None:
     """Replace the file."""
-    write_versioned(directory / STATE_FILE, asdict(state), FORMAT)
+    write_versioned(directory / STATE_FILE, "broker", FORMAT, asdict(state))

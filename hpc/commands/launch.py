@@ -104,8 +104,9 @@ def command(
     if result.failed:
         first = result.failed[0]
         alike = [row for row in result.failed if row.role == first.role]
+        all_of_role = [row for row in result.snapshot.of(first.role) if row.name in result.planned]
         raise WorkError(
-            f"{len(alike)} of {len(result.snapshot.of(first.role))} {first.role}s failed",
+            f"{len(alike)} of {len(all_of_role)} {first.role}s failed",
             seen=", ".join(row.name for row in alike),
             next_step=f"deeptool-hpc logs {result.snapshot.run_dir} {first.role} {first.index};"
             " the same launch runs them again",

@@ -79,7 +79,7 @@ def read_job_record(path: Path) -> JobRecord | None:
     UserError
         When the file is damaged or of a newer format.
     """
-    return read_versioned(path, FORMAT, _record)
+    return read_versioned(path, "job", FORMAT, _record)
 
 
 def _record(values: dict[str, Any]) -> JobRecord:
@@ -89,4 +89,4 @@ def _record(values: dict[str, Any]) -> JobRecord:
 
 def write_job_record(path: Path, record: JobRecord) -> None:
     """Replace a job's record."""
-    write_versioned(path, said(record), FORMAT)
+    write_versioned(path, "job", FORMAT, said(record))

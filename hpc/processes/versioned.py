@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def read_versioned(
-    path: str | os.PathLike[str], newest: int, build: Callable[[dict[str, Any]], T]
+    path: str | os.PathLike[str], kind: str, newest: int, build: Callable[[dict[str, Any]], T]
 ) -> T | None:
     """What a file of `write_versioned` holds; None where there is no such file.
 
@@ -22,6 +22,9 @@ def read_versioned(
     ----------
     path : path
         The file. One without a version is of format 1.
+    kind : str
+        Whose file it is to be: several folders have a ``state.json``. One that does not say is
+        taken for the right one.
     newest : int
         The newest format that the caller knows.
     build : callable
@@ -31,12 +34,19 @@ def read_versioned(
     Raises
     ------
     UserError
-        When the file is damaged, or of a newer format.
+        When the file is damaged, of another kind, or of a newer format.
     """
     try:
         values = read_json(path)
         if values is None:
             return None
+        found = values.pop("kind", kind)
+        if found != kind:
+            raise UserError(
+                f"this folder is that of a {found}, not of a {kind}",
+                seen=os.fspath(path),
+                next_step=f"give the folder of a {kind}",
+            )
         version = values.pop("format", 1)
         if version <= newest:
             return build(values)
@@ -45,7 +55,7 @@ def read_versioned(
             "this file is damaged",
             seen=f"{os.fspath(path)}: {error}",
             valid="the JSON that deeptool-hpc writes there",
-            next_step="restore the file; or delete the run folder and launch again",
+            next_step="restore the file, or use another folder",
         ) from error
     raise UserError(
         "this file was written by a newer version of deeptool",
@@ -55,9 +65,11 @@ def read_versioned(
     )
 
 
-def write_versioned(path: str | os.PathLike[str], values: Mapping[str, Any], version: int) -> None:
-    """Replace a file with `values` and their format version."""
-    write_json(path, {"format": version, **values})
+def write_versioned(
+    path: str | os.PathLike[str], kind: str, version: int, values: Mapping[str, Any]
+) -> None:
+    """Replace a file with `values`, whose file it is, and their format version."""
+    write_json(path, {"kind": kind, "format": version, **values})
 
 
 def said(value: Any) -> dict[str, Any]:

@@ -30,6 +30,8 @@ class LaunchResult:
     ----------
     snapshot : Snapshot
         Every task of the campaign at the end.
+    planned : frozenset of str
+        Those that this launch was for: trials of earlier searches stay in the snapshot.
     report : mapping or None
         What ``deeptool report --json`` says, where there is a report.
     running : tuple of str
@@ -37,14 +39,15 @@ class LaunchResult:
     """
 
     snapshot: Snapshot
+    planned: frozenset[str]
     report: Mapping[str, Any] | None
     running: tuple[str, ...] = ()
 
     @property
     def failed(self) -> list[TaskRow]:
-        """The producers and trials that failed."""
+        """The producers and trials of this launch that failed, not those of earlier searches."""
         rows = (*self.snapshot.of("producer"), *self.snapshot.of("trial"))
-        return [row for row in rows if row.state == "failed"]
+        return [row for row in rows if row.state == "failed" and row.name in self.planned]
 
 
 def launch(
@@ -113,7 +116,8 @@ def launch(
             if not detach and (isinstance(decision, Join) or state.state == "running"):
                 backend.watch(context, state)
         report, running = (None, ()) if detach else backend.finish(context)
-        return LaunchResult(take_snapshot(folder), report, running)
+        planned = frozenset(task.name for task in plan.tasks)
+        return LaunchResult(take_snapshot(folder), planned, report, running)
 
 
 def _look(folder: RunFolder, backend: str, fresh: bool) -> Earlier | None:

@@ -168,7 +168,7 @@ def read_run_state(path: Path) -> RunState | None:
     UserError
         When the file is damaged or of a newer format.
     """
-    return read_versioned(path, FORMAT, _run_state)
+    return read_versioned(path, "campaign", FORMAT, _run_state)
 
 
 def _run_state(values: dict[str, Any]) -> RunState:
@@ -189,4 +189,4 @@ def _task(values: Mapping[str, Any]) -> TaskState:
 
 def write_run_state(path: Path, state: RunState) -> None:
     """Replace the state in a file."""
-    write_versioned(path, said(state), FORMAT)
+    write_versioned(path, "campaign", FORMAT, said(state))

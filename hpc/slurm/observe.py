@@ -89,7 +89,7 @@ def observe(run: RunFolder, state: RunState, jobs: Jobs | None) -> RunState:
 
 def read_end(run: RunFolder, state: RunState) -> CampaignEnd | None:
     """How the launch ended, once its last job has said so."""
-    end = read_versioned(run.done_file, _FORMAT, _campaign_end)
+    end = read_versioned(run.done_file, "campaign", _FORMAT, _campaign_end)
     return end if end is not None and end.launched == state.launched else None
 
 

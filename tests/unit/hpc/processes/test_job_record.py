@@ -27,7 +27,13 @@ def test_there_and_back(tmp_path: Path) -> None:
 def test_only_what_is_known_is_written(tmp_path: Path) -> None:
     path = tmp_path / "trial-0.json"
     write_job_record(path, JobRecord("trial-0", 1.0, exit_code=0))
-    assert read_json(path) == {"format": 1, "name": "trial-0", "start": 1.0, "exit_code": 0}
+    assert read_json(path) == {
+        "kind": "job",
+        "format": 1,
+        "name": "trial-0",
+        "start": 1.0,
+        "exit_code": 0,
+    }
 
 
 def test_keys_of_a_later_release_are_ignored(tmp_path: Path) -> None:

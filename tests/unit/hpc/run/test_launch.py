@@ -219,6 +219,15 @@ def test_a_failed_trial_and_its_second_chance(
     assert bench.run.state().state == "complete"
 
 
+def test_trials_that_failed_in_an_earlier_search_are_not_this_launchs(bench: Bench) -> None:
+    failing = ("--grid", "size=16", "--grid", "lr=1", "--grid", "fail=3")
+    assert isinstance(bench.launch(*failing).exception, WorkError)
+    result = bench.launch("--grid", "size=16", "--grid", "lr=1")
+    assert result.exit_code == 0, result.output
+    # It is shown all the same.
+    assert state_of(bench) == state_of(bench) | {"trial-0": "failed", "trial-1": "complete"}
+
+
 def test_a_producer_that_refuses(bench: Bench) -> None:
     result = bench.launch("--set", "hparams.refuse=1")
     assert isinstance(result.exception, UserError)

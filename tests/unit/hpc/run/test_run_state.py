@@ -82,6 +82,7 @@ def test_a_state_of_an_earlier_release(tmp_path: Path) -> None:
         ('{"format": 2, "name": "c"}', "newer version of deeptool"),
         ('{"name": "c", "tas', "damaged"),
         ('{"name": "c"}', "damaged"),
+        ('{"kind": "broker", "format": 1}', "that of a broker, not of a campaign"),
         ('{"tasks": {"broker": {"role": "broker"}}}', "damaged"),
         ('{"tasks": ["broker"]}', "damaged"),
         ('{"tasks": {"broker": 1}, "jobs": 1}', "damaged"),
