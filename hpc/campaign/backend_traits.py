@@ -27,8 +27,9 @@ class BackendTraits:
         Keys of that table that do not concern the processes, only whoever watches them.
     file_seconds : float
         How often the run folder's files may be looked at: shared file systems bear less.
-    job_logs : str
-        The folder in the run folder that has what the backend itself logs of its jobs.
+    job_logs : str or None
+        The folder in the run folder that has what the backend itself logs of its jobs, where that
+        tells why a process has said nothing.
     """
 
     images: bool = False
@@ -37,7 +38,7 @@ class BackendTraits:
     options: type[Strict] | None = None
     watch_keys: tuple[str, ...] = ()
     file_seconds: float = 0.2
-    job_logs: str = "logs"
+    job_logs: str | None = None
 
 
 def backend_traits(name: str) -> BackendTraits:

@@ -69,10 +69,13 @@ def _read(run: RunFolder, row: TaskRow, follow: bool) -> Iterator[str]:
                 yield file.read()
                 offset = file.tell()
         elif not follow:
+            next_step = f"deeptool-hpc status {run.folder} shows what runs"
+            if traits.job_logs is not None:
+                next_step = f"see {run.folder / traits.job_logs} for what its job said"
             raise UserError(
                 f"{row.name} has no log yet: it is {row.state}",
                 seen=f"{path}" + (f"; {row.note}" if row.note else ""),
-                next_step=f"see {run.folder / traits.job_logs} for what its job said",
+                next_step=next_step,
             )
         if ended or not follow:
             return

@@ -29,7 +29,7 @@ from hpc.run.summary import run_summary
 class LocalBackend:
     """Implements `hpc.run.backend.Backend`."""
 
-    traits = BackendTraits(job_logs="logs/submitit")
+    traits = BackendTraits()
 
     def render(self, campaign: Campaign, plan: Plan) -> str:
         return plan_text(plan)
@@ -115,7 +115,9 @@ def _close(context: LaunchContext, state: RunState) -> None:
     facts = broker_facts(context.plan, state.broker)
     context.folder.write_summary(run_summary(context.plan, state, facts))
     if state.state == "interrupted":
-        context.screen.event("everything stopped; run the same launch again to resume")
+        context.screen.event(
+            "everything stopped; run the same launch again, without --fresh, to resume"
+        )
 
 
 BACKEND = LocalBackend()
