@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from collections.abc import Iterator
 
@@ -9,11 +10,16 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def _no_seed_of_another_test() -> Iterator[None]:
-    """Forget TensorFlow's global seed, which loading a settings file with a random_seed sets.
+def _no_randomness_of_another_test() -> Iterator[None]:
+    """Tests run in any order, in several processes: none may depend on what ran before it.
 
-    Tests run in any order, in several processes: none may depend on what ran before it.
+    Loading a settings file with a random_seed sets TensorFlow's global seed: it is forgotten. A
+    client of kafka-python that a test gave up tries again from a thread for a while, and draws from
+    Python's global generator, in the middle of another test's seeded trial: it gets one of its own.
     """
+    for name, module in list(sys.modules.items()):
+        if name.startswith("kafka.") and getattr(module, "random", None) is random:
+            module.random = random.Random()  # type: ignore[attr-defined]
     yield
     if tensorflow := sys.modules.get("tensorflow"):
         tensorflow.random.set_seed(None)
