@@ -68,8 +68,13 @@ def read_versioned(
 def write_versioned(
     path: str | os.PathLike[str], kind: str, version: int, values: Mapping[str, Any]
 ) -> None:
-    """Replace a file with `values`, whose file it is, and their format version."""
-    write_json(path, {"kind": kind, "format": version, **values})
+    """Replace a file with `versioned` values."""
+    write_json(path, versioned(kind, version, values))
+
+
+def versioned(kind: str, version: int, values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with whose file it is, and their format version: what `read_versioned` reads."""
+    return {"kind": kind, "format": version, **values}
 
 
 def said(value: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from deeptool.errors import WorkError
 from deeptool.files import read_json
 from hpc.broker.discovery import Descriptor, Discovery
 from hpc.processes.record import JobRecord, read_job_record
-from hpc.processes.versioned import known, read_versioned, said
+from hpc.processes.versioned import known, read_versioned, said, versioned
 from hpc.run.run_folder import RunFolder
 from hpc.run.state import RunState, TaskState
 from hpc.run.task_outcome import failure_note, read_outcome, shown_result, upload_note
@@ -100,7 +100,7 @@ def _campaign_end(values: dict[str, Any]) -> CampaignEnd:
 
 def write_end(run: RunFolder, end: CampaignEnd) -> None:
     """Say how a launch ended."""
-    run.write_done({"format": _FORMAT, **said(end)})
+    run.write_done(versioned("campaign", _FORMAT, said(end)))
 
 
 def ask_slurm(state: RunState) -> Jobs | None:
