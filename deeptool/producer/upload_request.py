@@ -8,9 +8,12 @@ from typing import Any
 
 from deeptool.client.topic_names import check_topic, topic_name
 from deeptool.codec import COMPRESSIONS, DEFAULT_CODEC
-from deeptool.codec.records import TARGET_BYTES
+from deeptool.codec.records import MAX_BYTES, TARGET_BYTES
 from deeptool.errors import UserError
 from deeptool.progress import Listener
+
+# Another owner waits for three of them before it takes over.
+_LONGEST_HEARTBEAT = 600.0
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ class UploadTuning:
     heartbeat_seconds : float
         See `deeptool.catalog.events.Begun`.
     record_bytes : int
-        About the size of a record, before compression.
+        About the size of a record, before compression: at most what a broker takes.
     listener : callable
         Called with a `deeptool.progress.Progress` several times a second, and at the end.
     on_wait : callable, optional
@@ -129,3 +132,19 @@ class UploadTuning:
     listener: Listener = lambda _: None
     on_wait: Callable[[str], None] | None = None
     charged_from: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        heartbeat, size = self.heartbeat_seconds, self.record_bytes
+        # NaN fails both comparisons.
+        if not (isinstance(heartbeat, (int, float)) and 0 < heartbeat <= _LONGEST_HEARTBEAT):
+            raise UserError(
+                "heartbeat_seconds is no time that others could wait for",
+                seen=heartbeat,
+                valid=f"more than 0, at most {_LONGEST_HEARTBEAT:.0f}",
+            )
+        if not (isinstance(size, int) and 1 <= size <= MAX_BYTES):
+            raise UserError(
+                "record_bytes is no size that a record can have",
+                seen=size,
+                valid=f"1 to {MAX_BYTES:,}",
+            )

@@ -155,9 +155,11 @@ class StoredDataset:
         seed : int, optional
             Makes the orders the same in every run. By default one is drawn once per call.
         first_epoch : int or callable
-            The pass that an iterator begins with; pass k reads stored pass k modulo the number of
-            stored passes, in the order drawn for k. A callable is asked each time an iterator
-            begins.
+            The pass that the first iterator begins with; pass k reads stored pass k modulo the
+            number of stored passes, in the order drawn for k. Each later iterator begins with the
+            pass after those of the one before it, so that ``model.fit(epochs=N)`` sees N orders
+            and all stored passes; without an end (``repeat=None``) each begins with this one. A
+            callable is asked each time an iterator begins, and decides alone.
         repeat : int or None
             How many passes an iterator makes; None never ends.
         drop_remainder : bool
@@ -178,8 +180,8 @@ class StoredDataset:
         -------
         tf.data.Dataset
             Of the producer's element_spec, apart from axis 0. Its cardinality is known, except with
-            ``follow`` and for batches that come as they were uploaded (unknown dimensions and no
-            `padding_value`).
+            ``follow``, for batches that come as they were uploaded (unknown dimensions and no
+            `padding_value`), and where stored passes differ in their number of samples.
 
         Raises
         ------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
@@ -49,6 +50,9 @@ def tf_dataset(
     import tensorflow as tf
 
     source = _rows(reader, plan, form, meter)
+    if not callable(first_epoch) and repeat is not None:
+        # model.fit makes an iterator for each epoch, and each is to see samples it has not seen.
+        first_epoch = itertools.count(first_epoch, repeat).__next__
 
     def one_pass(k: Any) -> Any:
         return elements(source.rows(k), form)

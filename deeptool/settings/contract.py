@@ -37,6 +37,10 @@ def _text(value: Any) -> str:
     return str(fspath(value))
 
 
+def _folders(value: Any) -> str | tuple[str, ...]:
+    return tuple(map(_text, value)) if isinstance(value, (list, tuple)) else _text(value)
+
+
 def _flag(value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)) and not (type(value) is int and value in (0, 1)):
         raise TypeError
@@ -102,6 +106,7 @@ PIPELINE_PARAMETERS = ("raw_data_files_folder", "isTraining", "batch_size", "nbE
 
 TEXT = Kind("str", _text)
 TEXTS = Kind("list of str", _texts)
+FOLDERS = Kind("str or tuple of str", _folders)
 FLAG = Kind("bool", _flag)
 COUNT = Kind("int >= 0", _whole_number(0))
 POSITIVE = Kind("int >= 1", _whole_number(1))
@@ -133,8 +138,8 @@ class Contract:
     random_seed: Annotated[int, SEED]
     nbEpoch: Annotated[int, POSITIVE]
     early_stopping_patience: Annotated[int, COUNT]
-    raw_data_dir_train: Annotated[str, TEXT]
-    raw_data_dir_val: Annotated[str, TEXT]
+    raw_data_dir_train: Annotated[str | tuple[str, ...], FOLDERS]
+    raw_data_dir_val: Annotated[str | tuple[str, ...], FOLDERS]
     raw_data_filename_extension: Annotated[str, TEXT]
     nb_train_samples: Annotated[int, COUNT]
     nb_val_samples: Annotated[int, COUNT]
@@ -157,7 +162,9 @@ class Contract:
         default_factory=lambda: ["localhost:9092"]
     )
     recoverFromCheckpoint: Annotated[bool, FLAG] = False
+    monitored_loss_name: Annotated[str, TEXT] = "val_loss"
     declared_data_hparams: Annotated[list[str] | None, KEYS] = None
+    get_loss_weights: Annotated[Callable[..., Any] | None, _function()] = None
     get_online_pipeline: Annotated[
         Callable[..., Any] | None, _function("dataset", "isTraining")
     ] = None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +29,10 @@ DATA_NAMES = (
     "nb_train_samples",
     "nb_val_samples",
 )
+
+
+# An address (gs://bucket) or a pattern (*.png), which only the pipeline can look for.
+_ELSEWHERE = re.compile(r"://|[*?\[]")
 
 
 class Settings(Contract):
@@ -153,14 +159,18 @@ class Settings(Contract):
         Raises
         ------
         UserError
-            It raises, or returns no Dataset.
+            It raises, or returns no Dataset; or a raw data folder is not there.
         """
         import tensorflow as tf
 
-        values = (self._folder(split), split == "train", self.batch_size, 1)
+        values = (self._folders(split), split == "train", self.batch_size, 1)
         self._recording.recording = True
-        with usercode.blamed_on(self.path):
-            dataset = _call(self.get_input_pipeline, PIPELINE_PARAMETERS, values)
+        try:
+            with usercode.blamed_on(self.path):
+                dataset = _call(self.get_input_pipeline, PIPELINE_PARAMETERS, values)
+        except UserError as error:
+            self._check_folders(split, error)
+            raise
         return _checked(dataset, tf.data.Dataset, "get_input_pipeline")
 
     def online(self, dataset: Any, is_training: bool) -> Any:
@@ -198,18 +208,44 @@ class Settings(Contract):
         return {key: value for key, value in self.hparams.items() if key in keys}
 
     def raw_data(self, split: str) -> dict[str, Any] | None:
-        """The listing of a split's raw data folder; see `list_raw_data`."""
-        return list_raw_data(self._folder(split))
+        """The listing of a split's raw data folders; see `list_raw_data`."""
+        folders = self._folders(split)
+        return list_raw_data(*((folders,) if isinstance(folders, str) else folders))
 
     def summary(self) -> dict[str, Any]:
         """All variables of the contract as JSON has them, with the file's path and hash."""
         variables = {name: plain(getattr(self, name)) for name in VARIABLES}
         return {"settings": str(self.path), "settings_sha256": self.sha256, **variables}
 
-    def _folder(self, split: str) -> str:
+    def _folders(self, split: str) -> str | tuple[str, ...]:
+        """A split's raw data folders, as the working directory or the settings file has them."""
         if split not in SPLITS:
             raise UserError("unknown split", seen=split, valid="train or val")
-        return self.raw_data_dir_train if split == "train" else self.raw_data_dir_val
+        given = self.raw_data_dir_train if split == "train" else self.raw_data_dir_val
+        if isinstance(given, str):
+            return self._beside(given)
+        return tuple(map(self._beside, given))
+
+    def _beside(self, folder: str) -> str:
+        """`folder`, or the one of that name beside the settings file where only that is there."""
+        beside = self.path.parent / folder
+        return str(beside) if folder and not os.path.exists(folder) and beside.exists() else folder
+
+    def _check_folders(self, split: str, failure: UserError) -> None:
+        """Raise where a pipeline failed because a raw data folder is not there.
+
+        Not before: a pipeline need not use the folder, and may have something else there.
+        """
+        folders = self._folders(split)
+        for folder in (folders,) if isinstance(folders, str) else folders:
+            if folder and not _ELSEWHERE.search(folder) and not os.path.exists(folder):
+                raise UserError(
+                    f"the raw data of {usercode.shown_path(self.path)} is not there:"
+                    f" raw_data_dir_{split}",
+                    seen=folder,
+                    valid="a folder, relative to the working directory or to the settings file",
+                    next_step=f"correct it; the pipeline failed with {failure.what}",
+                ) from failure
 
     def _guarded(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """`function`, whose lookups of hparams say nothing about the data, and whose errors say
@@ -224,16 +260,18 @@ class Settings(Contract):
 
 
 def _as_list(addon_callbacks: Callable[..., Any]) -> Callable[..., list[Any]]:
-    """addon_callbacks, whose empty dict or None means none."""
+    """addon_callbacks, which may return them by name; an empty dict or None means none."""
 
     @functools.wraps(addon_callbacks)
     def call(*args: Any, **kwargs: Any) -> list[Any]:
         callbacks = addon_callbacks(*args, **kwargs)
+        if isinstance(callbacks, Mapping):
+            callbacks = list(callbacks.values())
         if callbacks and not isinstance(callbacks, (list, tuple)):
             raise UserError(
                 "addon_callbacks does not return a list",
                 seen=type(callbacks).__name__,
-                valid="a list of Keras callbacks",
+                valid="a list of Keras callbacks, or a dict of them",
             )
         return list(callbacks or ())
 

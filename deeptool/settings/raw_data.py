@@ -10,33 +10,34 @@ from deeptool.errors import UserError
 from deeptool.files import sha256
 
 
-def list_raw_data(folder: str) -> dict[str, Any] | None:
-    """Describe a raw data folder by its listing; no file is opened.
+def list_raw_data(*folders: str) -> dict[str, Any] | None:
+    """Describe raw data folders by their listing; no file is opened.
 
     Parameters
     ----------
-    folder : str
-        Walked with all folders within, links followed; or one file.
+    *folders : str
+        Each is walked with all folders within, links followed; or it is one file.
 
     Returns
     -------
     dict or None
         "digest": SHA-256 over the sorted relative names, sizes and modification times (ns);
         "files": how many; "bytes": their sizes' sum; "newest": the last modification, Unix time
-        in seconds (None without files). None where there is no such folder, or none is named.
+        in seconds (None without files). None where no such folder is there, or none is named.
 
     Raises
     ------
     UserError
         A folder within cannot be listed.
     """
-    if not folder or not os.path.exists(folder):
+    there = [folder for folder in folders if folder and os.path.exists(folder)]
+    if not there:
         return None
     try:
-        entries = sorted(_listing(folder))
+        entries = [entry for folder in there for entry in sorted(_listing(folder))]
     except OSError as error:
         raise UserError(
-            f"cannot list the raw data: {error.strerror}", seen=error.filename or folder
+            f"cannot list the raw data: {error.strerror}", seen=error.filename or ", ".join(there)
         ) from error
     lines = [os.fsencode(f"{name}\0{size}\0{modified}\0") for name, size, modified in entries]
     return {

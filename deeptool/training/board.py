@@ -9,6 +9,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from deeptool.training.log_values import one_number_each
+
 # Batches begin, ..., end - 1 of the first epoch: the ones before trace and compile.
 PROFILED = (5, 15)
 
@@ -41,7 +43,7 @@ class Board(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         self._stop()
-        for name, value in (logs or {}).items():
+        for name, value in one_number_each(logs).items():
             writer = self._writer("validation" if name.startswith("val_") else "train")
             with writer.as_default():
                 tf.summary.scalar(f"epoch_{name.removeprefix('val_')}", value, step=epoch)

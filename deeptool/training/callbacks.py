@@ -18,7 +18,8 @@ from deeptool.termination import RememberedSignals
 from deeptool.training import checkpoint
 from deeptool.training.display import Display
 from deeptool.training.history import History
-from deeptool.training.result import MONITOR, Usage, finite
+from deeptool.training.log_values import one_number_each
+from deeptool.training.result import Usage, finite
 from deeptool.training.session_folder import SessionFolder
 from deeptool.training.trial_data import TrialData
 
@@ -137,7 +138,7 @@ class Pace(keras.callbacks.Callback):  # type: ignore[misc]
         if self._data.arrival is not None:
             self._data.arrival.check()
         self._total = self._steps
-        self._metrics = finite(_numbers(logs))
+        self._metrics = finite(one_number_each(logs))
         if epoch + 1 == self._epochs or self.model.stop_training:
             self._shown = 0.0
         self._show(epoch + 1)
@@ -180,6 +181,8 @@ class Keeper(keras.callbacks.Callback):  # type: ignore[misc]
         Puts in place the weights that were validated.
     resumed : Checkpoint or None
         Where the trial resumes.
+    monitor : str
+        The loss whose smallest value makes an epoch the best one.
 
     Attributes
     ----------
@@ -206,8 +209,10 @@ class Keeper(keras.callbacks.Callback):  # type: ignore[misc]
         resumed: checkpoint.Checkpoint | None,
         usage: Any,
         epochs: int,
+        monitor: str,
     ) -> None:
         super().__init__()
+        self._monitor, self._unshown = monitor, False
         self._session, self._history, self._display = session, history, display
         self._pace, self._others, self._averages = pace, others, averages
         self._usage, self._epochs = usage, epochs
@@ -226,7 +231,8 @@ class Keeper(keras.callbacks.Callback):  # type: ignore[misc]
             vars(callback).update(self._learned.get(name, {}))
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        metrics = _numbers(logs)
+        metrics = one_number_each(logs)
+        self._check_logs(metrics, logs or {})
         metrics.pop("learning_rate", None)
         seconds = self._pace.seconds
         self._history.add(epoch + 1, {**metrics, **_learning_rate(self.model)}, seconds)
@@ -238,9 +244,24 @@ class Keeper(keras.callbacks.Callback):  # type: ignore[misc]
         if last or (time.monotonic() - self._saved) * WRITING >= self._took:
             self._save(epoch + 1)
 
+    def _check_logs(self, metrics: Mapping[str, float], logs: Mapping[str, Any]) -> None:
+        if self._monitor not in metrics and self.best_epoch is None:
+            raise WorkError(
+                "monitored_loss_name names nothing that is logged as one number",
+                seen=self._monitor,
+                valid=", ".join(metrics),
+                next_step="correct it in the settings file",
+            )
+        left_out = [str(name) for name in logs if str(name) not in metrics]
+        if left_out and not self._unshown:
+            self._unshown = True
+            self._display.say(
+                f"{', '.join(left_out)}: no single number, so not in history.csv or the curves"
+            )
+
     def _keep_best(self, epoch: int) -> None:
-        value = self.final.get(MONITOR, math.nan)
-        if math.isfinite(value) and value < self.best.get(MONITOR, math.inf):
+        value = self.final.get(self._monitor, math.nan)
+        if math.isfinite(value) and value < self.best.get(self._monitor, math.inf):
             self.best_epoch, self.best = epoch, self.final
             if self._averages is None:
                 self.best_values = checkpoint.values_of(self.model.variables)
@@ -267,15 +288,6 @@ class Keeper(keras.callbacks.Callback):  # type: ignore[misc]
         )
         self._saved = time.monotonic()
         self._took = self._saved - begun
-
-
-def _numbers(logs: Mapping[str, Any] | None) -> dict[str, float]:
-    """The metrics that are one number each."""
-    return {
-        name: float(np.array(value))
-        for name, value in (logs or {}).items()
-        if np.size(np.array(value)) == 1
-    }
 
 
 def _learning_rate(model: Any) -> dict[str, float]:

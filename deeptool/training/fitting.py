@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from deeptool.errors import UserError
 from deeptool.settings import Settings
 from deeptool.termination import RememberedSignals
 from deeptool.training.board import Board
@@ -17,9 +18,12 @@ from deeptool.training.checkpoint import Checkpoint
 from deeptool.training.display import Display
 from deeptool.training.history import History
 from deeptool.training.model import Compiled
-from deeptool.training.result import MONITOR, Usage
+from deeptool.training.result import Usage
 from deeptool.training.session_folder import SessionFolder
 from deeptool.training.trial_data import TrialData
+
+# Keras takes metrics with these in their names for such, too.
+_THE_LARGER_THE_BETTER = ("acc", "auc")
 
 
 def prepare(
@@ -40,19 +44,40 @@ def prepare(
         Where the trial resumes; its variables are in the model.
     usage : callable
         What the trial took so far, for the checkpoints.
+
+    Raises
+    ------
+    UserError
+        monitored_loss_name is no loss.
     """
     model = compiled.model
     first = resumed.epoch if resumed else 0
+    monitor = settings.monitored_loss_name
+    if any(word in monitor.lower() for word in _THE_LARGER_THE_BETTER):
+        raise UserError(
+            "monitored_loss_name names no loss",
+            seen=monitor,
+            valid="a value of which the smallest is the best, such as val_loss",
+        )
     pace = Pace(data, settings.nbEpoch, session, display, signals)
     averages = Averages(compiled.averaging) if compiled.averaging is not None else None
     others = [
         *([compiled.schedule] if compiled.schedule is not None else []),
         *settings.addon_callbacks(model, data.train, data.val),
-        *_early_stopping(settings.early_stopping_patience),
+        *_early_stopping(monitor, settings.early_stopping_patience),
     ]
     history = History(session.history, first)
     keeper = Keeper(
-        session, history, display, pace, others, averages, resumed, usage, settings.nbEpoch
+        session,
+        history,
+        display,
+        pace,
+        others,
+        averages,
+        resumed,
+        usage,
+        settings.nbEpoch,
+        monitor,
     )
     callbacks = [
         pace,
@@ -77,10 +102,10 @@ def prepare(
     return keeper, fit
 
 
-def _early_stopping(patience: int) -> list[Any]:
+def _early_stopping(monitor: str, patience: int) -> list[Any]:
     if not patience:
         return []
-    return [keras.callbacks.EarlyStopping(MONITOR, patience=patience, mode="min")]
+    return [keras.callbacks.EarlyStopping(monitor, patience=patience, mode="min")]
 
 
 @contextlib.contextmanager

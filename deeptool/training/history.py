@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 Row = dict[str, float]
+# Metrics may have any name, also those of the file's own columns.
+_RENAMED = {name: f"metric {name}" for name in ("epoch", "seconds")}
 
 
 class History:
@@ -29,7 +31,8 @@ class History:
 
     def add(self, epoch: int, metrics: Mapping[str, float], seconds: float) -> None:
         """Append the row of an epoch."""
-        self.rows.append({"epoch": epoch, **metrics, "seconds": round(seconds, 3)})
+        named = {_RENAMED.get(name, name): value for name, value in metrics.items()}
+        self.rows.append({"epoch": epoch, **named, "seconds": round(seconds, 3)})
         if set(self.rows[-1]) <= set(self._columns):
             with open(self._path, "a", encoding="utf-8", newline="") as file:
                 csv.DictWriter(file, self._columns).writerow(_text(self.rows[-1]))

@@ -98,8 +98,8 @@ def from_kafka(
         begin, skip = 0, first_epoch * steps
         if train.complete:
             counts = [-(-train.samples(k) // settings.batch_size) for k in range(train.epochs)]
-            one_pass = settings.online(shuffled(), True)
-            if int(one_pass.cardinality()) == counts[0]:
+            one_round = settings.online(shuffled(repeat=train.epochs), True)
+            if int(one_round.cardinality()) == sum(counts):
                 begin, skip = start(first_epoch * steps, counts)
         endless = shuffled(begin, repeat=None)
         batches = settings.online(endless, True).skip(skip)
@@ -107,6 +107,8 @@ def from_kafka(
         batches = settings.online(shuffled(clock), True)
     in_order = val.tf(
         batch_size=settings.batch_size,
+        # Every epoch is validated on the same samples.
+        first_epoch=lambda: 0,
         repeat=None if settings.validation_steps else 1,
         reader=source.reader,
     )

@@ -47,10 +47,13 @@ def compiled(settings: Settings, model: Any) -> Compiled:
     loss = settings.get_total_loss(model)
     rate, schedule = learning_rate(settings.get_learningRate())
     optimizer = settings.get_optimizer(model, loss, rate)
+    metrics = settings.get_metrics(model, loss)
+    weights = settings.get_loss_weights
     model.compile(
         optimizer=optimizer,
         loss=loss,
-        metrics=settings.get_metrics(model, loss) or None,
+        loss_weights=None if weights is None else weights(),
+        metrics=([metrics] if isinstance(metrics, str) else metrics) or None,
         # Keras' own default is XLA wherever it can.
         jit_compile=settings.useXLA,
     )

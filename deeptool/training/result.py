@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -75,6 +75,8 @@ class TrialResult:
         Further messages for the user: warnings, what could not be exported.
     error : str or None
         Why it is not complete.
+    monitor : str
+        The loss whose smallest value made an epoch the best one.
     """
 
     status: Status
@@ -93,7 +95,7 @@ class TrialResult:
     finished: float
     notes: tuple[str, ...] = ()
     error: str | None = None
-    monitor: str = field(default=MONITOR, init=False)
+    monitor: str = MONITOR
 
     def to_json(self) -> dict[str, Any]:
         """The values of ``result.json``; a metric that is not finite becomes null."""
@@ -111,7 +113,6 @@ class TrialResult:
         """The inverse of `to_json`; null metrics are NaN."""
         usage = Usage(**{f.name: values[f.name] for f in dataclasses.fields(Usage)})
         given = {f.name: values[f.name] for f in dataclasses.fields(cls) if f.name in values}
-        del given["monitor"]
         for name in ("best", "final"):
             given[name] = {k: math.nan if v is None else v for k, v in values[name].items()}
         return cls(

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from deeptool.errors import UserError
 from deeptool.settings import Settings
 from deeptool.settings.hparams import plain
+from deeptool.settings.random_state import kept_random_state
 from deeptool.training import session_folder
 from deeptool.training.display import Display
 from deeptool.training.result import TrialResult
@@ -89,6 +90,9 @@ def train(
     The settings' addon_callbacks get the datasets themselves as train_samples and val_samples: of
     batches, after get_online_pipeline. With steps_per_epoch the one for training has no end.
 
+    random_seed seeds the trial alone: the caller's generators of Python, NumPy and TensorFlow are
+    afterwards as they were, unless it loaded the settings itself.
+
     Epochs are counted from 1 in ``history.csv`` and results. The learning rate may be a number, a
     schedule, or a function of the epoch from 0.
     """
@@ -104,7 +108,8 @@ def train(
             display.say(f"this trial is already complete: {earlier.path}")
             return done
         request = TrialRequest.from_json(earlier.config()["request"], source)
-        return TrialRun(request, earlier, display, resumed=True).run()
+        with kept_random_state():
+            return TrialRun(request, earlier, display, resumed=True).run()
     if settings is None:
         raise UserError("no settings file was given")
     source.check(kafka is not False)
@@ -116,4 +121,5 @@ def train(
     file = Path(os.path.abspath(loaded.path if loaded else str(settings)))
     request = TrialRequest(file, plain(hparams or {}), proc_id, kafka, source)
     folder = session_folder.create(session_dir) if session_dir is not None else None
-    return TrialRun(request, folder, display, loaded=loaded).run()
+    with kept_random_state():
+        return TrialRun(request, folder, display, loaded=loaded).run()

@@ -14,7 +14,7 @@ from deeptool.settings import Settings
 from deeptool.termination import RememberedSignals
 from deeptool.training import checkpoint, devices, schema, session_folder
 from deeptool.training.display import Display
-from deeptool.training.result import Status, TrialResult, Usage, finite
+from deeptool.training.result import MONITOR, Status, TrialResult, Usage, finite
 from deeptool.training.session_folder import SessionFolder
 from deeptool.training.trial_data import TrialData, from_pipeline
 from deeptool.training.trial_request import TrialRequest, copies, reload
@@ -238,6 +238,7 @@ class TrialRun:
             started=self._started,
             finished=time.time(),
             notes=tuple(self._notes),
+            monitor=settings.monitored_loss_name if settings else MONITOR,
             error=None if error is None else f"{type(error).__name__}: {error}",
         )
         if self._session is not None:

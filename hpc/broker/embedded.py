@@ -314,14 +314,24 @@ class EmbeddedBroker:
                     self._renew = False
                 return round_trip(self.client_properties, waiting, seconds, nodes, progress)
             except WorkError:
-                session = broker.poll() is not None and "NodeExistsException" in broker.output()
-                if not session or time.monotonic() > deadline:
+                stale = broker.poll() is not None and node_was_stale(broker.output())
+                if not stale or time.monotonic() > deadline:
                     raise
             if not announced:
                 progress("waiting for the ZooKeeper session of the broker that was killed to end")
                 announced = True
             time.sleep(1)
             broker.start()
+
+
+def node_was_stale(output: str) -> bool:
+    """Whether Kafka ended over the node in ZooKeeper that its killed predecessor left.
+
+    The node is there still, or it vanished after Kafka had found it and before it could read whose
+    it is: Kafka 3.9 then looks for the owner of nothing.
+    """
+    vanished = "NullPointerException" in output and "getEphemeralOwner" in output
+    return "NodeExistsException" in output or vanished
 
 
 def _write_files(files: Iterable[servers.ServerFile]) -> None:

@@ -62,3 +62,16 @@ def test_the_public_signature_is_the_request_without_what_only_commands_need() -
     for name, field in request.items():
         if name not in ("name", "provenance"):
             assert public[name].default == field.default, name
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        *({"heartbeat_seconds": value} for value in (0, -1.0, float("nan"), 1e300, None, "10")),
+        *({"record_bytes": value} for value in (0, -1, 1.5, float("nan"), 2**40, None, "1")),
+    ],
+)
+def test_tuning_that_is_nonsense(values: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=next(iter(values))) as error:
+        UploadTuning(**values)
+    assert error.value.valid

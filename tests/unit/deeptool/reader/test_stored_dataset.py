@@ -80,6 +80,27 @@ def test_a_store_in_memory_is_read_like_a_broker(store: MemoryStore) -> None:
     assert [number for part in parts for number in part] == list(range(ROWS))
 
 
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_each_iterator_begins_the_next_pass(store: MemoryStore, shuffle: bool) -> None:
+    """As ``model.fit(epochs=N)`` makes them: one an epoch."""
+    data = StoredDataset(store, store.upload("u1", numbered()))
+    passes = numbers(data.tf(shuffle=shuffle, seed=1, repeat=4))
+    dataset = data.tf(shuffle=shuffle, seed=1, batch_size=7)
+    assert int(dataset.cardinality()) == -(-ROWS // 7)
+    for k in range(3):
+        assert numbers(dataset) == passes[k * ROWS : (k + 1) * ROWS]
+    later = data.tf(shuffle=shuffle, seed=1, first_epoch=1)
+    assert [numbers(later), numbers(later)] == [
+        passes[ROWS : 2 * ROWS],
+        passes[2 * ROWS : 3 * ROWS],
+    ]
+    # Two passes an iterator, and an endless one, which has no next.
+    twice = data.tf(shuffle=shuffle, seed=1, repeat=2)
+    assert numbers(twice) + numbers(twice) == passes
+    endless = data.tf(shuffle=shuffle, seed=1, repeat=None).take(ROWS)
+    assert numbers(endless)[:ROWS] == numbers(endless)[:ROWS] == passes[:ROWS]
+
+
 def test_kafka_dataset_opens_and_reads(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[Any] = []
 

@@ -90,7 +90,10 @@ def test_online_without_a_function_is_the_dataset_itself(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("returned", "expected"),
-    [("{}", []), ("None", []), ("[]", []), ("[1, 2]", [1, 2]), ("(1,)", [1])],
+    [
+        *[("{}", []), ("None", []), ("[]", []), ("[1, 2]", [1, 2]), ("(1,)", [1])],
+        ("{'first': 1, 'second': 2}", [1, 2]),
+    ],
 )
 def test_addon_callbacks(tmp_path: Path, returned: str, expected: list[int]) -> None:
     function = f"def addon_callbacks(model, train_samples, val_samples):\n    return {returned}\n"
@@ -99,7 +102,7 @@ def test_addon_callbacks(tmp_path: Path, returned: str, expected: list[int]) -> 
 
 
 def test_addon_callbacks_that_are_none(tmp_path: Path) -> None:
-    function = "def addon_callbacks(model, train_samples, val_samples):\n    return {'a': 1}\n"
+    function = "def addon_callbacks(model, train_samples, val_samples):\n    return 'a'\n"
     settings = load_settings(write(tmp_path, addon_callbacks=function), seed=False)
     with pytest.raises(UserError, match="addon_callbacks"):
         settings.addon_callbacks(None, None, None)
@@ -268,3 +271,33 @@ def test_a_settings_file_is_loaded_without_tensorflow(tmp_path: Path) -> None:
         "sys.exit('tensorflow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+def test_raw_data_folders_lie_in_the_working_directory_or_beside_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside, elsewhere = tmp_path / "settings", tmp_path / "elsewhere"
+    for folder in (beside / "here", beside / "both", elsewhere / "both"):
+        folder.mkdir(parents=True)
+        (folder / "file").write_text("x" * len(str(folder)))
+    seen = "def get_input_pipeline(raw_data_files_folder, isTraining, batch_size, nbEpoch):\n"
+    seen += "    raise ValueError(raw_data_files_folder)\n"
+    given = "('here', 'both', 'gs://bucket', '*.png', '')"
+    path = write(beside, get_input_pipeline=seen, raw_data_dir_train=given)
+    monkeypatch.chdir(elsewhere)
+    settings = load_settings(path, seed=False)
+    with pytest.raises(UserError) as error:
+        settings.pipeline("train")
+    folders = (str(beside / "here"), "both", "gs://bucket", "*.png", "")
+    assert str(folders) in str(error.value)
+    assert settings.raw_data("train")["files"] == 2
+
+
+def test_a_raw_data_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    failing = "def get_input_pipeline(raw_data_files_folder, isTraining, batch_size, nbEpoch):\n"
+    failing += "    raise ValueError('no files')\n"
+    path = write(tmp_path, get_input_pipeline=failing, raw_data_dir_val="'nowhere'")
+    with pytest.raises(UserError, match="raw_data_dir_val") as error:
+        load_settings(path, seed=False).pipeline("val")
+    assert error.value.seen == "nowhere"
+    assert "no files" in str(error.value)

@@ -8,6 +8,7 @@ import errno
 import json
 import math
 import os
+import random
 import signal
 from pathlib import Path
 from typing import Any
@@ -578,3 +579,53 @@ def test_a_request_that_goes_on_is_online_as_it_began() -> None:
     assert TrialRequest.from_json(began.to_json(), TrialSource()).source.online
     earlier = {key: value for key, value in began.to_json().items() if key != "online"}
     assert not TrialRequest.from_json(earlier, TrialSource()).source.online
+
+
+def test_names_of_the_original_framework() -> None:
+    settings = load_settings(SETTINGS, hparams={"epochs": 2})
+    plain = train(settings).best["val_loss"]
+    heavy = load_settings(SETTINGS, hparams={"epochs": 2})
+    heavy.get_loss_weights = lambda: 1000.0
+    heavy.get_metrics = lambda model, loss: "mae"
+    heavy.monitored_loss_name = "loss"
+    result = train(heavy)
+    assert result.best["val_loss"] > 100 * plain
+    assert "val_mae" in result.best
+    assert result.monitor == stored(result.session_dir)["monitor"] == "loss"
+    assert result.best["loss"] == min(row["loss"] for row in rows(result))
+
+
+@pytest.mark.parametrize(
+    ("monitor", "text"),
+    [("val_accuracy", "names no loss"), ("val_los", "nothing that is logged")],
+)
+def test_a_monitored_loss_that_is_none_is_named(monitor: str, text: str) -> None:
+    settings = load_settings(SETTINGS, hparams={"epochs": 1})
+    settings.monitored_loss_name = monitor
+    with pytest.raises((UserError, WorkError), match=text) as error:
+        train(settings)
+    assert error.value.seen == monitor
+
+
+def test_logs_that_are_no_number_leave_the_trial_alive(capsys: pytest.CaptureFixture[str]) -> None:
+    class Logs(keras.callbacks.Callback):  # type: ignore[misc]
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            logs |= {"per class": np.array([0.1, 0.2]), "word": "text", "none": None, "epoch": 0.5}
+
+    settings = load_settings(SETTINGS, hparams={"epochs": 2})
+    settings.addon_callbacks = lambda *given: [Logs()]
+    result = train(settings)
+    assert result.status == "complete"
+    assert [(row["epoch"], row["metric epoch"]) for row in rows(result)] == [(1, 0.5), (2, 0.5)]
+    said = "per class, word, none: no single number"
+    assert capsys.readouterr().err.count(said) == 1
+
+
+def test_a_loop_of_trials_draws_new_hparams_each_time() -> None:
+    random.seed(3)
+    np.random.seed(3)
+    drawn = []
+    for _ in range(3):
+        drawn.append((random.random(), np.random.rand()))
+        train(SETTINGS, hparams={"epochs": 1, "learning_rate": drawn[-1][0] / 100})
+    assert len(set(drawn)) == 3

@@ -26,6 +26,7 @@ from deeptool.termination import RememberedSignals
 from deeptool.training import checkpoint, devices, schema, session_folder
 from deeptool.training.checkpoint import Checkpoint
 from deeptool.training.history import History
+from deeptool.training.log_values import one_number_each
 from deeptool.training.result import Usage
 from deeptool.training.session_folder import SessionFolder
 from deeptool.training.trial_data import SampleMeter, start
@@ -502,3 +503,27 @@ def test_a_signal_is_there_for_other_threads_before_it_is_handled() -> None:
     with RememberedSignals() as signals:
         assert not signals.arrived()
     assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_only_single_numbers_of_the_logs_are_columns(tmp_path: Path) -> None:
+    logs = {
+        "loss": np.float32(0.5),
+        "f1": np.array([0.1, 0.2, 0.3]),
+        "text": "0.7",
+        "nothing": None,
+        "one": [[2.0]],
+        "ragged": [[1.0], [1.0, 2.0]],
+        7: 3,
+    }
+    assert one_number_each(logs) == {"loss": 0.5, "one": 2.0, "7": 3.0}
+    assert one_number_each(None) == {}
+
+
+def test_metrics_may_be_named_like_columns_of_the_history(tmp_path: Path) -> None:
+    path = tmp_path / "history.csv"
+    names = {"epoch": 0.5, "seconds": 0.25, "a, b": 1.0, 'say "no"\nmore': 2.0}
+    history = History(path, 0)
+    for epoch in (1, 2):
+        history.add(epoch, names, 3.0)
+    columns = {"metric epoch": 0.5, "metric seconds": 0.25, "a, b": 1.0, 'say "no"\nmore': 2.0}
+    assert History(path, 1).rows == [{"epoch": 1, **columns, "seconds": 3.0}]

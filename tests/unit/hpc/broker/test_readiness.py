@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from deeptool.errors import WorkError
+from hpc.broker.embedded import node_was_stale
 from hpc.broker.ports import free_ports
 from hpc.broker.readiness import round_trip, write_user
 
@@ -49,3 +50,16 @@ def test_a_server_that_died_ends_the_waiting_at_once(bootstrap: str) -> None:
     with pytest.raises(WorkError, match="broker has ended"):
         round_trip({"bootstrap.servers": bootstrap}, check, 60)
     assert time.monotonic() - began < 3
+
+
+def test_the_node_of_a_killed_broker_is_told_from_other_failures() -> None:
+    there = "KeeperErrorCode = NodeExists\norg.apache.zookeeper.KeeperException$NodeExistsException"
+    vanished = (
+        "Fatal error during startup. java.lang.NullPointerException: Cannot invoke"
+        ' "org.apache.zookeeper.data.Stat.getEphemeralOwner()" because the return value of'
+        ' "kafka.zookeeper.GetDataResponse.stat()" is null'
+    )
+    assert node_was_stale(there)
+    assert node_was_stale(vanished)
+    assert not node_was_stale("java.lang.NullPointerException: Cannot invoke String.length()")
+    assert not node_was_stale("java.lang.OutOfMemoryError: Java heap space")
