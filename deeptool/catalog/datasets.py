@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.catalog.fold import Catalog, TopicState, Upload
-from deeptool.catalog.stored import PLACE_HPARAMS, Entry, data_hparams
+from deeptool.catalog.stored import PLACE_HPARAMS, Entry, data_hparams, same_value
 from deeptool.catalog.stored import NotComplete as NotComplete
 from deeptool.catalog.stored import NotStored as NotStored
 from deeptool.catalog.stored import Shard as Shard
@@ -196,13 +196,8 @@ def differences(
     return {
         key: (value, hparams.get(key))
         for key, value in data_hparams.items()
-        if key not in PLACE_HPARAMS and (key not in hparams or not _same(value, hparams[key]))
+        if key not in PLACE_HPARAMS and (key not in hparams or not same_value(value, hparams[key]))
     }
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Whether two values are the same once they went through the catalog's JSON."""
-    return bool(one == other) or json.dumps(one, default=repr) == json.dumps(other, default=repr)
 
 
 def _readable(state: TopicState, follow: bool) -> Upload | None:

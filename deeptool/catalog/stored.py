@@ -143,6 +143,14 @@ class Entry:
         return f"failed: {failed.reason}" if failed else "nothing"
 
 
+def same_value(one: Any, other: Any) -> bool:
+    """Whether two values of an hparam are the same once they went through the catalog's JSON.
+
+    NaN is itself, also within lists and dicts.
+    """
+    return bool(one == other) or json.dumps(one, default=repr) == json.dumps(other, default=repr)
+
+
 def data_hparams(upload: Upload) -> dict[str, Any]:
     """The hparams that an upload's pipeline read, without those that tell producers apart."""
     return {k: v for k, v in upload.data_hparams.items() if k not in PLACE_HPARAMS}

@@ -13,16 +13,18 @@ import builtins
 import dis
 import inspect
 import logging
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from types import CodeType, FunctionType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
+from deeptool.settings import side_effects
 from deeptool.settings.recording_dict import RecordingDict
 
 # What no statement can change in place: only binding the name again gives it another value.
-_UNCHANGEABLE = (str, bytes, int, float, complex, bool, type(None), FunctionType, type)
-# Calls at the top level that change none of their arguments.
-_HARMLESS = (logging.Logger, type(print))
+_UNCHANGEABLE = (str, bytes, int, float, complex, bool, type(None), logging.Logger)
+# Stands for what lies outside of the file and its helpers, where anything may look for it.
+_ELSEWHERE = "<elsewhere>"
 
 
 class Lineage:
@@ -76,7 +78,7 @@ class Lineage:
         changed_by = self._changed_by(scene)
         keys: set[str] = set()
         reached: set[int] = set()
-        waiting = list(roots)
+        waiting = [*roots, _ELSEWHERE]
         # hparams itself is no dependency: which of its keys matter, their lookups say.
         visited = set(scene.aliases)
         while waiting:
@@ -103,21 +105,37 @@ class Lineage:
         return any(isinstance(self._statements[i], ast.ImportFrom) for i in indices)
 
     def _changed_by(self, scene: _Scene) -> dict[str, set[int]]:
-        """Names whose value a statement may have changed in place; "" stands for the helpers."""
+        """Names whose value a statement may have changed in place.
+
+        "" stands for the helpers, `_ELSEWHERE` for everything out of sight.
+        """
         changed: dict[str, set[int]] = {}
         for index, statement in enumerate(self._statements):
-            names = set(_assigned_into(statement))
-            if _has_effects(statement, scene):
-                names |= self._within_reach(index)
-            for name in names:
-                if scene.changeable(name):
-                    changed.setdefault(name, set()).add(index)
+            effects = [side_effects.of_running(statement, scene.value, scene.own)]
+            names, near = self._made_from(effects[0].assigned), set[str]()
+            if effects[0].calls:
+                called, near = self._within_reach(index)
+                effects += [
+                    side_effects.of_calling(self._statements[each], scene.value, scene.own)
+                    for each in called
+                ]
+            if any(effect.stores for effect in effects):
+                names |= near
             if any(scene.from_helper(name) for name in names):
                 changed.setdefault("", set()).add(index)
+            if not any(effect.sets_attributes for effect in effects):
+                # Functions and classes change by their attributes only.
+                names = {name for name in names if not scene.is_code(name)}
+            for name in names:
+                for same in scene.names_of(name):
+                    changed.setdefault(same, set()).add(index)
+            assigned = set[str]().union(*(effect.assigned for effect in effects))
+            if any(effect.elsewhere for effect in effects) or any(map(scene.foreign, assigned)):
+                changed.setdefault(_ELSEWHERE, set()).add(index)
         return changed
 
-    def _within_reach(self, index: int) -> set[str]:
-        """The names that a statement refers to, and the functions of this file that it calls."""
+    def _within_reach(self, index: int) -> tuple[set[int], set[str]]:
+        """The functions of this file that a statement calls, and the names that they refer to."""
         loaded: set[str] = set()
         waiting = [index]
         done: set[int] = set()
@@ -128,7 +146,18 @@ class Lineage:
                 loaded.add(name)
                 if isinstance(self._namespace.get(name), (FunctionType, type)):
                     waiting.extend(self._bound_by.get(name, set()) - done)
-        return loaded
+        return done - {index}, loaded
+
+    def _made_from(self, names: Iterable[str]) -> set[str]:
+        """`names`, and those that their values were made from and may hold."""
+        waiting, found = list(names), set[str]()
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found.add(name)
+                for index in self._bound_by.get(name, ()):
+                    waiting.extend(_loaded(self._codes[index]))
+        return found
 
 
 class _Scene:
@@ -150,7 +179,31 @@ class _Scene:
         value = self.namespace.get(name)
         if isinstance(value, ModuleType) or name in self.aliases:
             return False
-        return name in self.namespace and not isinstance(value, (*_UNCHANGEABLE, *_HARMLESS))
+        return name in self.namespace and not isinstance(value, _UNCHANGEABLE)
+
+    def names_of(self, name: str) -> list[str]:
+        """All names of what `name` holds, where that can be changed in place."""
+        if not self.changeable(name):
+            return []
+        value = self.namespace[name]
+        return [other for other, held in self.namespace.items() if held is value]
+
+    def is_code(self, name: str) -> bool:
+        return isinstance(self.namespace.get(name), (FunctionType, type))
+
+    def own(self, value: Any) -> bool:
+        """Whether a value is of this file: what a call of another's changes is out of sight."""
+        if isinstance(value, ModuleType):
+            return False
+        if isinstance(value, (FunctionType, BuiltinFunctionType, type)):
+            return bool(getattr(value, "__module__", None) == self.namespace["__name__"])
+        return value is not os.environ
+
+    def foreign(self, name: str) -> bool:
+        """Whether it is a part of another package, which others may use by another name."""
+        value = self.namespace.get(name)
+        own = self.own(value) or self.from_helper(name) or side_effects.records(value)
+        return name in self.namespace and not own
 
     def visible(self, function: ast.expr, local: Collection[str]) -> bool:
         """Whether a called function is the file's own or a helper's: its lookups are watched."""
@@ -267,29 +320,3 @@ def _top_level(node: ast.AST) -> Iterator[ast.AST]:
     for child in ast.iter_child_nodes(node):
         if not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
             yield from _top_level(child)
-
-
-def _assigned_into(statement: ast.stmt) -> Iterator[str]:
-    """``a`` of ``a[k] = v``, ``a.b = v`` and ``a.b[k] += v``."""
-    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
-        return
-    for node in _top_level(statement):
-        if isinstance(node, (ast.Subscript, ast.Attribute)) and isinstance(node.ctx, ast.Store):
-            base: ast.expr = node
-            while isinstance(base, (ast.Subscript, ast.Attribute)):
-                base = base.value
-            if isinstance(base, ast.Name):
-                yield base.id
-
-
-def _has_effects(statement: ast.stmt, scene: _Scene) -> bool:
-    """Whether a call is made for what it does, and may change what it is given."""
-    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
-        return False
-    for node in _top_level(statement):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-            function = node.value.func
-            receiver = function.value if isinstance(function, ast.Attribute) else function
-            if not isinstance(scene.value(receiver), _HARMLESS):
-                return True
-    return False

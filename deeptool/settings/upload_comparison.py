@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from deeptool.catalog.events import Begun
+from deeptool.catalog.stored import same_value
 from deeptool.errors import UserError
 from deeptool.settings.experiment import Settings
 from deeptool.settings.hparams import ALWAYS_VALID, plain
@@ -46,7 +47,7 @@ def compare(settings: Settings, begun: Begun, data_hparams: Mapping[str, Any]) -
         here, there = plain(own.get(key, _ABSENT)), plain(stored.get(key, _ABSENT))
         here = here if key in own else "not there"
         there = there if key in stored else "not there"
-        if here != there:
+        if not same_value(here, there):
             raise UserError(
                 f"the stored samples of '{begun.topic}' were made with another '{key}'",
                 seen=f"{key} = {here!r} in this trial, {there!r} at the upload",

@@ -106,7 +106,7 @@ def test_lookups_in_the_pipelines_text(tmp_path: Path, body: str, keys: str) -> 
         ("other['b']", "other = hparams", "b"),
         ("with_default()", "def with_default(x=hparams['c']):\n    return x", "c"),
         ("", "size = hparams['a']\nprint(hparams)", ""),
-        ("np.zeros(3)", "import numpy as np\nnp.random.seed(hparams['a'])", ""),
+        ("np.zeros(3)", "import numpy as np\nnp.random.seed(hparams['a'])", "a"),
         ("log.info('x')", "import logging\nlog = logging.getLogger()\nlog.info(hparams['a'])", ""),
         ("folder", "folder = 'x'\nprint(folder, hparams['a'])", ""),
         ("files", "import random\nfiles = [1]\nrandom.shuffle(files[:hparams['a']])", "a"),
@@ -114,6 +114,97 @@ def test_lookups_in_the_pipelines_text(tmp_path: Path, body: str, keys: str) -> 
 )
 def test_keys_behind_top_level_names(tmp_path: Path, body: str, before: str, keys: str) -> None:
     assert static(tmp_path, body, before) == (ALL if keys == "*" else set(keys))
+
+
+CONFIG = """class Config:
+    factor = 1
+    @classmethod
+    def put(cls, x):
+        cls.factor = x
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "before"),
+    [
+        # Classes and functions hold state, too.
+        ("Config.factor", CONFIG + "Config.factor = hparams['a']"),
+        ("Config.factor", CONFIG + "setattr(Config, 'factor', hparams['a'])"),
+        ("Config.factor", CONFIG + "type.__setattr__(Config, 'factor', hparams['a'])"),
+        ("Config.factor", CONFIG + "Config.put(hparams['a'])"),
+        ("Config.factor", CONFIG + "_ = Config.put(hparams['a'])"),
+        ("Config.factor", CONFIG + "Other = Config\nOther.factor = hparams['a']"),
+        ("Config.factor", CONFIG + "configs = [Config]\nconfigs[0].factor = hparams['a']"),
+        ("Config.factor", CONFIG + "for n in ('factor',):\n    setattr(Config, n, hparams['a'])"),
+        ("Config.factor", CONFIG + "def put(t, x):\n    t.factor = x\nput(Config, hparams['a'])"),
+        ("Config.factor", CONFIG + "a = hparams['a']\nif a:\n    Config.factor = a"),
+        ("Config().factor", CONFIG + "class Base(Config):\n    pass\nConfig.factor = hparams['a']"),
+        ("Sub.factor", CONFIG + "class Sub(Config):\n    pass\nConfig.factor = hparams['a']"),
+        ("use()", "def use():\n    return use.factor\nuse.factor = hparams['a']"),
+        ("use()", "def use():\n    return 1\nvars(use)['factor'] = hparams['a']"),
+        ("use()", "def use():\n    return 1\nuse.__dict__['factor'] = hparams['a']"),
+        ("use()", "def use():\n    return 1\nuse.__dict__.update(factor=hparams['a'])"),
+        ("use()", "def use(x=[1]):\n    return x\nuse.__defaults__[0].append(hparams['a'])"),
+        ("box.x", "from types import SimpleNamespace as S\nbox = S(x=1)\nbox.x = hparams['a']"),
+        ("box.x", "from types import SimpleNamespace as S\nbox = S(x=hparams['a'])"),
+        ("Kind.x.value", "import enum\nclass Kind(enum.Enum):\n    x = hparams['a']"),
+        (
+            "c.x",
+            "import dataclasses\n@dataclasses.dataclass\nclass C:\n    x: int\nc = C(hparams['a'])",
+        ),
+        ("f()", "import functools\nf = functools.partial(int, hparams['a'])"),
+        ("f()", "def make(x):\n    return lambda: x\nf = make(hparams['a'])"),
+        # The process and other packages.
+        ("import os", "import os\nos.environ['FACTOR'] = str(hparams['a'])"),
+        ("import os", "from os import environ as e\ne['FACTOR'] = str(hparams['a'])"),
+        ("import os", "import os\nos.environ.update(FACTOR=str(hparams['a']))"),
+        ("import os", "import os\nos.putenv('FACTOR', str(hparams['a']))"),
+        ("import os", "import os\na = str(hparams['a'])\nos.environ['FACTOR'] = a"),
+        ("import os", "import os\ndef put(x):\n    os.environ['F'] = x\nput(str(hparams['a']))"),
+        ("1", "import keras\nkeras.config.set_epsilon(1e-7 * hparams['a'])"),
+        ("1", "from keras.config import set_epsilon\nset_epsilon(1e-7 * hparams['a'])"),
+        ("1", "import random\nrandom.seed(hparams['a'])"),
+        ("1", "import decimal\ndecimal.getcontext().prec = hparams['a']"),
+        ("1", "import putting_helper\nputting_helper.put(hparams['a'])"),
+        ("1", "import colorsys\ncolorsys.ONE_THIRD = hparams['a'] / 3"),
+        ("1", "import json\njson.dump(hparams['a'], open('config.json', 'w'))"),
+        ("1", "from pathlib import Path\nPath('config.txt').write_text(str(hparams['a']))"),
+        ("v.get()", "import contextvars\nv = contextvars.ContextVar('v')\nv.set(hparams['a'])"),
+    ],
+)
+def test_ways_on_which_hparams_reach_the_pipeline_unseen(
+    tmp_path: Path, body: str, before: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "putting_helper.py").write_text(
+        "import os\ndef put(x):\n    os.environ['F'] = str(x)\n"
+    )
+    monkeypatch.setenv("FACTOR", "1")
+    monkeypatch.setenv("F", "1")
+    assert static(tmp_path, body, before) == {"a"}
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        CONFIG + "Config.factor = hparams['a']",
+        "class C:\n    def __init__(self, x):\n        self.x = x\nc = C(hparams['a'])",
+        "import logging\nlogging.info(hparams['a'])",
+        "import warnings\nwarnings.warn(str(hparams['a']))",
+        "import matplotlib.pyplot as plt\nplt.rcParams['font.size'] = hparams['a']",
+        "import os\nos.makedirs(f\"runs/{hparams['a']}\", exist_ok=True)",
+        "from pathlib import Path\nPath(str(hparams['a'])).mkdir()",
+        "def show(x):\n    print(scale, x)\nshow(hparams['a'])",
+        "def check(x):\n    found = {}\n    found['x'] = x\n    return found\ncheck(hparams['a'])",
+        "import math\nrate = math.sqrt(hparams['a'])",
+    ],
+)
+def test_what_never_reaches_the_pipeline_is_free(
+    tmp_path: Path, before: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    scale = "def scale(x):\n    return x\n"
+    assert static(tmp_path, "scale(1)", scale + before) == set()
 
 
 def test_what_a_trial_tunes_does_not_count(tmp_path: Path) -> None:
