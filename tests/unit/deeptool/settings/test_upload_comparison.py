@@ -134,7 +134,7 @@ def test_a_trial_that_agrees(tmp_path: Path, raw: Path) -> None:
 
 
 def test_a_value_unequal_to_itself_agrees(tmp_path: Path) -> None:
-    hparams = "{'fill': float('nan'), 'fills': {'x': [1.0, float('nan')]}}"
+    hparams = "{'nbEpoch': 1, 'fill': float('nan'), 'fills': {'x': [1.0, float('nan')]}}"
     settings = load_settings(write(tmp_path, hparams=hparams), seed=False)
     stored = {"fill": float("nan"), "fills": {"x": [1.0, float("nan")]}}
     assert compare(settings, upload_of(settings, raw_data=None), stored) == []
