@@ -17,6 +17,25 @@ from deeptool.termination import Terminated as Terminated
 from deeptool.termination import end_on_signals, raise_on_signals
 
 
+def printable(text: object, *, lines: bool = False) -> str:
+    r"""Text that came from elsewhere, as a terminal may show it: what would command it is escaped.
+
+    Control characters (escape codes among them), characters that turn the direction of writing or
+    show nothing, and surrogates become ``\x1b``, ``\u202e`` and the like.
+
+    Parameters
+    ----------
+    lines : bool
+        Leave the ends of lines and tabs as they are.
+    """
+    return "".join(
+        character
+        if character.isprintable() or (lines and character in "\n\t")
+        else character.encode("unicode_escape").decode()
+        for character in str(text)
+    )
+
+
 class DeeptoolError(Exception):
     """An error with all its reader needs: what failed, what was seen, what is valid, what next.
 
@@ -52,7 +71,9 @@ class DeeptoolError(Exception):
 
     def __str__(self) -> str:
         details = (("seen", self.seen_text), ("valid", self.valid), ("next", self.next_step))
-        return "\n".join([self.what] + [f"  {name}: {text}" for name, text in details if text])
+        found = [self.what] + [f"  {name}: {text}" for name, text in details if text]
+        # Much of it may have come from a broker.
+        return printable("\n".join(found), lines=True)
 
 
 class UserError(DeeptoolError):
@@ -131,6 +152,7 @@ def _report(error: BaseException, debug: bool) -> tuple[int, CommandError | None
         code, described = error.exit_code, _described(error)
     elif isinstance(error, Exception) and not isinstance(error, click.Abort):
         what, hint = f"{type(error).__name__}: {error}", "run it again with --debug"
+        what = printable(what, lines=True)
         click.echo(f"error: {what}" + ("" if debug else f"\n  next: {hint}"), err=True)
         described = CommandError(message=what, what=what, next_step=hint)
     if ended is None:

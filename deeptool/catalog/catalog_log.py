@@ -8,6 +8,8 @@ import time
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from deeptool.catalog import events
+from deeptool.catalog.bad_record import BadRecord
+from deeptool.catalog.event_frame import MAX_EVENT_BYTES
 from deeptool.catalog.events import Event
 from deeptool.catalog.fold import TopicState, fold
 from deeptool.client import admin
@@ -23,10 +25,10 @@ from deeptool.client.kafka_errors import (
 from deeptool.client.topic_names import CATALOG_TOPIC
 from deeptool.errors import WorkError
 
-MAX_EVENT_BYTES = 64 << 20
 _CATALOG_CONFIG = {"cleanup.policy": "compact", "max.message.bytes": str(MAX_EVENT_BYTES)}
 # Waiting does not help: the topic is gone or damaged, or this user may not read it.
 _FATAL = NO_SUCH_TOPIC | NO_SUCH_OFFSET | NOT_ALLOWED | DAMAGED
+_MOST_BAD = 1000
 # Between attempts after any other error.
 _PAUSE_SECONDS = 0.5
 
@@ -40,14 +42,17 @@ class CatalogLog:
     ----------
     connection : Connection
     read_seconds : float
-        How long a broker may take to deliver the log.
+        How long a broker may take to deliver the log: one that restarts is waited for.
     append_seconds : float
         How long it may take to acknowledge an event: no event is lost while a broker restarts.
+    bad_records : tuple of BadRecord
+        What was read and is no event, the latest last; not more than a thousand of them.
     """
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.read_seconds, self.append_seconds = 60.0, 120.0
+        self.read_seconds = self.append_seconds = 120.0
+        self.bad_records: tuple[BadRecord, ...] = ()
         self._catalog: dict[str, TopicState] = {}
         self._next = 0
         self._created = False
@@ -117,7 +122,7 @@ class CatalogLog:
                 seen=f"it ends at offset {end}, but {self._next} events were read",
                 next_step="start again; what it said before is lost",
             )
-        found: list[Event] = []
+        found: list[Event | BadRecord] = []
         try:
             while self._next < end:
                 event = self._next_event(reader, deadline)
@@ -126,16 +131,18 @@ class CatalogLog:
         finally:
             # Also where the rest does not come: what was read is not read again.
             self._catalog = fold(found, self._catalog)
+            bad = (record for record in found if isinstance(record, BadRecord))
+            self.bad_records = (*self.bad_records, *bad)[-_MOST_BAD:]
         reader.rest()
         return dict(self._catalog)
 
-    def _next_event(self, reader: RecordReader, deadline: float) -> Event | None:
-        """The next event, if one could be read; `_next` is the offset behind it."""
+    def _next_event(self, reader: RecordReader, deadline: float) -> Event | BadRecord | None:
+        """The next record, if one could be read; `_next` is the offset behind it."""
         remaining = max(0.0, deadline - time.monotonic())
         found = reader.read_from(0, self._next, Patience(silent=remaining, away=remaining))
         if not isinstance(found, NoRecord):
             self._next = int(found.offset()) + 1
-            return events.from_json(found.value() or b"")
+            return events.read_record(int(found.offset()), found.key(), found.value())
         if found.end is not None:
             # Compaction leaves gaps: the end can be reached without a record there.
             self._next = max(self._next, found.end)

@@ -11,6 +11,7 @@ from dataclasses import replace
 import psutil
 
 from deeptool.catalog.catalog_log import CatalogLog
+from deeptool.catalog.damage import damaged_topic
 from deeptool.catalog.events import Begun
 from deeptool.catalog.fold import TopicState, Upload
 from deeptool.client import admin
@@ -60,13 +61,15 @@ def claim(log: CatalogLog, begun: Begun, *, on_wait: Waiting | None = None) -> B
     Raises
     ------
     UserError
-        The topic holds a complete dataset and ``begun.replace`` is not set, or another upload is
-        alive, or won a race for the topic.
+        The topic holds a complete dataset and ``begun.replace`` is not set, or the catalog is
+        damaged where it tells of the topic, or another upload is alive, or won a race for it.
     WorkError
         The broker failed.
     """
     # The log decides, not this read: what is read here only saves a claim that would lose.
     state = log.read(create=True).get(begun.topic, TopicState())
+    if state.damaged:
+        raise damaged_topic(begun.topic, state)
     watched = state.pending
     if watched is not None and watched.begun.owner != begun.owner:
         state = watch_pending(log, watched, on_wait)
@@ -149,7 +152,8 @@ def clean_up(connection: Connection, log: CatalogLog, topic: str) -> int:
     These are what replaced, deleted and failed uploads left behind. Nothing of the dataset or of
     an upload under way is deleted, at whatever moment another producer begins: the end of the
     topic is read first, the catalog then, and an upload that is not in the catalog yet writes
-    behind that end. A deletion that was interrupted is finished by the next call.
+    behind that end. A deletion that was interrupted is finished by the next call. Where the catalog
+    is damaged, it cannot say what belongs to no dataset, and nothing is deleted.
 
     Returns
     -------
@@ -159,6 +163,8 @@ def clean_up(connection: Connection, log: CatalogLog, topic: str) -> int:
     # In this order: see above.
     ends = admin.end_offsets(connection, topic)
     state = log.read().get(topic, TopicState())
+    if state.damaged:
+        return 0
     kept = [upload for upload in (state.current, state.pending) if upload is not None]
     before = {
         partition: min([end, *(upload.first_offset(partition) for upload in kept)])

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from deeptool.catalog.catalog_log import CatalogLog
+from deeptool.catalog.damage import check_legible, damaged_topic
 from deeptool.catalog.fold import Catalog, TopicState, Upload
 from deeptool.catalog.stored import PLACE_HPARAMS, Entry, data_hparams, same_value
 from deeptool.catalog.stored import NotComplete as NotComplete
@@ -54,6 +55,7 @@ def find_dataset(
     """
     if split not in SPLITS:
         raise UserError("unknown split", seen=split, valid="train or val")
+    check_legible(catalog, session, split, proc_ids)
     entries = _entries(catalog, session, split, follow)
     chosen = _choose(entries, session, split, proc_ids, follow)
     missing = [entry for entry in chosen if entry.readable is None]
@@ -79,6 +81,8 @@ def find_topic(catalog: Catalog, topic: str, follow: bool = False) -> Stored:
     """
     state = catalog.get(topic, TopicState())
     upload = _readable(state, follow)
+    if state.damaged and state.current is None:
+        raise damaged_topic(topic, state)
     if upload is not None:
         return Stored(upload.begun.session, upload.begun.split, (Shard(topic, upload),))
     if state.pending is not None:
@@ -120,6 +124,7 @@ def find_variant(
     entries = _entries(catalog, session, split, follow)
     alive = [e for e in entries.values() if e.readable or e.state.pending]
     if not alive:
+        check_legible(catalog, session, split, None)
         _choose(entries, session, split, None, follow)
         raise NotStored(
             f"dataset {session}, split {split}, {_lacking('stored', follow)}",
@@ -144,6 +149,7 @@ def find_variant(
             f"the variant of {session}, split {split}, that fits is not complete",
             seen="; ".join(map(str, fitting)),
         )
+    check_legible(catalog, session, split, None)
     # With `follow` one that fits may begin any moment: an error that `wait_for` waits out.
     kind = NotStored if follow else UserError
     raise kind(

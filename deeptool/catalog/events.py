@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from deeptool.catalog.bad_record import BadRecord, concerned
+from deeptool.catalog.event_frame import seal, unsealed
+from deeptool.catalog.event_schema import LONGEST_TEXT, MalformedEvent, check_fields
 from deeptool.codec.spec import Spec
 from deeptool.errors import UserError
 
@@ -155,12 +158,19 @@ class Failed:
 
 @dataclass(frozen=True)
 class Deleted:
-    """The current upload is no longer a dataset."""
+    """The current upload is no longer a dataset.
+
+    Attributes
+    ----------
+    damaged : tuple of int
+        Offsets of damaged records of the catalog whose data was deleted, on the user's word.
+    """
 
     event: ClassVar[str] = "deleted"
     topic: str
     upload: str
     time: float
+    damaged: tuple[int, ...] = ()
 
 
 Event = Begun | Progressed | Completed | Failed | Deleted
@@ -181,31 +191,41 @@ def record_key(event: Event) -> bytes:
 
 
 def to_json(event: Event) -> bytes:
-    """One event as JSON.
+    """One event as JSON, with its CRC (see `deeptool.catalog.event_frame`).
 
     Raises
     ------
     UserError
-        An hparam has a value that JSON cannot represent.
+        An hparam has a value that JSON cannot represent, or a field one that no reader would take.
     """
     values = {f.name: getattr(event, f.name) for f in dataclasses.fields(event)}
     if isinstance(event, Begun):
         values["element_spec"] = event.element_spec.to_json()
     if isinstance(event, Completed):
         values["epochs"] = [dataclasses.asdict(epoch) for epoch in event.epochs]
+    if isinstance(event, Failed):
+        values["reason"] = event.reason[:LONGEST_TEXT]
     try:
         text = json.dumps({"version": VERSION, "event": event.event, **values}, default=_plain)
-    except TypeError as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise UserError(
             "the catalog cannot keep these hparams",
             seen=str(error),
             valid="numbers, strings, booleans, None, and lists and dicts of these",
         ) from error
-    return text.encode()
+    data = seal(text.encode())
+    try:
+        # What would be damaged to every reader must not be written.
+        from_values(unsealed(data)[0])
+    except MalformedEvent as error:
+        raise UserError(
+            f"the catalog cannot keep this event '{event.event}'", seen=str(error)
+        ) from error
+    return data
 
 
-def from_json(data: bytes) -> Event | None:
-    """Read one event; None for a record that is not an event (another program's).
+def read_record(offset: int, key: bytes | None, data: bytes | None) -> Event | BadRecord:
+    """One record of the catalog.
 
     Raises
     ------
@@ -213,34 +233,65 @@ def from_json(data: bytes) -> Event | None:
         It was written by a deeptool whose events mean something else. Without it, a topic could
         seem free that is not.
     """
+    values: dict[str, Any] = {}
     try:
-        values = json.loads(data)
-        version, cls = values.pop("version"), _CLASSES.get(values.pop("event"))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None
-    if version != VERSION:
-        raise UserError(
-            "the catalog on this broker was written by another version of deeptool",
-            seen=f"events of version {version}",
-            valid=f"version {VERSION}",
-            next_step="pip install --upgrade deeptool",
-        )
-    try:
-        return _read(cls, values) if cls else None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None
+        values, sealed = unsealed(data)
+        if sealed and values.get("version") != VERSION:
+            raise UserError(
+                "the catalog on this broker was written by another version of deeptool",
+                seen=f"events of version {values.get('version')}",
+                valid=f"version {VERSION}",
+                next_step="pip install --upgrade deeptool",
+            )
+        event = from_values(values)
+        named = concerned(key, {}, b"")
+        if not sealed and None not in named and named != (event.topic, event.upload, event.event):
+            # Events of earlier releases have no CRC, but their key says some of it again.
+            raise MalformedEvent(f"its key names {'/'.join(map(str, named))}")
+    except MalformedEvent as error:
+        return BadRecord(offset, str(error), *concerned(key, values, data or b""))
+    return event
 
 
-def _read(cls: type[Event], values: dict[str, Any]) -> Event:
+def from_json(data: bytes) -> Event | None:
+    """Read one event; None for a record that is not an event.
+
+    Raises
+    ------
+    UserError
+        As `read_record`.
+    """
+    found = read_record(0, None, data)
+    return None if isinstance(found, BadRecord) else found
+
+
+def from_values(values: Mapping[str, Any]) -> Event:
+    """An event from the fields of its JSON.
+
+    Raises
+    ------
+    MalformedEvent
+        They are not those of an event.
+    """
+    name = values.get("event")
+    if not isinstance(name, str) or name not in _CLASSES:
+        raise MalformedEvent("it is not an event")
+    version = values.get("version")
+    if isinstance(version, bool) or version != VERSION:
+        raise MalformedEvent(f"its version is not {VERSION}")
+    check_fields(name, values)
+    cls = _CLASSES[name]
     # Fields that later releases may add change nothing in what the fold makes of an event.
-    values = {f.name: values[f.name] for f in dataclasses.fields(cls) if f.name in values}
+    known = {f.name: values[f.name] for f in dataclasses.fields(cls) if f.name in values}
     if cls is Begun:
-        values["element_spec"] = Spec.from_json(values["element_spec"])
+        known["element_spec"] = Spec.from_json(known["element_spec"])
         # JSON has no keys but strings.
-        values["start"] = {int(p): offset for p, offset in values["start"].items()}
+        known["start"] = {int(p): offset for p, offset in known["start"].items()}
     if cls is Completed:
-        values["epochs"] = tuple(_epoch_from_json(epoch) for epoch in values["epochs"])
-    return cls(**values)
+        known["epochs"] = tuple(_epoch_from_json(epoch) for epoch in known["epochs"])
+    if cls is Deleted:
+        known["damaged"] = tuple(known.get("damaged", ()))
+    return cls(**known)
 
 
 def _plain(value: Any) -> Any:

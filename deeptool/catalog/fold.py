@@ -7,10 +7,11 @@ last one decides. `CatalogLog` folds what it reads, as far as it has read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from deeptool.catalog.bad_record import BadRecord
 from deeptool.catalog.events import Begun, Completed, Deleted, Event, Failed, Progressed
 
 
@@ -80,6 +81,12 @@ class TopicState:
         The upload under way.
     gave_up : Upload or None
         The last upload, if it failed and no other has begun since.
+    damaged : tuple of BadRecord
+        Records that may have begun or completed an upload to this topic, and cannot be read. What
+        they told of may be a dataset: nothing of the topic is deleted without the user's word.
+    outlived : frozenset of int
+        Offsets of the damaged records before the pending upload began. Its producer could still
+        read them, or it would not have begun; if it completes, they matter no more.
     seen : frozenset of str
         All uploads that ever began: an event that was appended twice revives none of them.
     """
@@ -87,6 +94,8 @@ class TopicState:
     current: Upload | None = None
     pending: Upload | None = None
     gave_up: Upload | None = None
+    damaged: tuple[BadRecord, ...] = ()
+    outlived: frozenset[int] = field(default=frozenset(), repr=False)
     seen: frozenset[str] = field(default=frozenset(), repr=False)
 
     @property
@@ -98,19 +107,41 @@ class TopicState:
 Catalog = Mapping[str, TopicState]
 
 
-def apply_event(state: TopicState, event: Event) -> TopicState:
-    """The state of a topic after one more of its events."""
+# Events that a topic without a dataset has, too.
+_MAKE_NO_DATASET = (Progressed.event, Failed.event, Deleted.event)
+# Of one topic: one is enough to protect it, more are only told.
+_MOST_DAMAGED = 100
+
+
+def apply_event(state: TopicState, event: Event | BadRecord) -> TopicState:
+    """The state of a topic after one more of its events, or one that cannot be read."""
+    if isinstance(event, BadRecord):
+        # One that ended an upload, or told how far it came, made no dataset.
+        if event.event in _MAKE_NO_DATASET or len(state.damaged) >= _MOST_DAMAGED:
+            return state
+        return replace(state, damaged=(*state.damaged, event))
     if isinstance(event, Begun):
         # Appended twice, as after an answer that was lost: the second one means nothing.
         if event.upload in state.seen:
             return state
         state = replace(state, seen=state.seen | {event.upload})
         # The first claim in the log wins, unless a later one names the upload that it takes over.
-        free = state.pending is None or event.takes_over == state.pending.id
+        # One that may have completed leaves the topic free, as it did when that could be read.
+        free = (
+            state.pending is None
+            or event.takes_over == state.pending.id
+            or state.pending.id in {bad.upload for bad in state.damaged}
+        )
         if free and (state.current is None or event.replace):
-            return replace(state, pending=Upload(event), gave_up=None)
+            state = _without_damage(state, lambda bad: _tells_of(bad, event))
+            outlived = frozenset(bad.offset for bad in state.damaged)
+            return replace(state, pending=Upload(event), gave_up=None, outlived=outlived)
         return state
     if isinstance(event, Deleted):
+        settled = set(event.damaged)
+        state = _without_damage(
+            state, lambda bad: bad.upload == event.upload or bad.offset in settled
+        )
         if state.current is not None and state.current.id == event.upload:
             return replace(state, current=None)
         return state
@@ -123,19 +154,38 @@ def apply_event(state: TopicState, event: Event) -> TopicState:
     ended = replace(state, pending=None, gave_up=None)
     if isinstance(event, Failed):
         return replace(ended, gave_up=replace(state.pending, progress=None, failed=event))
-    return replace(ended, current=Upload(state.pending.begun, completed=event))
+    ended = replace(ended, current=Upload(state.pending.begun, completed=event))
+    return _without_damage(
+        ended, lambda bad: bad.upload == event.upload or bad.offset in state.outlived
+    )
 
 
-def fold(events: Iterable[Event], catalog: Catalog | None = None) -> dict[str, TopicState]:
+def _tells_of(bad: BadRecord, event: Event) -> bool:
+    """Whether a damaged record was this event, which was appended twice."""
+    return (bad.upload, bad.event) == (event.upload, event.event)
+
+
+def _without_damage(state: TopicState, settled: Callable[[BadRecord], bool]) -> TopicState:
+    if not state.damaged:
+        return state
+    return replace(state, damaged=tuple(bad for bad in state.damaged if not settled(bad)))
+
+
+def fold(
+    events: Iterable[Event | BadRecord], catalog: Catalog | None = None
+) -> dict[str, TopicState]:
     """What is stored after `events`, in the order of the log, per topic.
 
     Parameters
     ----------
-    events : iterable of Event
+    events : iterable of Event or BadRecord
+        Of bad records, those of which nobody knows what they concern change nothing.
     catalog : mapping of str to TopicState, optional
         What the events before them came to; left as it is. Nothing by default.
     """
     folded = dict(catalog or {})
     for event in events:
+        if event.topic is None:
+            continue
         folded[event.topic] = apply_event(folded.get(event.topic, TopicState()), event)
     return folded

@@ -36,6 +36,12 @@ def topic_name(session: str, proc_id: int, split: str) -> str:
     return check_topic(f"{session}.{proc_id}.{split}")
 
 
+def parse_topic(topic: str) -> tuple[str, int, str] | None:
+    """Session, procID and split of a topic that `topic_name` named; None for any other."""
+    found = re.fullmatch(r"(.+)\.(0|[1-9]\d{0,9})\.(train|val)", topic)
+    return (found[1], int(found[2]), found[3]) if found else None
+
+
 def check_topic(topic: str) -> str:
     """Return `topic` as it is, or say which of its characters Kafka forbids.
 

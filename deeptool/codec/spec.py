@@ -140,6 +140,13 @@ class Spec:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Spec:
+        """Read what `to_json` wrote.
+
+        Raises
+        ------
+        ValueError, TypeError, KeyError
+            It is something else, or describes a tensor that cannot be stored.
+        """
         return cls(_structure_from_json(value["structure"]), bool(value["batched"]))
 
     @classmethod
@@ -236,9 +243,15 @@ def _structure_from_json(value: Any) -> Structure:
         return tuple(_structure_from_json(inner) for inner in value)
     if "dict" in value:
         return {key: _structure_from_json(inner) for key, inner in value["dict"].items()}
-    return Leaf(
-        value["dtype"], tuple(value["shape"]), value["ragged_rank"], value["row_splits_dtype"]
-    )
+    shape, rank = value["shape"], value["ragged_rank"]
+    sizes = [size for size in shape if size is not None]
+    if not shape or any(type(size) is not int or not 0 <= size < 2**63 for size in sizes):
+        raise ValueError(f"shape {shape}")
+    if type(rank) is not int or not 0 <= rank < len(shape):
+        raise ValueError(f"ragged_rank {rank} of shape {shape}")
+    if value["dtype"] not in DTYPES or value["row_splits_dtype"] not in ("int32", "int64"):
+        raise ValueError(f"dtypes {value['dtype']} and {value['row_splits_dtype']}")
+    return Leaf(value["dtype"], tuple(shape), rank, value["row_splits_dtype"])
 
 
 def _structure_from_tf(spec: Any, batched: bool, path: str) -> Structure:

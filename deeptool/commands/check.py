@@ -15,7 +15,8 @@ from deeptool.commands.options import (
     proc_id_option,
     server_option,
 )
-from deeptool.store.stored_uploads import complete_topics, complete_uploads
+from deeptool.errors import UserError
+from deeptool.store.stored_uploads import complete_topics, complete_uploads, damaged_in_catalog
 
 
 @click.command("check", context_settings={"help_option_names": ["-h", "--help"]})
@@ -39,6 +40,13 @@ def command(
     """
     connection = connect(servers or DEFAULT_SERVERS, client_properties)
     with CatalogLog(connection) as log:
-        catalog = log.read()
-    topics = complete_topics(catalog, name, proc_id, split)
-    check_and_print(connection, complete_uploads(catalog, topics), as_json)
+        catalog, bad = log.read(), log.bad_records
+    lost = damaged_in_catalog(catalog, name, proc_id, split)
+    try:
+        topics = complete_topics(catalog, name, proc_id, split)
+    except UserError:
+        if not lost:
+            raise
+        topics = []
+    uploads = complete_uploads(catalog, topics)
+    check_and_print(connection, uploads, as_json, lost=lost, skipped=bad)

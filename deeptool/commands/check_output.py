@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 import click
 
+from deeptool.catalog.bad_record import BadRecord
 from deeptool.catalog.fold import Upload
 from deeptool.client.connection import Connection
+from deeptool.errors import printable
 from deeptool.progress import shown
 from deeptool.store.check import Checked, check_upload
 from deeptool.store.stored_uploads import raise_if_damaged
@@ -16,18 +18,42 @@ from deeptool.store.stored_uploads import raise_if_damaged
 _SHOWN_DAMAGES = 20
 
 
-def check_and_print(connection: Connection, uploads: Sequence[Upload], as_json: bool) -> None:
-    """Check complete uploads, print what was found, and fail if something is damaged."""
-    found: list[Checked] = []
+def check_and_print(
+    connection: Connection,
+    uploads: Sequence[Upload],
+    as_json: bool,
+    *,
+    lost: Sequence[Checked] = (),
+    skipped: Sequence[BadRecord] = (),
+) -> None:
+    """Check complete uploads, print what was found, and fail if something is damaged.
+
+    Parameters
+    ----------
+    lost : sequence of Checked
+        Topics that the catalog can no longer describe.
+    skipped : sequence of BadRecord
+        What is in the catalog and is no event: named, but no damage of these uploads by itself.
+    """
+    found = list(lost)
     for upload in uploads:
         with shown(f"check {upload.begun.topic}") as listener:
             found.append(check_upload(connection, upload, listener))
     if as_json:
-        click.echo(json.dumps([checked.to_json() for checked in found], indent=1))
+        named = [{"offset": bad.offset, "reason": bad.reason} for bad in skipped]
+        rows = [{**checked.to_json(), "skipped": named} for checked in found]
+        click.echo(json.dumps(rows, indent=1))
     else:
         for checked in found:
-            click.echo(_described(checked))
+            click.echo(printable(_described(checked), lines=True))
+        if skipped:
+            click.echo(printable(_passed_over(skipped), lines=True))
     raise_if_damaged(found)
+
+
+def _passed_over(skipped: Sequence[BadRecord]) -> str:
+    lines = [f"no events, and skipped: {len(skipped)} records of the catalog"]
+    return "\n".join(lines + [f"  {bad}" for bad in skipped[-_SHOWN_DAMAGES:]])
 
 
 def _described(checked: Checked) -> str:

@@ -12,8 +12,8 @@ from deeptool.catalog.fold import TopicState
 from deeptool.client.connection import connect
 from deeptool.client.topic_names import SPLITS
 from deeptool.commands import options
-from deeptool.errors import UserError
-from deeptool.store.deletion import await_silence, delete_stored, topics_to_delete
+from deeptool.errors import UserError, printable
+from deeptool.store.deletion import await_silence, check_undamaged, delete_stored, topics_to_delete
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -28,6 +28,11 @@ from deeptool.store.deletion import await_silence, delete_stored, topics_to_dele
     help="Which split.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@click.option(
+    "--damaged",
+    is_flag=True,
+    help="Also where the catalog is damaged: what such a topic holds may be a dataset.",
+)
 @click.argument("name")
 def command(
     servers: tuple[str, ...],
@@ -35,6 +40,7 @@ def command(
     proc_id: int | None,
     split: str,
     yes: bool,
+    damaged: bool,
     name: str,
 ) -> None:
     """Delete the stored dataset NAME, or the one topic of that name.
@@ -50,6 +56,8 @@ def command(
                 f"nothing is stored under {name}",
                 next_step="deeptool inspect lists what is stored",
             )
+        if not damaged:
+            check_undamaged(found)
         for topic, state in found.items():
             click.echo(_line(topic, state))
         if not yes and not _confirmed():
@@ -66,7 +74,10 @@ def _line(topic: str, state: TopicState) -> str:
     if state.current is not None:
         line = f"{topic}: {state.current.samples:,} samples, {decimal(state.current.bytes)}"
     if state.pending is not None:
-        line += f"; an upload by {state.pending.begun.owner}, unless it is still running"
+        owner = printable(state.pending.begun.owner)
+        line += f"; an upload by {owner}, unless it is still running"
+    if state.damaged:
+        line += "; what may be another dataset, where the catalog is damaged"
     return line
 
 

@@ -16,6 +16,7 @@ from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.catalog.claim import SILENT_HEARTBEATS
 from deeptool.client.connection import connect
 from deeptool.commands import options
+from deeptool.errors import printable
 from deeptool.store.listing import list_stored
 
 
@@ -36,11 +37,12 @@ def stored_table(found: list[dict[str, Any]]) -> Table:
             decimal(row["bytes"]),
             "-" if row["partitions"] is None else str(row["partitions"]),
             str(len(row["epochs"]) or "-"),
-            rounded_span(row["age_seconds"]),
+            "-" if row["age_seconds"] is None else rounded_span(row["age_seconds"]),
             (row["settings_sha256"] or "-")[:8],
             ", ".join(f"{key}={value}" for key, value in row["data_hparams"].items()) or "-",
         )
-        drawn.add_row(*map(Text, cells))
+        # Names come from a broker, on which others may write.
+        drawn.add_row(*(Text(printable(cell)) for cell in cells))
     return drawn
 
 
@@ -48,6 +50,10 @@ def _condition(row: Mapping[str, Any]) -> str:
     shard = f", shard {row['proc_id']} of {row['num_procs']}" if row["num_procs"] > 1 else ""
     if row["state"] == "failed":
         return f"failed{shard}: {row['reason']}"
+    if row["state"] in ("damaged", "skipped"):
+        kind = f"'{row['event']}'" if row["event"] else "a record"
+        of = f" of upload {row['upload']}" if row["upload"] else ""
+        return f"{row['state']}: offset {row['offset']} of the catalog, {kind}{of}: {row['reason']}"
     if row["state"] == "complete":
         return f"complete{shard}"
     text = f"uploading{shard} by {row['owner']}"
@@ -87,7 +93,7 @@ def command(
         console.print(stored_table(found))
     else:
         address = ",".join(servers)
-        what = "nothing is stored" if name is None else f"nothing is stored under {name}"
+        what = "nothing is stored" if name is None else f"nothing is stored under {printable(name)}"
         click.echo(
             f"{what} at {address}; upload with:"
             f" deeptool produce --server {address} --usersettings FILE"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.catalog.claim import Waiting, clean_up, watch_pending
+from deeptool.catalog.damage import damaged_topic
 from deeptool.catalog.events import Deleted, Failed
 from deeptool.catalog.fold import Catalog, TopicState
 from deeptool.client import admin
@@ -29,6 +30,19 @@ def topics_to_delete(
     return dict(sorted(found.items()))
 
 
+def check_undamaged(states: Mapping[str, TopicState]) -> None:
+    """Return if the catalog can say what each of these topics holds.
+
+    Raises
+    ------
+    UserError
+        It is damaged, and only the user can say whether what a topic holds is still wanted.
+    """
+    for topic, state in states.items():
+        if state.damaged:
+            raise damaged_topic(topic, state)
+
+
 def await_silence(
     log: CatalogLog, states: Iterable[TopicState], on_wait: Waiting | None = None
 ) -> None:
@@ -46,6 +60,8 @@ def await_silence(
 
 def delete_stored(log: CatalogLog, topic: str, shown: TopicState) -> int:
     """Delete what a topic was shown to hold: its dataset, and an upload that was found dead.
+
+    Where the catalog is damaged, the damage is settled too: call it on the user's word only.
 
     The catalog says first that the dataset is gone, so that nobody begins to read it. An
     interrupted deletion is finished by the next one or by the next upload. The topic itself stays,
@@ -67,6 +83,10 @@ def delete_stored(log: CatalogLog, topic: str, shown: TopicState) -> int:
         log.append(Failed(topic, shown.pending.id, reason, time.time()))
     if shown.current is not None:
         log.append(Deleted(topic, shown.current.id, time.time()))
+    if shown.damaged:
+        upload = next((bad.upload for bad in shown.damaged if bad.upload), "unknown")
+        settled = tuple(bad.offset for bad in shown.damaged)
+        log.append(Deleted(topic, upload, time.time(), damaged=settled))
     current = log.read().get(topic, TopicState()).current
     if current is not None:
         raise WorkError(

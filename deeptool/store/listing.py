@@ -6,14 +6,25 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from deeptool.catalog.bad_record import BadRecord
 from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.catalog.events import Completed
-from deeptool.catalog.fold import Catalog, Upload
+from deeptool.catalog.fold import Catalog, TopicState, Upload
 from deeptool.client import admin
+from deeptool.client.topic_names import CATALOG_TOPIC, parse_topic
+
+# Of an upload: what nobody knows where its record cannot be read.
+_FIELDS = (
+    *("owner", "begun", "time", "age_seconds", "heartbeat_seconds", "codec", "batch_size"),
+    *("element_spec", "element_spec_json", "settings_sha256", "raw_data"),
+    *("wall_seconds", "cpu_seconds", "pipeline_cpu_seconds"),
+)
 
 
 def list_stored(log: CatalogLog, name: str | None = None) -> list[dict[str, Any]]:
     """One row for each upload that is stored, under way, or failed last; see `listing_rows`.
+
+    And one for each record of the catalog that is no event, see `_bad_row`.
 
     Parameters
     ----------
@@ -21,7 +32,10 @@ def list_stored(log: CatalogLog, name: str | None = None) -> list[dict[str, Any]
     name : str, optional
         Only this dataset, or only the one topic of this name.
     """
-    found = listing_rows(log.read(), admin.partitions_of(log.connection), time.time())
+    catalog, partitions = log.read(), admin.partitions_of(log.connection)
+    found = listing_rows(catalog, partitions, time.time())
+    found += [_bad_row(bad, catalog, partitions) for bad in log.bad_records]
+    found.sort(key=_place)
     return [row for row in found if name in (None, row["session"], row["topic"])]
 
 
@@ -57,7 +71,42 @@ def listing_rows(
             if upload is not None:
                 row = _row(topic, condition, upload, now)
                 found.append({**row, "partitions": partitions.get(topic)})
-    return sorted(found, key=lambda row: (row["session"], row["split"], row["proc_id"]))
+    return sorted(found, key=_place)
+
+
+def _place(row: Mapping[str, Any]) -> tuple[str, str, int]:
+    return row["session"], row["split"], row["proc_id"]
+
+
+def _bad_row(bad: BadRecord, catalog: Catalog, partitions: Mapping[str, int]) -> dict[str, Any]:
+    """A record of the catalog that is no event, with the fields of an upload as far as they go.
+
+    ``state`` is "damaged" where it may have made a dataset of its topic, else "skipped".
+    """
+    state = catalog.get(bad.topic or "", TopicState())
+    topic = bad.topic or CATALOG_TOPIC
+    session, proc_id, split = parse_topic(topic) or (topic, 0, "")
+    unknown: dict[str, Any] = dict.fromkeys(_FIELDS)
+    return {
+        **unknown,
+        "topic": topic,
+        "session": session,
+        "proc_id": proc_id,
+        "num_procs": 1,
+        "split": split,
+        "state": "damaged" if bad in state.damaged else "skipped",
+        "upload": bad.upload,
+        "samples": 0,
+        "records": 0,
+        "bytes": 0,
+        "partitions": partitions.get(topic),
+        "epochs": [],
+        "reason": bad.reason,
+        "hparams": {},
+        "data_hparams": {},
+        "offset": bad.offset,
+        "event": bad.event,
+    }
 
 
 def _row(topic: str, condition: str, upload: Upload, now: float) -> dict[str, Any]:

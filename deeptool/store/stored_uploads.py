@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from deeptool.catalog.fold import Catalog, TopicState, Upload
+from deeptool.client.topic_names import parse_topic
 from deeptool.errors import UserError, WorkError
-from deeptool.store.check import Checked
+from deeptool.store.check import Checked, Damage
 
 
 def complete_topics(
@@ -35,6 +36,25 @@ def complete_topics(
             next_step="deeptool inspect lists what is stored",
         )
     return topics
+
+
+def damaged_in_catalog(
+    catalog: Catalog, name: str, proc_id: int | None = None, split: str | None = None
+) -> list[Checked]:
+    """What a check says of the topics of this name of which the catalog is damaged."""
+    found = []
+    for topic, state in sorted(catalog.items()):
+        upload = state.current or state.pending
+        begun = upload.begun if upload else None
+        place = parse_topic(topic) or (topic, None, None)
+        if begun is not None:
+            place = (begun.session, begun.proc_id, begun.split)
+        wanted = name in (place[0], topic) and proc_id in (None, place[1])
+        if state.damaged and wanted and split in (None, place[2]):
+            lost = next((bad.upload for bad in state.damaged if bad.upload), "")
+            damages = tuple(Damage(None, None, None, str(bad)) for bad in state.damaged)
+            found.append(Checked(topic, lost, 0, 0, 0, damages, 0.0))
+    return found
 
 
 def complete_uploads(catalog: Catalog, topics: Iterable[str]) -> list[Upload]:

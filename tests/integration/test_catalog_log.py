@@ -66,7 +66,8 @@ def begun(session: str, upload: str, **other: Any) -> Begun:
 
 
 def completed(start: Begun, runs: Mapping[int, tuple[tuple[int, int], ...]]) -> Completed:
-    epoch = EpochStored(7, 1, 70, runs, {})
+    records = sum(stop - start for pieces in runs.values() for start, stop in pieces)
+    epoch = EpochStored(7 * records, records, 70, runs, {})
     return Completed(start.topic, start.upload, (epoch,), {}, 1.0, 1.0, 1.0, time.time())
 
 
@@ -116,9 +117,9 @@ def test_reading_again_reads_the_tail_only(
     start = begun(session_name, "a")
     log.append(start)
     read = []
-    original = catalog_log.events.from_json
+    original = catalog_log.events.read_record
     monkeypatch.setattr(
-        catalog_log.events, "from_json", lambda data: read.append(data) or original(data)
+        catalog_log.events, "read_record", lambda *of: read.append(of[2]) or original(*of)
     )
     log.read()
     assert read == []
@@ -418,7 +419,8 @@ def test_a_catalog_of_its_own(own_broker: OwnBroker, monkeypatch: pytest.MonkeyP
 
 def completed_like(event: Completed | None, runs: Any) -> Completed:
     assert event is not None
-    return replace(event, epochs=(EpochStored(7, 1, 70, runs, {}),))
+    records = sum(len(pieces) for pieces in runs.values())
+    return replace(event, epochs=(EpochStored(7 * records, records, 70, runs, {}),))
 
 
 def records(address: str) -> int:

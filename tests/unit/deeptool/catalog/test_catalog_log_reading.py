@@ -24,6 +24,9 @@ class Message:
     def offset(self) -> int:
         return self._offset
 
+    def key(self) -> bytes:
+        return events.record_key(self._event)
+
     def value(self) -> bytes:
         return events.to_json(self._event)
 
