@@ -26,9 +26,11 @@ from deeptool.client.topic_names import CATALOG_TOPIC
 from deeptool.errors import WorkError
 
 _CATALOG_CONFIG = {"cleanup.policy": "compact", "max.message.bytes": str(MAX_EVENT_BYTES)}
-# Waiting does not help: the topic is gone or damaged, or this user may not read it.
-_FATAL = NO_SUCH_TOPIC | NO_SUCH_OFFSET | NOT_ALLOWED | DAMAGED
+# Waiting does not help: the log is shorter or damaged, or this user may not read it.
+_FATAL = NO_SUCH_OFFSET | NOT_ALLOWED | DAMAGED
 _MOST_BAD = 1000
+# How long the log may seem shorter than it was.
+_SHORT_SECONDS = 5.0
 # Between attempts after any other error.
 _PAUSE_SECONDS = 0.5
 
@@ -115,7 +117,12 @@ class CatalogLog:
         if reader is None:
             raise WorkError("the catalog is not open")
         deadline = time.monotonic() + self.read_seconds
-        end = max(at_least, self._end(reader))
+        end = max(at_least, self._end(reader, deadline))
+        settled = time.monotonic() + _SHORT_SECONDS
+        while end < self._next and time.monotonic() < settled:
+            # A broker that leads the log anew may not know yet how much of it there is.
+            time.sleep(_PAUSE_SECONDS)
+            end = max(at_least, self._end(reader, deadline))
         if end < self._next:
             raise WorkError(
                 "the catalog was deleted and created again while it was read",
@@ -146,8 +153,9 @@ class CatalogLog:
         if found.end is not None:
             # Compaction leaves gaps: the end can be reached without a record there.
             self._next = max(self._next, found.end)
-        elif found.error is not None and found.error.code() in _FATAL:
-            raise explain("the catalog can no longer be read", found.error)
+        elif found.error is not None and not found.silent:
+            self._pause("the catalog can no longer be read", found.error, deadline)
+            return None
         if time.monotonic() > deadline:
             what = f"the broker did not deliver the catalog within {self.read_seconds:.0f} s"
             raise explain(what, found.error) if found.error else WorkError(what)
@@ -155,11 +163,22 @@ class CatalogLog:
             time.sleep(_PAUSE_SECONDS)
         return None
 
-    def _end(self, reader: RecordReader) -> int:
-        try:
-            return reader.end_offset(0, self.read_seconds)
-        except KafkaException as error:
-            raise explain("the end of the catalog could not be read", error) from error
+    def _end(self, reader: RecordReader, deadline: float) -> int:
+        failed = "the end of the catalog could not be read"
+        while True:
+            try:
+                return reader.end_offset(0, max(1.0, deadline - time.monotonic()))
+            except KafkaException as error:
+                self._pause(failed, error.args[0], deadline)
+
+    def _pause(self, failed: str, error: KafkaError, deadline: float) -> None:
+        """Return after a while if an error may pass, as those of a broker that starts again do."""
+        fatal = error.code() in _FATAL
+        if error.code() in NO_SUCH_TOPIC:
+            fatal = admin.is_gone(self.connection, CATALOG_TOPIC)
+        if fatal or time.monotonic() > deadline:
+            raise explain(failed, error)
+        time.sleep(_PAUSE_SECONDS)
 
     def _deliver(self, event: Event) -> int:
         """The offset of `event`."""

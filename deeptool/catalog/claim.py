@@ -20,6 +20,8 @@ from deeptool.errors import UserError
 
 # An upload that misses so many of its own heartbeats is considered dead.
 SILENT_HEARTBEATS = 3
+# A catalog that takes longer to read was not there for its writers either.
+_AWAY_SECONDS = 2.0
 
 Waiting = Callable[[str], None]
 
@@ -101,7 +103,11 @@ def watch_pending(log: CatalogLog, watched: Upload, on_wait: Waiting | None = No
     patience = SILENT_HEARTBEATS * watched.begun.heartbeat_seconds
     began = time.monotonic()
     while True:
+        asked = time.monotonic()
         state = log.read().get(topic, TopicState())
+        if time.monotonic() - asked > _AWAY_SECONDS:
+            # While the broker was away, nobody could tell it anything.
+            began = time.monotonic()
         silent = time.monotonic() - began
         if state.pending is None:
             return state

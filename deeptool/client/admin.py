@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import lru_cache
@@ -33,9 +34,11 @@ from tenacity import (
 from deeptool.client import topic_names
 from deeptool.client.connection import Connection
 from deeptool.client.kafka_errors import ALREADY_EXISTS, LEADS_SOON, code_of, explain
-from deeptool.errors import UserError, WorkError
+from deeptool.errors import DeeptoolError, UserError, WorkError
 
 REQUEST_SECONDS = 30.0
+# A broker that starts again serves its topics within seconds of its first answer.
+GONE_SECONDS = 10.0
 
 # A dataset must never expire, and no sample may push another one out: Kafka's own defaults delete
 # after seven days.
@@ -66,6 +69,23 @@ def replicas(connection: Connection, topic: str) -> dict[int, tuple[int, ...]]:
     about = _metadata(_admin(connection)).topics.get(topic)
     partitions = about.partitions if about else {}
     return {number: tuple(partition.replicas) for number, partition in partitions.items()}
+
+
+def is_gone(connection: Connection, topic: str) -> bool:
+    """Whether a topic is not there, and not only unknown to a broker that starts again.
+
+    Asked for `GONE_SECONDS`; a cluster that does not answer leaves it open: False.
+    """
+    deadline = time.monotonic() + GONE_SECONDS
+    while True:
+        try:
+            if partitions(connection, topic):
+                return False
+        except DeeptoolError:
+            return False
+        if time.monotonic() > deadline:
+            return True
+        time.sleep(0.5)
 
 
 def create_topic(
@@ -193,10 +213,15 @@ def _of_leaders(
 
 def _metadata(admin: AdminClient) -> ClusterMetadata:
     # All topics and never one by name: asking for one would make it where the broker allows that.
+    # A broker that starts again answers before it knows of any broker, itself included, or topic.
+    known = _retrying(retry_if_result(lambda metadata: not metadata.brokers))
     try:
-        return admin.list_topics(timeout=REQUEST_SECONDS)
+        found: ClusterMetadata = known(lambda: admin.list_topics(timeout=REQUEST_SECONDS))
+        return found
     except KafkaException as error:
         raise explain("the broker did not list its topics", error) from error
+    except RetryError as error:
+        raise WorkError("the broker did not list its topics", seen="no broker") from error
 
 
 def _partitions(connection: Connection) -> dict[str, tuple[int, ...]]:

@@ -6,8 +6,9 @@ import hashlib
 import math
 import struct
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import ne
 
 import crc32c
 import numpy as np
@@ -58,11 +59,31 @@ class RecordHeader:
     def to_kafka(self) -> list[tuple[str, bytes]]:
         texts = {"v": FORMAT_VERSION, "upload": self.upload, "epoch": self.epoch}
         texts |= {"first": self.first, "count": self.count, "crc": self.crc}
-        return [(name, str(text).encode()) for name, text in texts.items()]
+        headers = {name: str(text).encode() for name, text in texts.items()}
+        return [*headers.items(), ("hcrc", b"%08x" % _headers_crc(headers))]
 
 
-def parse_headers(headers: Sequence[tuple[str, bytes | None]] | None) -> RecordHeader | None:
+_HEADERS = ("v", "upload", "epoch", "first", "count", "crc")
+
+
+def _headers_crc(headers: Mapping[str, bytes]) -> int:
+    crc: int = crc32c.crc32c(b"/".join(headers[name] for name in _HEADERS))
+    return crc
+
+
+def parse_headers(
+    headers: Sequence[tuple[str, bytes | None]] | None, upload: str | None = None
+) -> RecordHeader | None:
     """Read a record's headers; None for a record that deeptool did not write.
+
+    None also where their own CRC is wrong, which `headers_damaged` tells apart. Records of earlier
+    releases have no such CRC.
+
+    Parameters
+    ----------
+    upload : str, optional
+        Whose records are wanted. One of another upload may have any format version: it is treated
+        as one that deeptool did not write.
 
     Raises
     ------
@@ -71,21 +92,56 @@ def parse_headers(headers: Sequence[tuple[str, bytes | None]] | None) -> RecordH
     """
     texts = {name: text for name, text in headers or () if text is not None}
     try:
-        version = int(texts["v"])
+        version = _natural(texts["v"])
         header = RecordHeader(
             texts["upload"].decode(),
-            *(int(texts[name]) for name in ("epoch", "first", "count", "crc")),
+            *(_natural(texts[name]) for name in ("epoch", "first", "count", "crc")),
         )
     except (KeyError, ValueError):
         return None
     if version != FORMAT_VERSION:
+        if upload not in (None, header.upload):
+            return None
         raise WorkError(
             "a stored record has another format version",
             seen=version,
             valid=str(FORMAT_VERSION),
             next_step="update deeptool, or upload the dataset again",
         )
+    if "hcrc" in texts and texts["hcrc"] != b"%08x" % _headers_crc(texts):
+        return None
     return header
+
+
+def headers_damaged(
+    headers: Sequence[tuple[str, bytes | None]] | None, upload: str | None = None
+) -> bool:
+    """Whether these headers are deeptool's, but not as they were written.
+
+    Parameters
+    ----------
+    upload : str, optional
+        Only those of its records count; a few bytes of the id may be damaged too. Without this, a
+        damaged record would be passed over like a stranger's.
+    """
+    texts = {name: text for name, text in headers or () if text is not None}
+    # Any header: the name of that one may be what is damaged.
+    if upload is not None and not any(_nearly(text, upload.encode()) for text in texts.values()):
+        return False
+    try:
+        return texts["hcrc"] != b"%08x" % _headers_crc(texts)
+    except KeyError:
+        return len(texts.keys() & set(_HEADERS)) == len(_HEADERS) - 1
+
+
+def _nearly(seen: bytes, wanted: bytes) -> bool:
+    return len(seen) == len(wanted) and sum(map(ne, seen, wanted)) <= 2
+
+
+def _natural(text: bytes) -> int:
+    if not text.isdigit() or len(text) > 19:
+        raise ValueError(f"{text!r} is no number of a header")
+    return int(text)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from deeptool.client.consume import SILENT_SECONDS
 from deeptool.client.scan import Unreadable, scan
 from deeptool.codec import make_codec
 from deeptool.codec.protocol import Codec
-from deeptool.codec.records import Digest, checksum, parse_headers
+from deeptool.codec.records import Digest, checksum, headers_damaged, parse_headers
 from deeptool.codec.values import rows
 from deeptool.errors import DeeptoolError, WorkError
 from deeptool.progress import Listener, Progress
@@ -186,11 +186,19 @@ class _UploadCheck:
 
     def _record(self, partition: int, epoch: int, message: Message, digest: Digest) -> None:
         value, key, offset = message.value() or b"", message.key(), int(message.offset())
-        header = parse_headers(message.headers())
+        header = problem = None
+        try:
+            header = parse_headers(message.headers())
+        except WorkError as error:
+            problem = f"{error.what}: {error.seen}"
         crc = checksum(value, key)
-        problem = None
         if header is None:
-            problem = "its headers are not those of deeptool"
+            kind = (
+                "as they were written"
+                if headers_damaged(message.headers())
+                else "those of deeptool"
+            )
+            problem = problem or f"its headers are not {kind}"
         elif crc != header.crc:
             problem = f"its checksum is {crc:08x}, {header.crc:08x} when it was uploaded"
         elif header.upload != self.upload.id:

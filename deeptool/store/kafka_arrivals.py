@@ -15,17 +15,19 @@ from deeptool.client import admin
 from deeptool.client.connection import Connection
 from deeptool.client.consume import consumer_config
 from deeptool.client.kafka_errors import PARTITION_END
-from deeptool.codec.records import parse_headers
 from deeptool.errors import WorkError
 from deeptool.store import read_shutdown
 from deeptool.store.fetch_clock import FetchClock
-from deeptool.store.read_errors import raise_unless_passing
+from deeptool.store.read_errors import damaged, header_of, raise_unless_passing
 from deeptool.store.read_meter import ReadMeter
-from deeptool.store.record_store import StoredRecord
+from deeptool.store.record_store import Lane, StoredRecord, replaced_while_read
+from deeptool.store.sample_coverage import SampleCoverage
 from deeptool.store.upload_watch import UploadWatch
 
 _LOOK_SECONDS = 1.0
 _POLL_SECONDS = 0.1
+# A catalog that takes longer to read was not there for its writers either.
+_AWAY_SECONDS = 2.0
 # The stored epoch that is read while the upload may have no other.
 _EPOCH = 0
 
@@ -48,11 +50,10 @@ class _LanePosition:
 
 @dataclass
 class _TopicProgress:
-    """What was read of one upload: all of it, once its samples are as many as `stop`."""
+    """What was read of one upload: all of it, once no sample before the last one is missing."""
 
     lanes: dict[int, _LanePosition] = field(default_factory=dict)
-    samples: int = 0
-    stop: int = 0
+    covered: SampleCoverage = field(default_factory=SampleCoverage)
 
 
 class KafkaArrivals:
@@ -86,7 +87,7 @@ class KafkaArrivals:
         self._consumer: Consumer | None = None
         self._clock: FetchClock | None = None
         try:
-            self._watch.look(self._log.read())
+            self._look()
         except BaseException:
             self._log.close()
             raise
@@ -111,10 +112,20 @@ class KafkaArrivals:
             self._consumer.close()
         self._log.close()
 
+    def _look(self) -> Stored:
+        began = time.monotonic()
+        catalog = self._log.read()
+        # A producer could tell nobody that it lives while the broker was away.
+        away = time.monotonic() - began > _AWAY_SECONDS
+        return self._watch.look(catalog, count_from_now=away)
+
     def _open(self) -> tuple[Consumer, FetchClock]:
         """A consumer of every partition of every topic, from where its upload began."""
         for shard in self.stored.shards:
             numbers = admin.partitions(self._connection, shard.topic)
+            if not numbers and admin.is_gone(self._connection, shard.topic):
+                raise replaced_while_read(shard.topic, "the topic does not exist")
+            numbers = numbers or admin.partitions(self._connection, shard.topic)
             lanes = {number: _LanePosition(shard.upload.first_offset(number)) for number in numbers}
             self._read[shard.topic] = _TopicProgress(lanes)
         # The clock counts the threads that begin after it.
@@ -136,7 +147,7 @@ class KafkaArrivals:
         while True:
             read_shutdown.check()
             if time.monotonic() - looked > _LOOK_SECONDS:
-                stored = self._watch.look(self._log.read())
+                stored = self._look()
                 looked = time.monotonic()
                 if self._finished(stored):
                     return
@@ -148,7 +159,7 @@ class KafkaArrivals:
             if error is None:
                 yield from self._accept(message, consumer, clock)
             elif error.code() != PARTITION_END:
-                raise_unless_passing(error, message.topic() or "")
+                raise_unless_passing(error, message.topic() or "", self._connection)
 
     def _accept(
         self, message: Message, consumer: Consumer, clock: FetchClock
@@ -156,10 +167,12 @@ class KafkaArrivals:
         topic, number = message.topic() or "", message.partition() or 0
         progress = self._read[topic]
         lane = progress.lanes[number]
-        header, offset = parse_headers(message.headers()), int(message.offset())
+        offset = int(message.offset())
         if offset < lane.position or lane.beyond:
             return
         lane.position = offset + 1
+        place = Lane(topic, number)
+        header = header_of(place, message, self._uploads[topic])
         if header is None or header.upload != self._uploads[topic]:
             return
         if header.epoch > _EPOCH:
@@ -173,8 +186,12 @@ class KafkaArrivals:
             size=len(value) + len(key or b""),
             cpu=clock.seconds_more(),
         )
-        progress.samples += header.count
-        progress.stop = max(progress.stop, header.first + header.count)
+        if not header.count or not progress.covered.add(header.first, header.count):
+            raise damaged(
+                topic,
+                f"offset {offset} of {place}: it says that it holds samples {header.first} to"
+                f" {header.first + header.count - 1}, which came before",
+            )
         yield StoredRecord(offset, key, value, header)
 
     def _finished(self, stored: Stored) -> bool:
@@ -184,7 +201,7 @@ class KafkaArrivals:
             if completed is None:
                 if not all(lane.beyond for lane in progress.lanes.values()):
                     return False
-                wanted = progress.stop
+                wanted = progress.covered.stop
             else:
                 epoch = completed.epochs[_EPOCH]
                 for number, runs in epoch.runs.items():
@@ -192,10 +209,10 @@ class KafkaArrivals:
                     if runs and lane.position < runs[-1][1] and not lane.beyond:
                         return False
                 wanted = epoch.samples
-            if progress.samples != wanted:
+            if progress.covered.samples != wanted:
                 raise WorkError(
                     f"topic {shard.topic} does not hold all samples that were uploaded to it",
-                    seen=f"{progress.samples} samples",
+                    seen=f"{progress.covered.samples} samples",
                     valid=str(wanted),
                     next_step="deeptool check lists what is damaged",
                 )

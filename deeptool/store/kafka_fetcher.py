@@ -13,12 +13,11 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from deeptool.client.connection import Connection
 from deeptool.client.consume import POLL_SECONDS, consumer_config
 from deeptool.client.kafka_errors import PARTITION_END
-from deeptool.codec.records import checksum, parse_headers
 from deeptool.errors import WorkError
 from deeptool.store import read_shutdown
 from deeptool.store.fetch_clock import FetchClock
 from deeptool.store.read_errors import (
-    damaged,
+    header_of,
     missing,
     raise_unless_passing,
     silence,
@@ -79,6 +78,7 @@ class KafkaFetcher:
         silence_seconds: float,
         meter: ReadMeter,
     ) -> None:
+        self._connection = connection
         self._order, self._window, self._meter = order, window, meter
         self._silence_seconds = silence_seconds
         self._lanes: dict[Lane, _LaneState] = {}
@@ -165,7 +165,7 @@ class KafkaFetcher:
         state = self._lanes.get(lane)
         if error is not None and error.code() != PARTITION_END:
             self._note(error)
-            raise_unless_passing(error, lane.topic)
+            raise_unless_passing(error, lane.topic, self._connection)
             return False
         if state is None or state.position is None:
             return False  # Fetched before librdkafka heard that it is no longer wanted.
@@ -181,10 +181,7 @@ class KafkaFetcher:
 
     def _accept(self, lane: Lane, state: _LaneState, message: Message) -> None:
         value, key = message.value() or b"", message.key()
-        header = parse_headers(message.headers())
-        offset = int(message.offset())
-        if header is not None and checksum(value, key) != header.crc:
-            raise damaged(lane.topic, f"offset {offset} of {lane}: its checksum is wrong")
+        header, offset = header_of(lane, message), int(message.offset())
         state.arrived.append(StoredRecord(offset, key, value, header))
         state.position, state.gap = offset + 1, None
         self._meter.count(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, Message
 
+from deeptool.client import admin
+from deeptool.client.connection import Connection
 from deeptool.client.kafka_errors import (
     DAMAGED,
     NO_SUCH_OFFSET,
@@ -11,12 +13,19 @@ from deeptool.client.kafka_errors import (
     PASSING,
     explain,
 )
+from deeptool.codec.records import RecordHeader, checksum, headers_damaged, parse_headers
 from deeptool.errors import DeeptoolError, WorkError
 from deeptool.store.record_store import Lane, replaced_while_read
 
 
-def raise_unless_passing(error: KafkaError, topic: str) -> None:
-    """Raise what an error of a consumer means for the dataset that it reads."""
+def raise_unless_passing(error: KafkaError, topic: str, connection: Connection) -> None:
+    """Raise what an error of a consumer means for the dataset that it reads.
+
+    A broker that starts again may not know of its own topics for a moment: such an error counts
+    once the cluster has been asked for a while.
+    """
+    if error.code() in NO_SUCH_TOPIC and not admin.is_gone(connection, topic):
+        return
     if error.code() not in PASSING:
         raise dataset_error(error, topic)
 
@@ -29,6 +38,44 @@ def dataset_error(error: KafkaError, topic: str) -> DeeptoolError:
     if error.code() in DAMAGED:
         return damaged(topic, seen)
     return explain(f"topic {topic} cannot be read", KafkaException(error))
+
+
+def header_of(lane: Lane, message: Message, upload: str | None = None) -> RecordHeader | None:
+    """The headers of a record that is as it was sent, as far as its two CRCs say.
+
+    Parameters
+    ----------
+    upload : str, optional
+        Whose records are wanted: what another one wrote does not matter.
+
+    Returns
+    -------
+    RecordHeader or None
+        None for a record that deeptool did not write, or another upload in another format.
+
+    Raises
+    ------
+    WorkError
+        It is damaged, or written in another format; names the place.
+    """
+    place = f"offset {message.offset()} of {lane}"
+    try:
+        header = parse_headers(message.headers(), upload)
+    except WorkError as error:
+        raise WorkError(
+            error.what,
+            seen=f"version {error.seen}, {place}",
+            valid=error.valid,
+            next_step=error.next_step,
+        ) from error
+    if header is None:
+        if headers_damaged(message.headers(), upload):
+            raise damaged(lane.topic, f"{place}: its headers are not as they were written")
+        return None
+    wanted = upload in (None, header.upload)
+    if wanted and checksum(message.value() or b"", message.key()) != header.crc:
+        raise damaged(lane.topic, f"{place}: its checksum is wrong")
+    return header
 
 
 def damaged(topic: str, seen: str) -> WorkError:

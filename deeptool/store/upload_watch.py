@@ -26,14 +26,21 @@ class UploadWatch:
         self.stored = stored
         self._beats: dict[str, tuple[int, float]] = {}
 
-    def look(self, catalog: Catalog) -> Stored:
+    def look(self, catalog: Catalog, *, count_from_now: bool = False) -> Stored:
         """What the catalog says now of the uploads that are followed.
+
+        Parameters
+        ----------
+        count_from_now : bool
+            No upload could be heard until now: silence counts from here on.
 
         Raises
         ------
         WorkError
             One of them failed, lost its topic, was deleted, or has been silent for too long.
         """
+        if count_from_now:
+            self._beats.clear()
         shards = tuple(
             shard if shard.upload.completed else self._shard(shard, catalog)
             for shard in self.stored.shards

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from catalog_builders import TOPIC, begun, completed, progress
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 from deeptool.catalog import catalog_log, events
 from deeptool.catalog.catalog_log import CatalogLog
@@ -37,8 +37,12 @@ class ScriptedReader:
     def __init__(self, log: dict[int, Event], end: int) -> None:
         self.log, self.end, self.failures = log, end, dict[int, NoRecord]()
         self.asked: list[int] = []
+        self.gone = True
+        self.end_failures: list[KafkaError] = []
 
     def end_offset(self, partition: int, seconds: float) -> int:
+        if self.end_failures:
+            raise KafkaException(self.end_failures.pop(0))
         return self.end
 
     def read_from(self, partition: int, offset: int, patience: Patience) -> Message | NoRecord:
@@ -62,6 +66,8 @@ def reader(monkeypatch: pytest.MonkeyPatch) -> ScriptedReader:
     monkeypatch.setattr(catalog_log.admin, "partitions", lambda connection, topic: (0,))
     monkeypatch.setattr(catalog_log.admin, "start_offsets", lambda connection, topic: {0: 0})
     monkeypatch.setattr(catalog_log, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(catalog_log, "_SHORT_SECONDS", 0.0)
+    monkeypatch.setattr(catalog_log.admin, "is_gone", lambda connection, topic: scripted.gone)
     return scripted
 
 
@@ -95,6 +101,29 @@ def test_an_interrupted_read_is_continued_where_it_ended(reader: ScriptedReader)
             log.read()
         assert log.read() == fold(LOG)
     assert reader.asked == [0, 1, 2, 2, 3]
+
+
+def test_a_broker_that_starts_again_knows_its_topics_a_moment_later(
+    reader: ScriptedReader,
+) -> None:
+    reader.gone = False
+    reader.end_failures = [
+        KafkaError(code)
+        for code in (
+            KafkaError._UNKNOWN_PARTITION,
+            KafkaError._TRANSPORT,
+            KafkaError._TIMED_OUT,
+            KafkaError.UNKNOWN_TOPIC_OR_PART,
+            KafkaError.NOT_LEADER_FOR_PARTITION,
+        )
+    ]
+    reader.failures[1] = NoRecord("gone", KafkaError(KafkaError._UNKNOWN_TOPIC))
+    with opened() as log:
+        assert log.read() == fold(LOG)
+        reader.gone, reader.end_failures = True, [KafkaError(KafkaError._UNKNOWN_PARTITION)]
+        with pytest.raises(WorkError, match="the end of the catalog could not be read"):
+            log.read()
+        assert log.read() == fold(LOG)
 
 
 @pytest.mark.parametrize("error", [KafkaError(KafkaError._TRANSPORT), None])

@@ -16,6 +16,7 @@ from deeptool.codec.records import (
     Record,
     RecordHeader,
     checksum,
+    headers_damaged,
     pack,
     parse_headers,
 )
@@ -128,6 +129,7 @@ def test_headers_say_what_a_record_holds() -> None:
         "first": b"85",
         "count": b"15",
         "crc": str(records[1].crc).encode(),
+        "hcrc": b"%08x" % checksum(b"1/ab-12/3/85/15/%d" % records[1].crc),
     }
     assert parse_headers(records[1].headers) == RecordHeader("ab-12", 3, 85, 15, records[1].crc)
     assert records[1].crc == checksum(records[1].value)
@@ -163,6 +165,38 @@ def test_a_later_format_is_an_error_and_not_a_strangers_record() -> None:
     headers = [("v", b"2"), *RecordHeader("u", 0, 0, 1, 0).to_kafka()[1:]]
     with pytest.raises(WorkError, match="another format version"):
         parse_headers(headers)
+
+
+def test_a_later_format_of_another_upload_is_a_strangers() -> None:
+    headers = [("v", b"2"), *RecordHeader("u", 0, 0, 1, 0).to_kafka()[1:]]
+    assert parse_headers(headers, "other") is None
+    with pytest.raises(WorkError, match="another format version"):
+        parse_headers(headers, "u")
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_any_flipped_bit_of_the_headers_is_noticed(earlier: bool) -> None:
+    upload = "0123456789abcdef0123456789abcdef"
+    whole = RecordHeader(upload, 0, 7, 3, 4).to_kafka()[: 6 if earlier else 7]
+    assert not headers_damaged(whole, upload)
+    assert parse_headers(whole) is not None
+    for number, (name, text) in enumerate(whole):
+        for place in range(len(name) + len(text)):
+            both = bytearray(name.encode() + text)
+            both[place] ^= 1
+            header = (bytes(both[: len(name)]).decode(), bytes(both[len(name) :]))
+            flipped = [*whole[:number], header, *whole[number + 1 :]]
+            try:
+                found = parse_headers(flipped, upload)
+            except WorkError:
+                continue
+            # Of earlier releases, a number may have become another one.
+            if header[0] != name or not earlier:
+                assert (found is None) == headers_damaged(flipped, upload)
+                assert found is None or header[0] != name == "hcrc"
+    assert not headers_damaged(whole, "x" * 32)
+    assert not headers_damaged([("trace", b"1")], upload)
+    assert not headers_damaged(None, upload)
 
 
 def test_the_digest_is_over_what_the_catalog_documents() -> None:
