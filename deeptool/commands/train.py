@@ -127,5 +127,6 @@ def command(
     best = "  ".join(f"{name} {value:.4g}" for name, value in result.best.items())
     epochs = f"{result.epochs_run} of {result.epochs_planned} epochs"
     where = f", best at epoch {result.best_epoch}: {best}" if result.best_epoch else ""
-    click.echo(f"{epochs}{where}")
+    ended = f", {result.error}" if result.status == "diverged" else ""
+    click.echo(f"{epochs}{ended}{where}")
     click.echo(result.session_dir)

@@ -14,6 +14,7 @@ from deeptool.report.savings import account
 
 _LOG_LINES = 12
 _LARGER_IS_BETTER = ("acc", "auc", "precision", "recall", "f1", "iou", "dice", "r2", "top_k")
+_ENDS = ("complete", "diverged")
 _FROM_RESULT = (
     *("status", "data_from", "epochs_run", "epochs_planned", "best_epoch", "best", "final"),
     *("samples_read", "records_read", "bytes_read", "input_cpu_seconds", "cpu_seconds"),
@@ -35,8 +36,9 @@ def summarize(run_dir: Path) -> dict[str, Any]:
     dict
         JSON-able. ``name``, ``started``, ``finished`` (Unix time), ``monitor``, ``metric`` (what
         trials are ranked by), ``varied`` (the hparams that differ between trials), ``trials``
-        (best first, then those without a result), ``broker``, ``uploads``, ``savings`` (see
-        `deeptool.report.savings.account`), ``timeline``, ``pictures`` (paths below the folder).
+        (best first, then those that diverged, then those without a result), ``broker``,
+        ``uploads``, ``savings`` (see `deeptool.report.savings.account`), ``timeline``, ``pictures``
+        (paths below the folder).
 
     Raises
     ------
@@ -167,7 +169,7 @@ def _metric(trials: Sequence[Mapping[str, Any]]) -> str:
     return str(trials[0]["monitor"])
 
 
-def _rank(trial: Mapping[str, Any], metric: str) -> tuple[bool, bool, float, float, int]:
+def _rank(trial: Mapping[str, Any], metric: str) -> tuple[int, bool, float, float, int]:
     def worse(name: str) -> float:
         value = trial["best"].get(name)
         return 0.0 if value is None else -value if larger_is_better(name) else value
@@ -175,7 +177,9 @@ def _rank(trial: Mapping[str, Any], metric: str) -> tuple[bool, bool, float, flo
     unknown = trial["best"].get(metric) is None
     # Where the metric does not tell two apart, what training monitors does.
     worst = worse(metric), worse(str(trial["monitor"]))
-    return trial["status"] != "complete", unknown, *worst, trial["index"]
+    # However good it was before, a trial that diverged comes after all that did not.
+    order = _ENDS.index(trial["status"]) if trial["status"] in _ENDS else len(_ENDS)
+    return order, unknown, *worst, trial["index"]
 
 
 def _varied(trials: Sequence[Mapping[str, Any]]) -> list[str]:

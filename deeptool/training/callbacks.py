@@ -28,6 +28,8 @@ from deeptool.training.trial_data import TrialData
 LEARNED = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter")
 # At most this part of the time goes into writing checkpoints: short epochs share one.
 WRITING = 0.1
+# What Keras calls the loss that it minimizes, and the same of the validation.
+LOSSES = ("loss", "val_loss")
 _SECONDS_BETWEEN_SHOWS = 0.5
 
 
@@ -196,6 +198,8 @@ class Keeper(keras.callbacks.Callback):  # type: ignore[misc]
         Its metrics.
     best_values : list of ndarray or None
         The model's variables as they were validated then.
+    diverged : str or None
+        Which loss is no finite number any more, and since when. Training ends by that.
     """
 
     def __init__(
@@ -222,6 +226,7 @@ class Keeper(keras.callbacks.Callback):  # type: ignore[misc]
         self.best: dict[str, float] = state.get("best", {})
         self.final: dict[str, float] = state.get("final", {})
         self.best_values: list[Array] | None = resumed.best if resumed else None
+        self.diverged: str | None = None
         self.epochs_run = resumed.epoch if resumed else 0
         self._saved = time.monotonic()
         self._took = 0.0
@@ -238,8 +243,13 @@ class Keeper(keras.callbacks.Callback):  # type: ignore[misc]
         self._history.add(epoch + 1, {**metrics, **_learning_rate(self.model)}, seconds)
         self.epochs_run = epoch + 1
         self.final = metrics
-        self._keep_best(epoch + 1)
         self._display.end(epoch + 1, self._epochs, metrics, seconds)
+        self.diverged = _divergence(metrics, self._monitor, epoch + 1)
+        if self.diverged is not None:
+            # The weights are spoilt: neither a checkpoint nor another epoch is worth anything.
+            self.model.stop_training = True
+            return
+        self._keep_best(epoch + 1)
         last = epoch + 1 == self._epochs or self.model.stop_training
         if last or (time.monotonic() - self._saved) * WRITING >= self._took:
             self._save(epoch + 1)
@@ -288,6 +298,16 @@ class Keeper(keras.callbacks.Callback):  # type: ignore[misc]
         )
         self._saved = time.monotonic()
         self._took = self._saved - begun
+
+
+def _divergence(metrics: Mapping[str, float], monitor: str, epoch: int) -> str | None:
+    """What to say where a loss is NaN or infinite. A metric may be: it does not train anything."""
+    losses = [name for name in LOSSES if name in metrics] or [monitor]
+    for name in losses:
+        value = metrics.get(name, 0.0)
+        if not math.isfinite(value):
+            return f"diverged: {name} was {value} in epoch {epoch}"
+    return None
 
 
 def _learning_rate(model: Any) -> dict[str, float]:

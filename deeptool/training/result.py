@@ -11,7 +11,10 @@ from typing import Any, Literal
 
 MONITOR = "val_loss"
 
-Status = Literal["complete", "failed", "interrupted"]
+Status = Literal["complete", "diverged", "failed", "interrupted"]
+
+# A trial that ended so has its result: it is not run again.
+DONE: tuple[Status, ...] = ("complete", "diverged")
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class TrialResult:
     Attributes
     ----------
     status : str
-        "complete", "failed" or "interrupted".
+        "complete", "diverged" (a loss became NaN or infinite), "failed" or "interrupted".
     hparams : mapping
         All hparams, overrides applied.
     proc_id : int or None
@@ -74,7 +77,7 @@ class TrialResult:
     notes : tuple of str
         Further messages for the user: warnings, what could not be exported.
     error : str or None
-        Why it is not complete.
+        Why it is not complete; of a trial that diverged, which loss did and when.
     monitor : str
         The loss whose smallest value made an epoch the best one.
     """

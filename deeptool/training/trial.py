@@ -13,7 +13,7 @@ from deeptool.settings.hparams import plain
 from deeptool.settings.random_state import kept_random_state
 from deeptool.training import session_folder
 from deeptool.training.display import Display
-from deeptool.training.result import TrialResult
+from deeptool.training.result import DONE, TrialResult
 from deeptool.training.trial_data import TrialSource
 from deeptool.training.trial_request import TrialRequest
 from deeptool.training.trial_run import TrialRun
@@ -69,14 +69,14 @@ def train(
     restart_from : path, optional
         The session folder of a trial to resume, under its own copy of the settings, its hparams
         and its data; `servers`, `client_properties` and `wait` may be given again. A trial that is
-        complete is not run again.
+        complete, or has diverged, is not run again.
     verbose : bool
         Show each epoch, on standard error.
 
     Returns
     -------
     TrialResult
-        Of a complete trial.
+        Of a complete trial, or of one whose loss diverged.
 
     Raises
     ------
@@ -104,8 +104,8 @@ def train(
             raise UserError("a trial resumes under the settings and hparams that it began with")
         earlier = session_folder.reopen(restart_from)
         done = earlier.result()
-        if done is not None and done.status == "complete":
-            display.say(f"this trial is already complete: {earlier.path}")
+        if done is not None and done.status in DONE:
+            display.say(f"this trial is already {done.status}: {earlier.path}")
             return done
         request = TrialRequest.from_json(earlier.config()["request"], source)
         with kept_random_state():

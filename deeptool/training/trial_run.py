@@ -51,7 +51,9 @@ class TrialRun:
                 held.enter_context(self._session.held())
             try:
                 self._train(held)
-                return self._end("complete", None)
+                if self._keeper.diverged is None:
+                    return self._end("complete", None)
+                return self._end("diverged", self._keeper.diverged)
             except BaseException as error:
                 self._signals.deferred = True
                 self._display.close()
@@ -69,7 +71,7 @@ class TrialRun:
                 # It was rejected before it resumed: its earlier result still holds.
                 self._show("interrupted")
             else:
-                self._end("interrupted" if interrupted else "failed", error)
+                self._end("interrupted" if interrupted else "failed", _named(error))
 
     def _train(self, held: contextlib.ExitStack) -> None:
         self._show("starting")
@@ -125,6 +127,10 @@ class TrialRun:
             if first < settings.nbEpoch and not (self._kept and self._kept.state["stopped"]):
                 fit()
                 self._check_arrival(self._data)
+            if self._keeper.diverged is not None:
+                self._say(self._keeper.diverged)
+                if self._keeper.best_values is None:
+                    return self._say("no weights were exported: there is no epoch before that")
             self._show("exporting")
             if self._keeper.best_values is not None:
                 checkpoint.assign(network.variables, self._keeper.best_values)
@@ -217,7 +223,7 @@ class TrialRun:
             here += Usage(meter.samples, meter.records, meter.bytes, meter.cpu_seconds)
         return Usage(**self._kept.state["usage"]) + here if self._kept else here
 
-    def _end(self, status: Status, error: BaseException | None) -> TrialResult:
+    def _end(self, status: Status, error: str | None) -> TrialResult:
         """The result, which also goes into the session folder."""
         settings, keeper = self._settings, self._keeper
         result = TrialResult(
@@ -239,7 +245,7 @@ class TrialRun:
             finished=time.time(),
             notes=tuple(self._notes),
             monitor=settings.monitored_loss_name if settings else MONITOR,
-            error=None if error is None else f"{type(error).__name__}: {error}",
+            error=error,
         )
         if self._session is not None:
             self._session.end(result)
@@ -275,3 +281,7 @@ class TrialRun:
         if isinstance(error, Exception) and self._session is not None:
             return session_folder.explained(error, self._session)
         return error
+
+
+def _named(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -19,8 +19,8 @@ from hpc.run.backend import LaunchContext
 from hpc.run.run_folder import own_identity
 from hpc.run.screen import trial_text, upload_text
 from hpc.run.snapshot import take_snapshot
-from hpc.run.state import RunState, new_task_state
-from hpc.run.task_outcome import failure_text, read_outcome, shown_result, upload_note
+from hpc.run.state import DONE, RunState, new_task_state
+from hpc.run.task_outcome import failure_text, read_outcome, shown_result, trial_state, upload_note
 
 # What is stored, and the tasks that follow from it.
 Uploaded = Callable[[str], tuple[Sequence[Mapping[str, Any]], Sequence[Task]]]
@@ -217,16 +217,16 @@ class Runner:
             result = self._folder.result(task.index)
             facts["result"] = shown_result(result)
             facts["progress"] = read_json(self._folder.progress_file("trial", task.index))
-            if state == "complete" and result.get("status") != "complete":
-                state = "failed"
+            if state == "complete":
+                state = trial_state(result)
         self._note(task.name, **{**facts, "state": state})
         self._save()
         rows = take_snapshot(self._folder, self.state).rows
         row = next(row for row in rows if row.name == task.name)
-        if state == "complete":
+        if state in DONE:
             if task.role != "view":
                 text = upload_text(row) if task.role == "producer" else trial_text(row)
-                self._say(f"{task.name} complete: {text}", "green")
+                self._say(f"{task.name} {state}: {text}", "green" if state == "complete" else "red")
             return
         self._failed(task, facts["exit_code"], failure_text(record, outcome, 10))
 

@@ -18,8 +18,8 @@ from hpc.run.decide import Earlier, Join, Refuse, Start, decide
 from hpc.run.run_folder import RunFolder, new_id, own_identity
 from hpc.run.screen import Screen
 from hpc.run.snapshot import Snapshot, TaskRow, take_snapshot
-from hpc.run.state import CLEARING, RunState, TaskState, new_task_state
-from hpc.run.task_outcome import shown_result
+from hpc.run.state import CLEARING, DONE, RunState, TaskState, new_task_state
+from hpc.run.task_outcome import shown_result, trial_state
 
 
 @dataclass(frozen=True)
@@ -162,11 +162,11 @@ def _new_state(
                 tasks[name] = replace(known, job="")
     for name, task in planned.items():
         seen = before.tasks.get(name) if before else None
-        if seen is not None and seen.state == "complete" and task.role != "broker":
+        if seen is not None and seen.state in DONE and task.role != "broker":
             tasks[name] = replace(seen, job="")
         else:
             tasks[name] = _ended_alone(folder, task, kept) or new_task_state(task)
-    complete = [task.name for task in plan.of("trial") if tasks[task.name].state == "complete"]
+    complete = [task.name for task in plan.of("trial") if tasks[task.name].state in DONE]
     needed = plan.needed(complete)
     for task in needed:
         tasks[task.name] = new_task_state(task, again=tasks[task.name].state == "complete")
@@ -191,11 +191,11 @@ def _ended_alone(folder: RunFolder, task: Task, kept: Earlier | None) -> TaskSta
     if task.role != "trial" or kept is None:
         return None
     result = folder.result(task.index)
-    if result.get("status") != "complete":
+    if result.get("status") not in DONE:
         return None
     return replace(
         new_task_state(task),
-        state="complete",
+        state=trial_state(result),
         start=result["started"],
         end=result["finished"],
         result=shown_result(result),
@@ -223,7 +223,7 @@ def _write(context: LaunchContext, state: RunState, *, clear: bool) -> None:
     for task in context.tasks:
         folder.forget(task.name)
     trials = plan.of("trial")
-    complete = sum(state.tasks[task.name].state == "complete" for task in trials)
+    complete = sum(state.tasks[task.name].state in DONE for task in trials)
     if complete:
         context.screen.event(f"{complete} of {len(trials)} trials are complete")
 

@@ -13,11 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from hpc.run.snapshot import Snapshot, TaskRow, metrics, varying
+from hpc.run.state import DONE
 
 _STYLES = {
     "complete": "green",
     "ready": "green",
     "running": "cyan",
+    "diverged": "red",
     "failed": "red",
     "killed": "red",
     "interrupted": "yellow",
@@ -123,9 +125,9 @@ def trial_text(row: TaskRow) -> str:
 
 def _count(rows: Sequence[TaskRow]) -> Table:
     states = [row.state for row in rows]
-    ended = sum(state in ("complete", "failed") for state in states)
+    ended = sum(state in (*DONE, "failed") for state in states)
     words = [f"{ended} of {len(rows)} trials"]
-    for state in ("running", "failed", "interrupted"):
+    for state in ("running", "diverged", "failed", "interrupted"):
         if state in states:
             words.append(f"{states.count(state)} {state}")
     table = Table.grid(padding=(0, 2))

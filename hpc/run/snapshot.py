@@ -20,7 +20,8 @@ class TaskRow:
     Attributes
     ----------
     state : str
-        ``waiting``, ``running``, ``ready`` (a broker), ``complete``, ``failed``, ``interrupted``.
+        ``waiting``, ``running``, ``ready`` (a broker), ``complete``, ``diverged``, ``failed``,
+        ``interrupted``.
     seconds : float or None
         Since it began, or that it took.
     progress : mapping

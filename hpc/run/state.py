@@ -14,6 +14,8 @@ from hpc.processes.versioned import known, read_versioned, said, write_versioned
 FORMAT = 1
 # States of a launch in which nothing of it runs any more.
 ENDED = ("complete", "failed", "interrupted")
+# States of a task that is not to run again. A trial that has diverged has come to its result.
+DONE = ("complete", "diverged")
 # While what earlier launches left is being deleted: whoever finds this deletes the rest.
 CLEARING = "clearing"
 
@@ -27,7 +29,8 @@ class TaskState:
     role, index
         As the plan has them.
     state : str
-        ``waiting``, ``running``, ``ready`` (a broker), ``complete``, ``failed``, ``interrupted``.
+        ``waiting``, ``running``, ``ready`` (a broker), ``complete``, ``diverged`` (a trial whose
+        loss is no number any more), ``failed``, ``interrupted``.
     proc_id, hparams
         Of a trial: the dataset it reads, and its hparams.
     again : bool

@@ -9,6 +9,7 @@ from typing import Any
 from deeptool.outcome import Outcome, StoredTopic
 from deeptool.outcome import read as read_outcome_file
 from hpc.processes.record import JobRecord
+from hpc.run.state import DONE
 
 # Of a trial's result, what the tables show.
 _RESULT = (
@@ -20,6 +21,12 @@ _RESULT = (
 def shown_result(result: Mapping[str, Any]) -> dict[str, Any]:
     """Of a trial's result file, what the state file keeps for the tables."""
     return {key: result.get(key) for key in _RESULT}
+
+
+def trial_state(result: Mapping[str, Any]) -> str:
+    """The state of a trial whose process has ended well, by its result file."""
+    status = str(result.get("status"))
+    return status if status in DONE else "failed"
 
 
 def read_outcome(path: Path, record: JobRecord) -> Outcome | None:

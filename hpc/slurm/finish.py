@@ -17,6 +17,7 @@ from hpc.campaign.plan import Plan, Task, view_tasks, with_server
 from hpc.processes.container import Container, installed, shell_command
 from hpc.processes.job import set_environment
 from hpc.run.run_folder import RunFolder
+from hpc.run.state import DONE
 from hpc.run.stored_data import json_from, own_uploads
 from hpc.run.summary import run_summary
 from hpc.slurm.broker_job import stop_brokers
@@ -73,7 +74,7 @@ class FinishWork:
             "version": brokers[0].version if brokers else None,
         }
         states = {state.tasks[task.name].state for task in self.plan.of("trial", "producer")}
-        ended = "complete" if states <= {"complete"} else "failed"
+        ended = "complete" if states <= set(DONE) else "failed"
         state = replace(state, state=ended, finished=time.time(), uploads=uploads)
         run.write_summary(run_summary(self.plan, state, costs))
         report = None

@@ -13,8 +13,8 @@ from hpc.broker.discovery import Descriptor, Discovery
 from hpc.processes.record import JobRecord, read_job_record
 from hpc.processes.versioned import known, read_versioned, said, versioned
 from hpc.run.run_folder import RunFolder
-from hpc.run.state import RunState, TaskState
-from hpc.run.task_outcome import failure_note, read_outcome, shown_result, upload_note
+from hpc.run.state import DONE, RunState, TaskState
+from hpc.run.task_outcome import failure_note, read_outcome, shown_result, trial_state, upload_note
 from hpc.slurm import scheduler
 from hpc.slurm.scheduler import Queued
 
@@ -122,7 +122,7 @@ def _task(run: RunFolder, name: str, task: TaskState, jobs: Jobs | None) -> Task
     record = read_job_record(run.record(name))
     if record is not None and (not task.job or record.job not in ("", task.job)):
         # Complete already, or of an earlier launch.
-        record = record if task.state == "complete" else None
+        record = record if task.state in DONE else None
     since = (record.end or record.start or 0.0) if record else 0.0
     seen = jobs.seen(task.job, since) if jobs else None
     observed = _with_facts(run, task, record) if record else task
@@ -161,8 +161,7 @@ def _with_facts(run: RunFolder, task: TaskState, record: JobRecord) -> TaskState
 
 def _ended(task: TaskState) -> str:
     if task.exit_code == 0:
-        whole = task.role != "trial" or (task.result or {}).get("status") == "complete"
-        return "complete" if whole else "failed"
+        return "complete" if task.role != "trial" else trial_state(task.result or {})
     # Asked to end (SIGINT, SIGTERM): what it has done so far is kept.
     return "interrupted" if task.exit_code in (130, 143) else "failed"
 

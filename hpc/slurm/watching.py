@@ -10,7 +10,7 @@ from deeptool.errors import Terminated, WorkError
 from hpc.run.backend import LaunchContext
 from hpc.run.screen import Screen, trial_text, upload_text
 from hpc.run.snapshot import Snapshot, take_snapshot
-from hpc.run.state import RunState
+from hpc.run.state import DONE, RunState
 from hpc.slurm.observe import ask_slurm, observe, read_end
 from hpc.slurm.queued import live_jobs, wait_until_gone
 from hpc.slurm.resources import slurm_options
@@ -88,7 +88,7 @@ def _tell(screen: Screen, snapshot: Snapshot, shown: dict[str, str]) -> None:
         text = f": {row.note}" if row.note else ""
         if row.state == "complete" and row.role == "producer":
             text = f": {upload_text(row)}"
-        if row.state == "complete" and row.role == "trial":
+        if row.state in DONE and row.role == "trial":
             text = f": {trial_text(row)}"
         if row.state == "failed":
             text += f"\n  log: {row.log}"

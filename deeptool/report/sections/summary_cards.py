@@ -13,15 +13,18 @@ def _cards(page: ReportPage) -> str:
     summary = page.summary
     trials, savings = summary["trials"], summary["savings"]
     complete = [trial for trial in trials if trial["status"] == "complete"]
-    left = len(trials) - len(complete)
+    diverged = sum(trial["status"] == "diverged" for trial in trials)
+    left = len(trials) - len(complete) - diverged
     cards = []
-    best = trials[0] if trials and trials[0]["best"].get(summary["metric"]) is not None else None
+    first = complete[0] if complete else None
+    best = first if first and first["best"].get(summary["metric"]) is not None else None
     if best:
         what = trial_label(best, summary["varied"])
         cards.append(
             (f"{summary['metric']}, best trial", number(best["best"][summary["metric"]]), what, "")
         )
-    more = f"{left} failed or unfinished" if left else "all complete"
+    words = {"failed or unfinished": left, "diverged": diverged}
+    more = ", ".join(f"{count} {word}" for word, count in words.items() if count) or "all complete"
     cards.append(("Trials", f"{len(complete)} / {len(trials)}", more, "bad" if left else ""))
     if savings:
         share = savings["saved_share"]

@@ -12,7 +12,8 @@ from deeptool.report.tables import table, trial_columns
 def _trials(page: ReportPage) -> str:
     summary = page.summary
     trials = summary["trials"]
-    body = table(trial_columns(summary), trials, best=bool(trials and trials[0]["best"]))
+    ranked = bool(trials and trials[0]["status"] == "complete" and trials[0]["best"])
+    body = table(trial_columns(summary), trials, best=ranked)
     failures = [trial for trial in trials if trial["error"]]
     if failures:
         body += '<div class="failures">'

@@ -205,6 +205,19 @@ def test_session_folders_without_a_campaign(tmp_path: Path) -> None:
     assert "Learning curves" in page
 
 
+def test_a_trial_that_diverged_comes_after_those_that_did_not(tmp_path: Path) -> None:
+    why = "diverged: loss was nan in epoch 3"
+    session(tmp_path / "a", best={"val_loss": 0.1}, status="diverged", error=why)
+    session(tmp_path / "b", best={"val_loss": 0.7})
+    session(tmp_path / "c", best={"val_loss": 0.2}, status="failed")
+    summary = summarize(tmp_path)
+    assert [trial["folder"] for trial in summary["trials"]] == ["b", "a", "c"]
+    page = render(summary, tmp_path)
+    assert "1 failed or unfinished, 1 diverged" in page
+    assert '<span class="pill diverged">diverged</span>' in page
+    assert why in page
+
+
 def test_one_session_folder(tmp_path: Path) -> None:
     session(tmp_path / "only")
     summary = summarize(tmp_path / "only")

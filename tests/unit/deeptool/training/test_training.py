@@ -493,14 +493,63 @@ def test_losses_and_metrics_of_all_kinds(loss: Any, metrics: Any) -> None:
     assert any("mse" in name for name in result.best) == bool(metrics)
 
 
-def test_a_trial_that_diverges_is_complete_without_a_best_epoch() -> None:
-    settings = load_settings(SETTINGS, hparams={"epochs": 2})
-    settings.get_total_loss = lambda model: lambda y, p: p * math.nan
+class Spoil(keras.callbacks.Callback):  # type: ignore[misc]
+    """Makes a weight infinite when the third epoch begins."""
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        if epoch == 2:
+            self.model.layers[0].kernel.assign(self.model.layers[0].kernel * math.nan)
+
+
+def test_a_trial_that_diverges_ends_with_what_it_had(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deeptool.training.callbacks.WRITING", math.inf)
+    settings = load_settings(SETTINGS, hparams={"epochs": 5})
+    settings.addon_callbacks = lambda *given: [Spoil()]
     result = train(settings)
-    assert (result.status, result.best_epoch, result.best) == ("complete", None, {})
-    assert math.isnan(result.final["val_loss"])
+    assert (result.status, result.epochs_run, result.best_epoch) == ("diverged", 3, 2)
+    assert result.error == "diverged: loss was nan in epoch 3"
+    assert result.error in capsys.readouterr().err
+    assert [row["epoch"] for row in rows(result)] == [1, 2, 3]
     assert stored(result.session_dir)["final"]["val_loss"] is None
-    assert (result.session_dir / "model.keras").exists()
+    kept = checkpoint.load(result.session_dir / "checkpoints")
+    assert kept is not None
+    assert kept.epoch == 2
+    model = keras.models.load_model(result.session_dir / "model.keras")
+    x, y = validation()
+    error = np.mean((model.predict(x, verbose=0) - y) ** 2)
+    assert error == pytest.approx(result.best["val_loss"], rel=1e-5)
+    # It has come to its result: nothing is run again.
+    assert train(restart_from=result.session_dir).error == result.error
+    shown = CliRunner().invoke(
+        command, ["--restart_interrupted", "--model_dir", str(result.session_dir)]
+    )
+    assert shown.exit_code == 0
+    assert "3 of 5 epochs, diverged: loss was nan in epoch 3, best at epoch 2" in shown.stdout
+
+
+def test_a_trial_that_diverges_at_once_has_no_weights_to_export() -> None:
+    settings = load_settings(SETTINGS, hparams={"epochs": 2})
+    settings.get_total_loss = lambda model: lambda y, p: p * math.inf
+    result = train(settings)
+    assert (result.status, result.epochs_run) == ("diverged", 1)
+    assert (result.best_epoch, result.best) == (None, {})
+    assert not (result.session_dir / "model.keras").exists()
+    assert not (result.session_dir / "checkpoints").exists()
+    assert any("no weights were exported" in note for note in result.notes)
+
+
+def test_a_metric_alone_that_is_no_number_is_no_divergence() -> None:
+    settings = load_settings(SETTINGS, hparams={"epochs": 2})
+
+    def never(y: Any, p: Any) -> Any:
+        return p * math.nan
+
+    settings.get_metrics = lambda model, loss: [never]
+    result = train(settings)
+    assert (result.status, result.epochs_run) == ("complete", 2)
+    assert math.isnan(result.final["val_never"])
 
 
 def test_what_cannot_be_exported_is_a_note() -> None:

@@ -354,6 +354,20 @@ def test_what_an_earlier_run_of_a_trial_has_left(tmp_path: Path) -> None:
     assert (tmp_path / "trials" / "3" / "kept").exists()
 
 
+def test_a_trial_that_diverged_has_come_to_its_result(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, ALL)
+
+    def diverge(name: str) -> None:
+        if name == "trial-2":
+            write_json(tmp_path / "trials" / "2" / "result.json", {"status": "diverged"})
+
+    bench.executor.on_submit = diverge
+    bench.runner.run()
+    assert bench.states()["trial-2"] == "diverged"
+    assert "trial-2 diverged: " in bench.said.getvalue()
+    assert "failed" not in bench.states().values()
+
+
 def test_a_picture_that_fails_is_only_missed(tmp_path: Path) -> None:
     bench = Bench(tmp_path, ALL)
     bench.executor.codes["view-t"] = 1

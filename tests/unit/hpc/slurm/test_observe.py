@@ -75,6 +75,8 @@ def test_a_trial_is_complete_by_its_result(folder: Folder) -> None:
     assert folder.seen("trial-0").state == "failed"
     (folder.run.trial(0) / "result.json").write_text('{"status": "complete"}')
     assert folder.seen("trial-0").state == "complete"
+    (folder.run.trial(0) / "result.json").write_text('{"status": "diverged"}')
+    assert folder.seen("trial-0").state == "diverged"
     folder.record("trial-0", exit_code=1, end=time.time())
     error = CommandError(message="no disk\n  seen: /dev", what="no disk")
     outcome.write(folder.run.outcome("trial-0"), Outcome(1, error))
