@@ -14,7 +14,7 @@ from deeptool.codec.spec import Spec
 from deeptool.errors import UserError, WorkError
 from deeptool.reader.element_form import Padding, element_form
 from deeptool.reader.read_plan import MemoryShares, ReadPlan
-from deeptool.reader.tf_dataset import Reader, tf_dataset
+from deeptool.reader.tf_dataset import Reader, elements_of_pass, tf_dataset
 from deeptool.store.read_meter import ReadMeter
 from deeptool.store.record_store import RecordStore
 
@@ -96,6 +96,21 @@ class StoredDataset:
     def samples(self, epoch: int) -> int:
         """The samples of pass `epoch`, which reads stored pass ``epoch % epochs``."""
         return self.stored.samples(epoch)
+
+    def elements(
+        self,
+        epoch: int,
+        *,
+        batch_size: int | None = None,
+        drop_remainder: bool = False,
+        padding_value: Padding | Mapping[str, Padding] | None = None,
+    ) -> int | None:
+        """The elements of pass `epoch`, read by `tf` with these parameters; None: not known."""
+        if not self.complete:
+            return None
+        plan = ReadPlan(self.store, self.stored, MemoryShares(MEMORY))
+        form = element_form(plan, batch_size, drop_remainder, padding_value)
+        return elements_of_pass(plan, form, epoch)
 
     @property
     def topics(self) -> tuple[str, ...]:

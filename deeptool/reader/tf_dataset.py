@@ -74,7 +74,6 @@ def tf_dataset(
         )
     )
     dataset = passes.flat_map(tf.autograph.experimental.do_not_convert(one_pass))
-    known = known and not form.as_stored
     cardinality = _cardinality(plan, form, first_epoch, repeat) if known else None
     if cardinality is not None:
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(cardinality))
@@ -137,15 +136,25 @@ def _cardinality(
     if repeat is None:
         return int(tf.data.INFINITE_CARDINALITY)
     epochs = plan.stored.epochs
-    counts = [_elements(plan.samples(k), form) for k in range(epochs)]
+    counts = [elements_of_pass(plan, form, k) for k in range(epochs)]
+    if None in counts:
+        return None
+    known = [count for count in counts if count is not None]
     if not callable(first_epoch):
-        return sum(counts[k % epochs] for k in range(first_epoch, first_epoch + repeat))
-    if len(set(counts)) == 1 or repeat % epochs == 0:
-        return sum(counts[k % epochs] for k in range(repeat))
+        return sum(known[k % epochs] for k in range(first_epoch, first_epoch + repeat))
+    if len(set(known)) == 1 or repeat % epochs == 0:
+        return sum(known[k % epochs] for k in range(repeat))
     return None
 
 
-def _elements(samples: int, form: ElementForm) -> int:
+def elements_of_pass(plan: ReadPlan, form: ElementForm, k: int) -> int | None:
+    """The elements of pass k, as far as the catalog says.
+
+    It does not list the batches of an upload, which come back where they cannot be made anew.
+    """
+    samples = plan.samples(k)
+    if form.as_stored:
+        return None
     if form.batch_size is None:
         return samples
     return samples // form.batch_size if form.drop_remainder else -(-samples // form.batch_size)

@@ -92,7 +92,7 @@ class Pace(keras.callbacks.Callback):  # type: ignore[misc]
         self._data, self._epochs = data, epochs
         self._session, self._display, self._signals = session, display, signals
         self._epoch = self._steps = self._validated = 0
-        self._total = data.total
+        self._total = data.planned(0)
         self._begun = self._shown = 0.0
         self._metrics: dict[str, float | None] = {}
 
@@ -104,6 +104,10 @@ class Pace(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._data.clock.epoch = self._epoch = epoch
         self._steps = 0
+        planned = self._data.planned(epoch)
+        # One dict for all callbacks: epochs may differ, and this one is the first to be called.
+        self.params["steps"] = planned
+        self._total = planned or self._total
         self._begun = time.monotonic()
         self._display.begin(epoch + 1, self._epochs, self._total)
         self._show(epoch)

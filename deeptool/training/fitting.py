@@ -20,7 +20,7 @@ from deeptool.training.history import History
 from deeptool.training.model import Compiled
 from deeptool.training.result import Usage
 from deeptool.training.session_folder import SessionFolder
-from deeptool.training.trial_data import TrialData
+from deeptool.training.trial_data import TrialData, to_its_end
 
 # Keras takes metrics with these in their names for such, too.
 _THE_LARGER_THE_BETTER = ("acc", "auc")
@@ -87,15 +87,27 @@ def prepare(
         keeper,
     ]
 
+    told = keras.callbacks.CallbackList(
+        callbacks,
+        add_history=True,
+        model=model,
+        verbose=0,
+        epochs=settings.nbEpoch,
+        steps=data.planned(first),
+    )
+    counts = {data.planned(epoch) for epoch in range(first, settings.nbEpoch)}
+    # Keras keeps to one number of batches for all epochs.
+    train = data.train if len(counts) == 1 and None not in counts else to_its_end(data.train)
+
     def fit() -> None:
         with data.meter.raising(), _data_may_run_out():
             model.fit(
-                data.train,
+                train,
                 validation_data=data.val,
                 initial_epoch=first,
                 epochs=settings.nbEpoch,
                 steps_per_epoch=data.steps,
-                callbacks=callbacks,
+                callbacks=told,
                 verbose=0,
             )
 

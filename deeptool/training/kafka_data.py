@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from deeptool.catalog import datasets
@@ -16,11 +17,12 @@ from deeptool.store.read_meter import ReadMeter
 from deeptool.training.arrival import Arrival
 from deeptool.training.trial_data import (
     EpochClock,
+    Planned,
     Say,
     TrialData,
     TrialSource,
-    for_keras,
     length,
+    read_ahead,
     start,
     validation,
 )
@@ -92,15 +94,19 @@ def from_kafka(
             reader=source.reader,
         )
 
+    counts = [
+        train.elements(k, batch_size=settings.batch_size)
+        for k in range(train.epochs if train.complete else 0)
+    ]
     clock = EpochClock(first_epoch)
     steps = settings.steps_per_epoch or None
     if steps:
         begin, skip = 0, first_epoch * steps
-        if train.complete:
-            counts = [-(-train.samples(k) // settings.batch_size) for k in range(train.epochs)]
+        if counts and None not in counts:
             one_round = settings.online(shuffled(repeat=train.epochs), True)
-            if int(one_round.cardinality()) == sum(counts):
-                begin, skip = start(first_epoch * steps, counts)
+            known = [count for count in counts if count is not None]
+            if int(one_round.cardinality()) == sum(known):
+                begin, skip = start(first_epoch * steps, known)
         endless = shuffled(begin, repeat=None)
         batches = settings.online(endless, True).skip(skip)
     else:
@@ -113,11 +119,17 @@ def from_kafka(
         reader=source.reader,
     )
     total = steps or length(batches, "steps_per_epoch")
+    if total is None:
+        counts = [_online_batches(settings, shuffled(clock), count) for count in counts]
+    planned = _planned(total, counts)
+    ahead = read_ahead(batches)
+    if total is None:
+        ahead.cardinality = lambda: _cardinality(planned(clock.epoch))
     return TrialData(
-        train=for_keras(batches, total),
+        train=ahead,
         val=validation(settings.online(in_order, False), settings.validation_steps),
         steps=steps,
-        total=total,
+        planned=planned,
         clock=clock,
         meter=meter,
         proc_id=proc_id,
@@ -131,6 +143,29 @@ def from_kafka(
         },
         arrival=arrival,
     )
+
+
+def _planned(total: int | None, counts: Sequence[int | None]) -> Planned:
+    """`total`, or the batches of the stored passes in turn."""
+    if total is not None or not counts:
+        return lambda epoch: total
+    return lambda epoch: counts[epoch % len(counts)]
+
+
+def _online_batches(settings: Settings, one_pass: Any, count: int | None) -> int | None:
+    """What get_online_pipeline makes of so many batches, as far as its cardinality says."""
+    import tensorflow as tf
+
+    if count is None:
+        return None
+    counted = one_pass.apply(tf.data.experimental.assert_cardinality(count))
+    return length(settings.online(counted, True), "steps_per_epoch")
+
+
+def _cardinality(count: int | None) -> Any:
+    import tensorflow as tf
+
+    return tf.constant(tf.data.UNKNOWN_CARDINALITY if count is None else count, tf.int64)
 
 
 def _find(

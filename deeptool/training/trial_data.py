@@ -16,6 +16,8 @@ from deeptool.settings import Settings
 UNBOUNDED = 2**40
 
 Say = Callable[[str], None]
+# From an epoch's number to its batches, None where nobody knows.
+Planned = Callable[[int], int | None]
 
 
 class Meter(Protocol):
@@ -113,8 +115,8 @@ class TrialData:
         The same samples in the same order each time.
     steps : int or None
         Batches per epoch; None where the data say it.
-    total : int or None
-        Batches per epoch as far as is known beforehand.
+    planned : callable of int
+        Batches of an epoch, from 0, as far as is known beforehand; None where it is not.
     clock : EpochClock
         To be set before each epoch.
     meter : Meter
@@ -130,7 +132,7 @@ class TrialData:
     train: Any
     val: Any
     steps: int | None
-    total: int | None
+    planned: Planned
     clock: EpochClock
     meter: Meter
     proc_id: int | None
@@ -158,10 +160,10 @@ def from_pipeline(settings: Settings, first_epoch: int) -> TrialData:
     clock = EpochClock(first_epoch)
     total = steps or length(train, "steps_per_epoch")
     return TrialData(
-        train=for_keras(meter.counting(train), total),
+        train=read_ahead(meter.counting(train)),
         val=meter.counting(validation(val, settings.validation_steps)),
         steps=steps,
-        total=total,
+        planned=lambda epoch: total,
         clock=clock,
         meter=meter,
         proc_id=settings.hparams.get("procID"),
@@ -244,18 +246,26 @@ def length(dataset: Any, name: str) -> int | None:
     return cardinality if cardinality >= 0 else None
 
 
-def for_keras(dataset: Any, total: int | None) -> Any:
-    """Read ahead while a batch is trained on, and let every epoch last as long as its data.
+def read_ahead(dataset: Any) -> Any:
+    """The same dataset, prepared while a batch is trained on."""
+    import tensorflow as tf
+
+    return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def to_its_end(dataset: Any) -> Any:
+    """The same dataset for ``fit`` alone, which then reads every epoch to its end.
 
     Where Keras knows no cardinality, it takes the first epoch's number of batches for that of all
-    later ones and silently drops what they have beyond it.
+    later ones and silently drops what they have beyond it. Callbacks and schedules never see this
+    one: they are told what is known (`TrialData.planned`).
     """
     import tensorflow as tf
 
-    dataset = dataset.prefetch(tf.data.AUTOTUNE)
-    if total is None:
-        dataset.cardinality = lambda: UNBOUNDED
-    return dataset
+    # Another object, so that the trial's own dataset keeps saying what it holds.
+    whole = dataset.with_options(tf.data.Options())
+    whole.cardinality = lambda: UNBOUNDED
+    return whole
 
 
 def validation(dataset: Any, steps: int) -> Any:

@@ -73,9 +73,11 @@ class Epochs(keras.callbacks.Callback):
     def __init__(self) -> None:
         super().__init__()
         self.epochs: list[list[float]] = []
+        self.steps: list[int | None] = []
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         SEEN.clear()
+        self.steps.append(self.params["steps"])
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.epochs.append(list(SEEN))
@@ -170,6 +172,37 @@ def test_stored_epochs_of_different_sizes_are_read_whole(settings: Path, broker:
     for k in (0, 1, 2, 0):
         assert sorted(read[begin : begin + sizes[k]]) == [100.0 * k + n for n in range(sizes[k])]
         begin += sizes[k]
+
+
+def test_callbacks_are_told_the_steps_of_each_epoch(settings: Path, broker: str) -> None:
+    loaded = load_settings(settings, hparams={"epochs": 4, "learning_rate": 0.0})
+    name = loaded.session_name
+
+    def sized(epoch: int) -> Any:
+        x = tf.zeros(([17, 41][epoch], 1))
+        return tf.data.Dataset.from_tensor_slices((x, x)).batch(8)
+
+    known = {"provenance": Provenance({}, {"samples": 40, "data": "slices"})}
+    upload(sized, broker, name, "train", epochs=2, **known)
+    upload(sized(0), broker, name, "val", **known)
+    epochs, cardinalities = Epochs(), []
+
+    def addon_callbacks(model: Any, train_samples: Any, val_samples: Any) -> Any:
+        cardinalities.extend([int(train_samples.cardinality()), int(val_samples.cardinality())])
+        return [epochs]
+
+    loaded.addon_callbacks = addon_callbacks
+    train(loaded, kafka=True, servers=broker)
+    assert (epochs.steps, cardinalities) == ([3, 6, 3, 6], [3, 3])
+    # What the trial's own pipeline makes of the batches counts, or that it cannot be known.
+    for online, expected in (
+        (lambda dataset, training: dataset.take(4), [3, 4, 3, 4]),
+        (lambda dataset, training: dataset.filter(lambda x, y: True), [None] * 4),
+    ):
+        epochs.steps.clear()
+        loaded.get_online_pipeline = online
+        train(loaded, kafka=True, servers=broker)
+        assert epochs.steps == expected
 
 
 def test_the_online_pipeline_comes_after_the_read(settings: Path, broker: str) -> None:

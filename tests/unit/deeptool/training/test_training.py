@@ -370,15 +370,28 @@ def test_every_epoch_trains_on_every_sample_once_however_they_differ(counted: bo
     settings.pipeline = lambda split: train_set if split == "train" else val_set
     settings.build_model = Recording
 
+    told: set[Any] = set()
+
     class Epochs(keras.callbacks.Callback):
+        def on_train_begin(self, logs: Any = None) -> None:
+            told.add(self.params["steps"])
+
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             SEEN.clear()
+            told.add(self.params["steps"])
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             epochs.append(sorted(SEEN))
 
-    settings.addon_callbacks = lambda *given: [Epochs()]
+    def addon_callbacks(model: Any, train_samples: Any, val_samples: Any) -> Any:
+        known = int(train_samples.cardinality())
+        told.add(known if known >= 0 else None)
+        return [Epochs()]
+
+    settings.addon_callbacks = addon_callbacks
     result = train(settings)
+    # Where nobody knows, nobody is told a number: not one that bounds any epoch either.
+    assert told == {5 if counted else None}
     expected = [40] * 5 if counted else sizes
     assert epochs == [[float(n) for n in range(size)] for size in expected]
     assert result.usage.samples_read == sum(expected) + 5 * 16 + 8  # one batch to make variables
