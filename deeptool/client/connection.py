@@ -33,6 +33,9 @@ class Connection:
             "allow.auto.create.topics": False,
             # Its 10 s would add to every restart of a broker.
             "reconnect.backoff.max.ms": 2000,
+            # Brokers close connections on which nothing is sent, deeptool's own after 75 s, and
+            # librdkafka takes the last one that is closed for a broker that is down.
+            "topic.metadata.refresh.interval.ms": 30_000,
             **self.properties,
             "bootstrap.servers": ",".join(self.servers),
             **(overrides or {}),

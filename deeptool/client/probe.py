@@ -210,12 +210,14 @@ def _ask(address: str, encrypted: bool, deadline: float) -> str | None:
                     break
                 answer += part
         except TimeoutError:
-            return "accepts connections, but does not answer"
+            return "accepts connections, but does not answer (it may have too many)"
         except OSError as error:
             return f"ends the connection ({error.strerror or error})"
     if answer[4:8] == struct.pack(">i", _CORRELATION):
         return None
-    return f"answers {answer!r}" if answer else "ends the connection (it may expect TLS)"
+    if answer:
+        return f"answers {answer!r}"
+    return "ends the connection (it may expect TLS, or have too many connections)"
 
 
 def _open(address: str, deadline: float) -> socket.socket:

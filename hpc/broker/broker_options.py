@@ -8,6 +8,7 @@ from pathlib import Path
 from deeptool.errors import UserError
 from hpc.broker import ports
 from hpc.broker.broker_state import BrokerState
+from hpc.broker.limits import BrokerLimits, check_heap
 from hpc.broker.node import BrokerNode, Mode
 from hpc.processes.apptainer import Images
 
@@ -61,6 +62,8 @@ class BrokerOptions:
         The images to run the servers in; else jars and a JRE from the cache are used.
     port_fixed : bool
         Whether a port that is taken is an error; else another one is chosen.
+    limits : BrokerLimits, optional
+        What its clients may take of it; by its memory and the open-files limit unless given.
     """
 
     directory: Path
@@ -75,6 +78,7 @@ class BrokerOptions:
     secret: Path | None = None
     images: Images | None = None
     port_fixed: bool = True
+    limits: BrokerLimits | None = None
 
 
 def settle(options: BrokerOptions, earlier: BrokerState | None = None) -> BrokerNode:
@@ -99,6 +103,7 @@ def settle(options: BrokerOptions, earlier: BrokerState | None = None) -> Broker
             seen=f"--mode {mode} on {options.directory}",
             valid=f"--mode {earlier.mode}, or a new folder",
         )
+    check_heap(options.memory, mode)
     _check_cluster(options, mode, earlier)
     host = options.host or earlier.host or "127.0.0.1"
     ports.check_host(host)

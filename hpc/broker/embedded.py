@@ -18,6 +18,7 @@ from hpc.broker.broker_options import PRIVATE, BrokerOptions, Metadata, settle
 from hpc.broker.broker_state import BrokerState, read_broker_state, write_broker_state
 from hpc.broker.class_archive import keep_class_names
 from hpc.broker.data_folder import cluster_id, note_user, read_data_state
+from hpc.broker.limits import limits_here
 from hpc.broker.node import VERSION, BrokerNode
 from hpc.broker.readiness import round_trip, write_user
 from hpc.processes.apptainer import Images
@@ -127,6 +128,7 @@ class EmbeddedBroker:
             setup = servers.BrokerSetup(
                 *(self._node, self.directory, runtime, options.memory, options.images),
                 password=self._password,
+                limits=options.limits or limits_here(options.memory, progress),
             )
             self._earlier_cpu_seconds = earlier.cpu_seconds
             self._started, self._services = time.time(), {}

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from hpc.broker.limits import (
+    IO_THREADS,
+    MAX_LOGIN_BYTES,
+    MAX_MESSAGE_BYTES,
+    MAX_REQUEST_BYTES,
+    NETWORK_THREADS,
+    ZOOKEEPER_CONNECTIONS,
+    BrokerLimits,
+)
 from hpc.broker.node import BrokerNode
 from hpc.broker.passwords import MECHANISM, USER
 
-# deeptool's largest record, and what Kafka's own framing, keys and headers may add to it.
-MAX_RECORD_BYTES = 64 << 20
-MAX_MESSAGE_BYTES = MAX_RECORD_BYTES + (1 << 20)
 # A broker that was killed can only come back when its session has ended: 18 and 9 s by default.
 SESSION_MS = 6000
 
@@ -22,13 +28,15 @@ def java_properties(values: Mapping[str, object]) -> str:
     )
 
 
-def broker_properties(node: BrokerNode, renew: bool = False) -> str:
+def broker_properties(node: BrokerNode, limits: BrokerLimits, renew: bool = False) -> str:
     """The broker's properties file; nothing in it is secret.
 
     Parameters
     ----------
     node : BrokerNode
         The broker.
+    limits : BrokerLimits
+        What its clients may take of it.
     renew : bool
         Whether clients may also prove by another mechanism than SCRAM that they know the password:
         what SCRAM compares it with is in the data (KRaft), and can be that of an earlier one.
@@ -62,6 +70,7 @@ def broker_properties(node: BrokerNode, renew: bool = False) -> str:
             "security.inter.broker.protocol": protocol,
             "sasl.mechanism.inter.broker.protocol": MECHANISM,
             "sasl.enabled.mechanisms": f"{MECHANISM},PLAIN" if renew else MECHANISM,
+            "sasl.server.max.receive.size": MAX_LOGIN_BYTES,
         }
         if node.mode == "kraft":
             # Brokers must reach the controller to learn what SCRAM needs.
@@ -84,12 +93,23 @@ def broker_properties(node: BrokerNode, renew: bool = False) -> str:
         "group.initial.rebalance.delay.ms": 0,
         "message.max.bytes": MAX_MESSAGE_BYTES,
         "replica.fetch.max.bytes": MAX_MESSAGE_BYTES,
+        "num.network.threads": NETWORK_THREADS,
+        "num.io.threads": IO_THREADS,
+        # A connection claims what its next request announces, before it sends any of it.
+        "socket.request.max.bytes": MAX_REQUEST_BYTES,
+        "queued.max.request.bytes": limits.queued_bytes,
+        # A thousand trials may start at once; one that finds the default of 50 full waits a second.
+        "socket.listen.backlog.size": 1024,
+        "max.connections": limits.connections,
+        "max.connections.per.ip": limits.connections_per_address,
+        "connections.max.idle.ms": limits.idle_ms,
         # Kafka's default would delete a dataset after seven days.
         "log.retention.ms": -1,
         "log.retention.bytes": -1,
         # Deleted records give their space back by whole segments.
         "log.segment.bytes": 256 << 20,
-        "log.retention.check.interval.ms": 30_000,
+        "log.retention.check.interval.ms": 10_000,
+        "log.segment.delete.delay.ms": 10_000,
         # The catalog is compacted. It is small, and the default buffer takes 128 MiB of the heap.
         "log.cleaner.enable": "true",
         "log.cleaner.dedupe.buffer.size": 16 << 20,
@@ -103,7 +123,9 @@ def zookeeper_properties(node: BrokerNode) -> str:
         "dataDir": node.data / "zookeeper",
         "clientPort": node.metadata_port,
         "clientPortAddress": node.host,
-        "maxClientCnxns": 0,
+        # Of one address, and of all: those without a session end after ten seconds.
+        "maxClientCnxns": ZOOKEEPER_CONNECTIONS // 2,
+        "maxCnxns": ZOOKEEPER_CONNECTIONS,
         "tickTime": 1000,
         # Its default port, 8080, is everybody's.
         "admin.enableServer": "false",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hpc.broker import passwords, properties
 from hpc.broker.broker_options import PRIVATE
+from hpc.broker.limits import DIRECT_BYTES, ZOOKEEPER_REQUEST_BYTES, BrokerLimits, broker_limits
 from hpc.broker.node import VERSION, BrokerNode
 from hpc.processes import apptainer
 from hpc.processes.apptainer import Images
@@ -73,6 +74,8 @@ class BrokerSetup:
         The images that servers run in.
     password : str or None
         What clients have to know, where the node has a JAAS file.
+    limits : BrokerLimits or None
+        What clients may take of the broker; None: by its memory alone.
     """
 
     node: BrokerNode
@@ -81,6 +84,7 @@ class BrokerSetup:
     memory: str
     images: Images | None = None
     password: str | None = None
+    limits: BrokerLimits | None = None
 
 
 @dataclass(frozen=True)
@@ -165,7 +169,8 @@ def start_order(setup: BrokerSetup, data: DataState) -> tuple[ServerProcess, ...
         processes.append(_zookeeper(setup))
         if data.user_missing:
             processes.append(_user_tool(setup))
-    text = properties.broker_properties(node, renews_user(setup, data))
+    limits = setup.limits or broker_limits(setup.memory)
+    text = properties.broker_properties(node, limits, renews_user(setup, data))
     file = ServerFile(setup.home / "broker.properties", text)
     if not zookeeper and not data.formatted:
         processes.append(_format_tool(setup, file, data.new_cluster_id))
@@ -268,6 +273,10 @@ def java_argv(
         *([f"-XX:SharedArchiveFile={runtime.archive}"] if runtime.archive else []),
         *([f"-XX:DumpLoadedClassList={class_names}"] if class_names else []),
         "-XX:+ExitOnOutOfMemoryError",
+        # Each of its threads keeps a buffer outside of the heap, as large as the largest request.
+        *([f"-XX:MaxDirectMemorySize={DIRECT_BYTES}"] if main == _BROKER else []),
+        # What a connection to ZooKeeper may announce; its clients are answered with more.
+        *([f"-Djute.maxbuffer={ZOOKEEPER_REQUEST_BYTES}"] if main == _ZOOKEEPER else []),
         "-XX:-UsePerfData",
         f"-XX:ErrorFile={home / 'logs' / 'hs_err_%p.log'}",
         "-Djava.awt.headless=true",

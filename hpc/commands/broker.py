@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
@@ -105,10 +104,6 @@ def up(
                 valid=f"{secret.with_name(NAME)}",
             )
         write_client_properties(create(secret.parent))
-    if not re.fullmatch(r"[1-9]\d*[kKmMgG]", memory):
-        raise UserError(
-            "--memory is not a size", seen=memory, valid="a number and k, m or g, such as 512m"
-        )
     options = BrokerOptions(directory, mode, host, port, memory, secret=secret, images=images)
     if not detach:
         run(options, _progress, lambda: _ready(directory, as_json))

@@ -21,8 +21,8 @@ from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 
 from deeptool.errors import UserError
 from hpc.broker.embedded import BrokerOptions, EmbeddedBroker
+from hpc.broker.limits import MAX_MESSAGE_BYTES, MAX_RECORD_BYTES
 from hpc.broker.node import MODES, Mode
-from hpc.broker.properties import MAX_MESSAGE_BYTES, MAX_RECORD_BYTES
 
 pytestmark = pytest.mark.broker
 TOPIC = "own.topic"
@@ -217,7 +217,7 @@ def test_a_foreground_broker_is_ended_by_signals_and_down(
 
 def test_a_broker_that_cannot_start_says_why_at_once(directory: Path) -> None:
     began = time.monotonic()
-    up = hpc("up", "--dir", directory, "--mode", "kraft", "--memory", "2k", "--detach")
+    up = hpc("up", "--dir", directory, "--mode", "kraft", "--memory", "900000g", "--detach")
     assert up.returncode == 1
     assert "error: broker has ended (exit code 1)" in up.stderr
     assert "heap" in up.stderr
@@ -253,9 +253,11 @@ def test_a_taken_port_a_wrong_size_and_a_file_for_a_folder_are_the_users_to_corr
         up = hpc("up", "--dir", directory, "--port", str(port), "--detach")
     assert up.returncode == 2
     assert f"127.0.0.1:{port}" in up.stderr
-    up = hpc("up", "--dir", directory, "--memory", "lots")
-    assert up.returncode == 2
-    assert "lots" in up.stderr
+    for memory, said in (("lots", "not a size"), ("2k", "too small for the largest records")):
+        up = hpc("up", "--dir", directory, "--memory", memory, "--detach")
+        assert up.returncode == 2
+        assert said in up.stderr
+        assert memory in up.stderr
     assert hpc("down", "--dir", directory).returncode == 2, "nothing was ever started there"
     (directory.parent / "file").touch()
     for detach in ([], ["--detach"]):

@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 
 from hpc.broker import passwords
+from hpc.broker.limits import MAX_MESSAGE_BYTES, MAX_RECORD_BYTES, broker_limits
 from hpc.broker.node import MODES, BrokerNode, Mode
 from hpc.broker.properties import (
-    MAX_MESSAGE_BYTES,
-    MAX_RECORD_BYTES,
     broker_properties,
     format_arguments,
     java_properties,
@@ -24,6 +23,7 @@ from hpc.broker.properties import (
 )
 
 GOLDEN = Path(__file__).with_name("golden")
+LIMITS = broker_limits("512m")
 
 
 def make(mode: Mode) -> BrokerNode:
@@ -39,7 +39,7 @@ def check(name: str, text: str) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_broker_properties(mode: Mode) -> None:
-    check(f"broker-{mode}.properties", broker_properties(make(mode)))
+    check(f"broker-{mode}.properties", broker_properties(make(mode), LIMITS))
 
 
 def test_zookeeper_properties() -> None:
@@ -60,14 +60,14 @@ def joined(mode: Mode) -> BrokerNode:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_the_second_broker_of_a_secured_cluster(mode: Mode) -> None:
-    check(f"broker-{mode}-joined.properties", broker_properties(joined(mode)))
+    check(f"broker-{mode}-joined.properties", broker_properties(joined(mode), LIMITS))
 
 
 def test_the_first_broker_of_a_secured_kraft_cluster() -> None:
     first = replace(joined("kraft"), node=0, host="10.0.0.1", metadata_host=None)
-    check("broker-kraft-secured.properties", broker_properties(first))
-    renewing = broker_properties(first, renew=True)
-    assert set(renewing.splitlines()) - set(broker_properties(first).splitlines()) == {
+    check("broker-kraft-secured.properties", broker_properties(first, LIMITS))
+    renewing = broker_properties(first, LIMITS, renew=True)
+    assert set(renewing.splitlines()) - set(broker_properties(first, LIMITS).splitlines()) == {
         "sasl.enabled.mechanisms=SCRAM-SHA-512,PLAIN"
     }
 
@@ -107,7 +107,7 @@ def test_both_modes_promise_clients_the_same() -> None:
     )
 
     def promises(mode: Mode) -> list[str]:
-        lines = broker_properties(make(mode)).splitlines()
+        lines = broker_properties(make(mode), LIMITS).splitlines()
         return [line for line in lines if not line.startswith(own)]
 
     assert promises("zookeeper") == promises("kraft")
@@ -116,7 +116,7 @@ def test_both_modes_promise_clients_the_same() -> None:
 
 def test_a_record_of_the_largest_size_fits_with_its_framing() -> None:
     assert MAX_MESSAGE_BYTES > MAX_RECORD_BYTES == 64 * 1024 * 1024
-    text = broker_properties(make("zookeeper"))
+    text = broker_properties(make("zookeeper"), LIMITS)
     for setting in ("message.max.bytes", "replica.fetch.max.bytes"):
         assert f"{setting}={MAX_MESSAGE_BYTES}\n" in text
 

@@ -17,8 +17,9 @@ from paths import ROOT
 from deeptool import files
 from deeptool.errors import UserError, WorkError
 from hpc.broker import jars
+from hpc.broker.limits import MAX_MESSAGE_BYTES, broker_limits
 from hpc.broker.node import VERSION, BrokerNode
-from hpc.broker.properties import MAX_MESSAGE_BYTES, log4j_properties
+from hpc.broker.properties import broker_properties, log4j_properties, zookeeper_properties
 from hpc.broker.servers import IN_IMAGE, BrokerSetup, DataState, start_order
 from hpc.images import builder, parts
 from hpc.images.parts import ImageOptions
@@ -374,16 +375,17 @@ def test_kafka_and_zookeeper_run_java_as_the_embedded_broker_does() -> None:
         *(Path("/home"), IN_IMAGE, "512m"),
     )
     zookeeper, broker = start_order(setup, DataState(False, False, ""))
-    argv = broker.argv
     options = (ROOT / "recipes" / "jvm.options").read_text().splitlines()
     said = [line for line in options if not line.startswith("#")]
     # The class path and what depends on the place are the runscript's and %post's.
     places = ("-Xmx", "-XX:ErrorFile", "-Djava.io.tmpdir", "-Dlog4j.configuration", "-cp")
-    flags = [word for word in argv if word.startswith("-") and not word.startswith(places)]
-    assert said == flags
     for name, process in (("kafka", broker), ("zookeeper", zookeeper)):
         main = process.argv[-2]
+        flags = [word for word in process.argv if word.startswith("-")]
         runscript = DEFINITIONS[name].split("%runscript")[1].split("%startscript")[0]
+        own = re.findall(r"^ +(-\S+) \\$", runscript, re.M)
+        assert len(own) == 1
+        assert sorted(said + own) == sorted(f for f in flags if not f.startswith(places))
         assert f'{main} "$@"' in runscript
         for place in places[:-1]:
             assert place in runscript
@@ -445,6 +447,14 @@ def test_the_broker_of_the_compose_files_waits_and_keeps_what_is_stored() -> Non
     assert int(broker["zookeeper.connection.timeout.ms"]) >= 60_000
     assert broker["zookeeper.connect"].endswith(zookeeper["clientPort"])
     assert broker["message.max.bytes"] == str(MAX_MESSAGE_BYTES)
+    node = BrokerNode("zookeeper", "127.0.0.1", 1, 2, Path("/home/data"))
+    for said, text in (
+        (broker, broker_properties(node, broker_limits("512m"))),
+        (zookeeper, zookeeper_properties(node)),
+    ):
+        rendered = dict(line.split("=", 1) for line in text.splitlines())
+        bounds = [name for name in rendered if "max" in name.lower() or name.startswith("num.n")]
+        assert {name: said[name] for name in bounds} == {name: rendered[name] for name in bounds}
     assert broker["log.retention.ms"] == broker["log.retention.bytes"] == "-1"
     assert broker["log.dirs"] == "/var/lib/kafka"
     assert zookeeper["dataDir"] == "/var/lib/zookeeper"
