@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import inspect
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from deeptool.client.topic_names import SPLITS
 from deeptool.errors import UserError
 from deeptool.files import sha256
-from deeptool.settings import usercode
+from deeptool.settings import code_snapshot, usercode
 from deeptool.settings.contract import FUNCTIONS, PIPELINE_PARAMETERS, VARIABLES, Contract, in_file
 from deeptool.settings.hparams import plain
-from deeptool.settings.raw_data import list_raw_data
-from deeptool.settings.recording_dict import RecordingDict
+from deeptool.settings.loaded_file import LoadedFile
+from deeptool.settings.opened_files import unseen
+from deeptool.settings.raw_data import folders_of, list_raw_data
 
 # The names that the samples of an upload come from: the pipeline, what it is given, where it ends.
 DATA_NAMES = (
@@ -43,6 +44,8 @@ class Settings(Contract):
 
     Attributes
     ----------
+    loaded : LoadedFile
+        The file as it ran, for whoever asks what it did.
     path : Path
         The file, absolute.
     module : ModuleType
@@ -57,16 +60,13 @@ class Settings(Contract):
 
     def __init__(
         self,
-        source: usercode.UserSource,
-        module: ModuleType,
+        loaded: LoadedFile,
         values: Mapping[str, Any],
-        behind: Callable[[tuple[str, ...]], frozenset[str]],
     ) -> None:
-        self._recording: RecordingDict = values["hparams"]
-        self._behind = behind
+        self.loaded, self._recording = loaded, loaded.hparams
         super().__init__(**{**values, "hparams": plain(self._recording)})
-        self.path, self.module = source.path, module
-        self.sha256 = sha256(source.data)
+        self.path, self.module, module = loaded.source.path, loaded.module, loaded.module
+        self.sha256 = sha256(loaded.source.data)
         for name in FUNCTIONS:
             function = getattr(self, name)
             if function is not None and name != "get_input_pipeline":
@@ -99,7 +99,7 @@ class Settings(Contract):
         """
         candidates = [Path.cwd() / self.model_file, self.path.parent / self.model_file]
         for candidate in candidates:
-            if candidate.is_file():
+            if code_snapshot.is_file(candidate):
                 return candidate.resolve()
         raise UserError(
             f"the model_file of {usercode.shown_path(self.path)} does not exist",
@@ -126,12 +126,12 @@ class Settings(Contract):
         code = usercode.compiled(source.tree, source.path, "model file")
         module = usercode.new_module(source, "usermodel")
         imports = usercode.Imports(source.path.parent)
-        with self._recording.quiet():
+        with self._quiet():
             usercode.run(module, code, source.path, imports)
             where = usercode.shown_path(source.path)
             if not callable(getattr(module, "model", None)):
                 raise UserError(f"{where} defines no function model(usersettings)")
-            with usercode.blamed_on(source.path):
+            with usercode.calling(source.path):
                 model = module.model(self.module)
         if not isinstance(model, keras.Model):
             raise UserError(
@@ -165,8 +165,9 @@ class Settings(Contract):
 
         values = (self._folders(split), split == "train", self.batch_size, 1)
         self._recording.recording = True
+        self.loaded.follow_pipeline()
         try:
-            with usercode.blamed_on(self.path):
+            with usercode.calling(self.path):
                 dataset = _call(self.get_input_pipeline, PIPELINE_PARAMETERS, values)
         except UserError as error:
             self._check_folders(split, error)
@@ -204,18 +205,23 @@ class Settings(Contract):
         if self.declared_data_hparams is not None:
             keys = set(self.declared_data_hparams)
         else:
-            keys = {*self._recording.looked_up, *self._behind(DATA_NAMES)}
+            keys = {*self._recording.looked_up, *self.loaded.behind(DATA_NAMES)}
         return {key: value for key, value in self.hparams.items() if key in keys}
 
     def raw_data(self, split: str) -> dict[str, Any] | None:
         """The listing of a split's raw data folders; see `list_raw_data`."""
-        folders = self._folders(split)
-        return list_raw_data(*((folders,) if isinstance(folders, str) else folders))
+        return list_raw_data(self._folders(split))
 
     def summary(self) -> dict[str, Any]:
         """All variables of the contract as JSON has them, with the file's path and hash."""
         variables = {name: plain(getattr(self, name)) for name in VARIABLES}
         return {"settings": str(self.path), "settings_sha256": self.sha256, **variables}
+
+    @contextlib.contextmanager
+    def _quiet(self) -> Iterator[None]:
+        """What user code does in the block says nothing about the samples."""
+        with self._recording.quiet(), unseen():
+            yield
 
     def _folders(self, split: str) -> str | tuple[str, ...]:
         """A split's raw data folders, as the working directory or the settings file has them."""
@@ -236,9 +242,8 @@ class Settings(Contract):
 
         Not before: a pipeline need not use the folder, and may have something else there.
         """
-        folders = self._folders(split)
-        for folder in (folders,) if isinstance(folders, str) else folders:
-            if folder and not _ELSEWHERE.search(folder) and not os.path.exists(folder):
+        for folder in folders_of(self._folders(split)):
+            if not _ELSEWHERE.search(folder) and not os.path.exists(folder):
                 raise UserError(
                     f"the raw data of {usercode.shown_path(self.path)} is not there:"
                     f" raw_data_dir_{split}",
@@ -253,7 +258,7 @@ class Settings(Contract):
 
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
-            with self._recording.quiet(), usercode.blamed_on(self.path):
+            with self._quiet(), usercode.calling(self.path):
                 return function(*args, **kwargs)
 
         return call

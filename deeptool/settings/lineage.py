@@ -75,8 +75,30 @@ class Lineage:
         scene = _Scene(self._namespace, hparams, frozenset(helpers))
         if self._imported(scene):
             return frozenset(hparams.unrecorded())
-        changed_by = self._changed_by(scene)
         keys: set[str] = set()
+        for index in self._reach(roots, scene)[0]:
+            uses = _Uses(self._statements[index], scene)
+            keys |= self._keys.get(index, set()) | uses.keys
+            if uses.whole:
+                keys |= set(hparams.unrecorded())
+        return frozenset(keys)
+
+    def reached(
+        self, roots: Collection[str], hparams: RecordingDict, helpers: Collection[str]
+    ) -> tuple[set[int], set[str]]:
+        """The statements that `behind` looks at, and the names that led to them.
+
+        Returns
+        -------
+        set of int
+            Indices of top-level statements.
+        set of str
+            Top-level names, `roots` among them.
+        """
+        return self._reach(roots, _Scene(self._namespace, hparams, frozenset(helpers)))
+
+    def _reach(self, roots: Collection[str], scene: _Scene) -> tuple[set[int], set[str]]:
+        changed_by = self._changed_by(scene)
         reached: set[int] = set()
         waiting = [*roots, _ELSEWHERE]
         # hparams itself is no dependency: which of its keys matter, their lookups say.
@@ -92,12 +114,8 @@ class Lineage:
                 statements |= changed_by.get("", set())
             for index in statements - reached:
                 reached.add(index)
-                uses = _Uses(self._statements[index], scene)
-                keys |= self._keys.get(index, set()) | uses.keys
-                if uses.whole:
-                    keys |= set(hparams.unrecorded())
                 waiting.extend(_loaded(self._codes[index]))
-        return frozenset(keys)
+        return reached, visited
 
     def _imported(self, scene: _Scene) -> bool:
         """Whether hparams came out of an import: what else that module made of it is unknown."""

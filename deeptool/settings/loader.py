@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import copy
-import functools
 import importlib.util
 import os
 import random
@@ -22,6 +21,8 @@ from deeptool.settings.contract import read_contract
 from deeptool.settings.experiment import Settings
 from deeptool.settings.hparams import ALWAYS_VALID, convert
 from deeptool.settings.lineage import Lineage
+from deeptool.settings.loaded_file import LoadedFile
+from deeptool.settings.opened_files import OpenedFiles
 from deeptool.settings.recording_dict import RecordingDict
 
 # The name under which the executed file reaches `_FileRun.checkpoint`.
@@ -70,20 +71,20 @@ def load_settings(
     module = usercode.new_module(source, "usersettings")
     imports = usercode.Imports(source.path.parent)
     lineage = Lineage(source.tree, vars(module))
-    run = _FileRun(vars(module), imports, lineage, overrides, _seed if seed else None)
+    opened = OpenedFiles()
+    run = _FileRun(vars(module), imports, lineage, overrides, _seed if seed else None, opened)
     vars(module)[_CHECKPOINT] = run.checkpoint
     # Known before the file runs: then what stands above the line with the seed is seeded too.
     if seed and (constant := _constant_seed(source.tree)) is not None:
         run.seed_with(constant)
-    usercode.run(module, code, source.path, imports)
+    with opened.loading():
+        usercode.run(module, code, source.path, imports)
     del vars(module)[_CHECKPOINT]
     values = read_contract(vars(module), Path(usercode.shown_path(source.path)))
     run.check_overrides()
     recording = values["hparams"]
     _check_declared(values.get("declared_data_hparams"), recording, source.path)
-    helpers = frozenset(imports.modules())
-    behind = functools.partial(lineage.behind, hparams=recording, helpers=helpers)
-    return Settings(source, module, values, behind)
+    return Settings(LoadedFile(source, module, lineage, recording, imports, opened), values)
 
 
 def _overrides(
@@ -118,9 +119,10 @@ class _FileRun:
         lineage: Lineage,
         overrides: Mapping[str, Any],
         seed: Callable[[int], None] | None,
+        opened: OpenedFiles,
     ) -> None:
         self._namespace, self._imports, self._lineage = namespace, imports, lineage
-        self._overrides, self._seed = overrides, seed
+        self._overrides, self._seed, self._opened = overrides, seed, opened
         self._seeded: int | None = None
         self._recording: RecordingDict | None = None
         self._applied: dict[str, Any] = {}
@@ -130,6 +132,7 @@ class _FileRun:
         self._lineage.ran(
             index, self._recording.take_lookups() if self._recording is not None else ()
         )
+        self._opened.statement_ran(index)
         bound = self._namespace.get("hparams")
         if isinstance(bound, dict) and bound is not self._recording:
             self._watch(bound)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import importlib.util
 import itertools
-import linecache
 import os
 import sys
 import traceback
@@ -16,8 +15,10 @@ from pathlib import Path
 from types import CodeType, ModuleType
 
 from deeptool.errors import DeeptoolError, UserError
+from deeptool.settings import code_snapshot
+from deeptool.settings.user_modules import is_users
 
-# Modules that user files imported from their own folder: each load gets fresh ones.
+# The user's modules that user files imported: each load gets fresh ones.
 _helpers: set[str] = set()
 
 
@@ -68,7 +69,7 @@ def read_source(path: Path, what: str) -> UserSource:
     """
     path = Path(os.path.abspath(path))
     try:
-        data = path.read_bytes()
+        data = code_snapshot.read_bytes(path)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise UserError(f"cannot read the {what}: {reason}", seen=shown_path(path)) from error
@@ -126,6 +127,18 @@ def blamed_on(path: Path) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def calling(path: Path) -> Iterator[None]:
+    """`blamed_on` around a call of user code; what it imports of the user's is a helper too."""
+    before = set(sys.modules)
+    try:
+        with blamed_on(path):
+            yield
+    finally:
+        since = {name: sys.modules.get(name) for name in set(sys.modules) - before}
+        _helpers.update(n for n, m in since.items() if is_users(getattr(m, "__file__", None) or ""))
+
+
 def new_module(source: UserSource, prefix: str) -> ModuleType:
     """An empty module for a file, known to `sys.modules`, its lines to `linecache`.
 
@@ -141,17 +154,12 @@ def new_module(source: UserSource, prefix: str) -> ModuleType:
     module = ModuleType(name)
     module.__file__ = str(source.path)
     sys.modules[name] = module
-    linecache.cache[str(source.path)] = (
-        len(source.text),
-        None,
-        source.text.splitlines(keepends=True),
-        str(source.path),
-    )
+    code_snapshot.keep_lines(str(source.path), source.text)
     return module
 
 
 class Imports:
-    """The modules that a user's file imports from its own folder (helpers).
+    """The user's own modules that a file imports (helpers), wherever they are.
 
     Parameters
     ----------
@@ -161,10 +169,9 @@ class Imports:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = str(folder)
-        if self._folder in sys.path:
-            sys.path.remove(self._folder)
-        sys.path.insert(0, self._folder)
+        if str(folder) in sys.path:
+            sys.path.remove(str(folder))
+        sys.path.insert(0, str(folder))
         self._before = {name.partition(".")[0] for name in sys.modules}
 
     def modules(self) -> dict[str, ModuleType]:
@@ -182,9 +189,8 @@ class Imports:
 
     def _is_here(self, top: str) -> bool:
         module = sys.modules.get(top)
-        found = {getattr(module, "__file__", None), *getattr(module, "__path__", ())}
-        package = os.path.join(self._folder, top)
-        return not found.isdisjoint({f"{package}.py", package})
+        places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
+        return any(is_users(os.path.join(place, "")) for place in places if place)
 
 
 def forget_helpers() -> None:

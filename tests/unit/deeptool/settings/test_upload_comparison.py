@@ -32,6 +32,7 @@ def test_raw_data_of_a_folder(raw: Path) -> None:
     listing = b"b/deep/a.png\x003\x0020000000000\0z.png\x002\x0010000000000\0"
     assert list_raw_data(str(raw)) == {
         "digest": hashlib.sha256(listing).hexdigest(),
+        "names_digest": hashlib.sha256(b"b/deep/a.png\x003\0z.png\x002\0").hexdigest(),
         "files": 2,
         "bytes": 5,
         "newest": 20.0,
@@ -70,6 +71,7 @@ def test_raw_data_of_links_files_and_nothing(raw: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert list_raw_data(str(tmp_path / "empty")) == {
         "digest": hashlib.sha256().hexdigest(),
+        "names_digest": hashlib.sha256().hexdigest(),
         "files": 0,
         "bytes": 0,
         "newest": None,
