@@ -132,6 +132,10 @@ class Completed:
     pipeline_cpu_seconds : float or None
         Process CPU seconds spent in the input pipeline itself, over all epochs: without encoding
         and sending. None where the platform cannot tell.
+    pipeline : mapping or None
+        What is known of the pipeline, as `deeptool.settings.pipeline_facts` has it: digests of the
+        first samples, and hashes of the code behind them. None for an upload without a settings
+        file, or by an earlier release.
     """
 
     event: ClassVar[str] = "completed"
@@ -143,6 +147,7 @@ class Completed:
     cpu_seconds: float
     pipeline_cpu_seconds: float | None
     time: float
+    pipeline: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,12 @@ class Stored:
         return dict(hparams) if len(self.shards) == 1 else data_hparams(self.shards[0].upload)
 
     @property
+    def pipeline(self) -> Mapping[str, Any] | None:
+        """What its (first) upload knows of its pipeline; see `Completed`."""
+        completed = self.shards[0].upload.completed
+        return None if completed is None else completed.pipeline
+
+    @property
     def complete(self) -> bool:
         """Whether all of it is stored; it may not be where it is followed."""
         return all(shard.upload.completed is not None for shard in self.shards)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -32,6 +33,7 @@ from deeptool.store.stored_uploads import complete_uploads
 
 if TYPE_CHECKING:
     from deeptool.producer.settings_upload import SplitUpload, StoredSplit
+    from deeptool.producer.split_probe import SplitProbe
 
 _WAIT_SECONDS = 5.0
 _AT_LEAST_1 = click.IntRange(min=1)
@@ -75,7 +77,11 @@ _AT_LEAST_1 = click.IntRange(min=1)
 @click.option(
     "--reuse",
     is_flag=True,
-    help="Upload nothing where the same dataset is complete; fail if it differs.",
+    help="Upload nothing where a complete dataset holds the same samples. Where it differs, fail;"
+    " with --replace, or if $DEEPTOOL_OWNER uploaded it, upload again.",
+)
+@click.option(
+    "--reuse-any", is_flag=True, help="Upload nothing where any dataset of this name is complete."
 )
 @click.option(
     "--num-procs",
@@ -125,6 +131,7 @@ def command(
     check: bool,
     replace: bool,
     reuse: bool,
+    reuse_any: bool,
     num_procs: int | None,
     auto_shard: bool,
     hparams: dict[str, str],
@@ -137,34 +144,58 @@ def command(
 
     The dataset exists once the command reports it. A producer that is interrupted leaves no
     dataset: run the same command again. With --reuse it skips the sets that are complete already.
+
+    Whether a stored dataset holds the same samples is found by running the pipeline for some
+    seconds ($DEEPTOOL_PROBE_SECONDS, 5 by default) and comparing digests of the samples. Where
+    that does not reach the end, the code that get_input_pipeline uses must be the same as well.
+    Comments, the optimizer, the number of epochs and the batch size make no difference.
     """
     splits = _splits(split, isvalidationdata)
     if topic is not None:
         check_topic(topic)
         if len(splits) > 1:
             raise UserError("--overridequeue names one topic", seen="--split both")
-    if replace and reuse:
-        raise UserError("--replace and --reuse exclude each other")
+    if reuse_any and (replace or reuse):
+        raise UserError("--reuse-any excludes --reuse and --replace")
     # TensorFlow must not take a GPU's whole memory for a pipeline that barely uses it.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    from deeptool.producer.pipeline_probe import ProbeRequest
     from deeptool.producer.settings_upload import SplitUpload
+    from deeptool.producer.split_probe import SplitProbe, probe_seconds
     from deeptool.settings import load_settings
 
-    settings = load_settings(usersettings, proc_id=proc_id, num_procs=num_procs, hparams=hparams)
-    if auto_shard and settings.num_procs == 1:
-        raise UserError("--auto-shard needs the number of shards", next_step="give --num-procs M")
-    asked = [
-        SplitUpload(settings, name, topic, replace=replace, auto_shard=auto_shard, **options)
-        for name in splits
-    ]
-    connection = connect(servers or tuple(settings.kafka_bootstrap_servers), client_properties)
-    # One connection and one catalog for all that follows.
-    log = CatalogLog(connection)
-    if check:
-        uploads = complete_uploads(log.read(), [one.target_topic for one in asked])
-        check_and_print(connection, uploads, as_json)
-        return
-    stored = _produce(log, asked, reuse, progress_file, None if as_json else _print_stored)
+    made: dict[str, Any] = {"proc_id": proc_id, "num_procs": num_procs, "hparams": hparams}
+    passes = {"limit": options["limit"], "epochs": options["epochs"], "auto_shard": auto_shard}
+    with contextlib.ExitStack() as stack:
+        # Before the settings run: then the probes' processes can be forked from this one.
+        probes = [
+            stack.enter_context(
+                SplitProbe(ProbeRequest(usersettings, name, seconds=seconds, **made, **passes))
+            )
+            for seconds in (() if check else (probe_seconds(),))
+            for name in splits
+        ]
+        settings = load_settings(usersettings, **made)
+        if auto_shard and settings.num_procs == 1:
+            raise UserError(
+                "--auto-shard needs the number of shards", next_step="give --num-procs M"
+            )
+        taking: dict[str, Any] = {
+            "replace": replace,
+            "any_stored": reuse_any,
+            "auto_shard": auto_shard,
+        }
+        asked = [SplitUpload(settings, name, topic, **taking, **options) for name in splits]
+        connection = connect(servers or tuple(settings.kafka_bootstrap_servers), client_properties)
+        # One connection and one catalog for all that follows.
+        log = CatalogLog(connection)
+        if check:
+            uploads = complete_uploads(log.read(), [one.target_topic for one in asked])
+            check_and_print(connection, uploads, as_json)
+            return
+        asked_with_probes = list(zip(asked, probes, strict=True))
+        tell = None if as_json else _print_stored
+        stored = _produce(log, asked_with_probes, reuse or reuse_any, progress_file, tell)
     if as_json:
         click.echo(json.dumps([one.to_json() for one in stored], indent=1))
     # Only after success: a failed upload may have left a thread that still waits for the broker.
@@ -182,26 +213,28 @@ def _splits(split: str | None, isvalidationdata: bool) -> tuple[str, ...]:
 
 def _produce(
     log: CatalogLog,
-    asked: list[SplitUpload],
+    asked: list[tuple[SplitUpload, SplitProbe]],
     reuse: bool,
     progress_file: str | None,
     tell: Callable[[StoredSplit], None] | None,
 ) -> list[StoredSplit]:
     """Upload or reuse each split, and say so as each is done."""
-    from deeptool.producer.settings_upload import reusable_split, upload_split
+    from deeptool.producer.settings_upload import SplitUpload, reusable_split, upload_split
 
     outcome_file = click.get_current_context().find_object(OutcomeFile)
     # The first upload is charged with what came before it: TensorFlow's import, the settings.
     charged_from = (psutil.Process().create_time(), 0.0)
-    done = []
-    for one in asked:
-        stored = reusable_split(log, one) if reuse else None
-        if stored is None:
+    done: list[StoredSplit] = []
+    for one, probe in asked:
+        stored: StoredSplit | SplitUpload = one
+        if reuse:
+            stored = reusable_split(log, one, probe, lambda line: click.echo(line, err=True))
+        if isinstance(stored, SplitUpload):
             with shown(f"upload {one.target_topic}", progress_file) as listener:
                 tuning = UploadTuning(
                     listener=listener, on_wait=_seldom_told(), charged_from=charged_from
                 )
-                stored = upload_split(log, one, tuning)
+                stored = upload_split(log, stored, tuning, probe)
         charged_from = (time.time(), time.process_time())
         done.append(stored)
         if outcome_file is not None:

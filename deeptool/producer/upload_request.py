@@ -34,6 +34,9 @@ class Provenance:
         Hex digest of the settings file's bytes.
     raw_data : mapping, optional
         ``{"digest", "files", "bytes", "newest"}`` over the listing of the raw data folder.
+    pipeline : callable, optional
+        Returns what is known of the pipeline, as JSON has it (see `deeptool.settings.
+        pipeline_facts`). Called when the upload completes.
     owner : str, optional
         Who uploads. An interrupted upload is taken over at once by the same owner, and by another
         one only after it was silent. By default ``$DEEPTOOL_OWNER``, the Slurm job and array task,
@@ -44,6 +47,7 @@ class Provenance:
     data_hparams: Mapping[str, Any] | Callable[[], Mapping[str, Any]] = field(default_factory=dict)
     settings_sha256: str | None = None
     raw_data: Mapping[str, Any] | None = None
+    pipeline: Callable[[], Mapping[str, Any]] | None = None
     owner: str | None = None
 
     def known_data_hparams(self) -> Mapping[str, Any]:

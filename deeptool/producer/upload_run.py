@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -150,8 +151,10 @@ class _Claimed:
                 self.log.connection, self.begun.topic, request.compression, self.work.expected
             )
             self.work.run(self.begun, self.sender, space)
+            # Takes a while: the upload has to be seen alive.
+            pipeline = request.provenance.pipeline and request.provenance.pipeline()
             heart.stop()
-            completed = self._completed(request, charged_from)
+            completed = self._completed(request, charged_from, pipeline)
             commit(self.log, self.begun, completed)
         except BaseException as error:
             self.sender.stop()
@@ -161,7 +164,12 @@ class _Claimed:
         self.work.report("complete", self.sender)
         return completed
 
-    def _completed(self, request: UploadRequest, charged_from: tuple[float, float]) -> Completed:
+    def _completed(
+        self,
+        request: UploadRequest,
+        charged_from: tuple[float, float],
+        pipeline: Mapping[str, Any] | None,
+    ) -> Completed:
         wall, cpu = charged_from
         return Completed(
             topic=self.begun.topic,
@@ -171,5 +179,6 @@ class _Claimed:
             wall_seconds=time.time() - wall,
             cpu_seconds=time.process_time() - cpu,
             pipeline_cpu_seconds=self.meter.seconds,
+            pipeline=pipeline,
             time=time.time(),
         )

@@ -16,6 +16,8 @@ from pathlib import Path
 from deeptool.settings import code_snapshot
 
 _SUFFIXES = (".py", *importlib.machinery.EXTENSION_SUFFIXES)
+# Autograph's own copies of functions, under another name in every process.
+_GENERATED = "__autograph_generated_file"
 _INSTALLED = ("site-packages", "dist-packages")
 # Packages that load what they find in their own folder are taken whole, up to so many files.
 _MOST_FILES = 500
@@ -39,6 +41,8 @@ def is_users(file: str) -> bool:
     if not file or file.startswith("<"):
         return False
     file = os.path.abspath(file)
+    if os.path.basename(file).startswith(_GENERATED):
+        return False
     return not file.startswith(_system_folders()) and not any(
         part in _INSTALLED for part in Path(file).parts
     )

@@ -77,7 +77,7 @@ def from_kafka(
     if len(train.proc_ids) == 1:
         proc_id = train.proc_ids[0]
     for data in (train, val):
-        for warning in compare(settings, data.stored.begun, data.hparams):
+        for warning in compare(settings, data.stored.begun, data.hparams, data.stored.pipeline):
             say(f"{data.split}: {warning}")
     arrival = None
     if not train.complete:

@@ -398,7 +398,7 @@ def test_the_first_names_of_the_options(broker: str, session_name: str) -> None:
     [
         (["--isvalidationdata", "--split", "train"], "disagree"),
         (["--split", "both", "-q", "t"], "names one topic"),
-        (["--replace", "--reuse"], "exclude each other"),
+        (["--reuse-any", "--reuse"], "excludes"),
         (["--auto-shard"], "number of shards"),
         (["-q", "a/b"], "Kafka forbids"),
         (["--check"], "no complete dataset"),

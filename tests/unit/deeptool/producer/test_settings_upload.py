@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 from catalog_builders import begun, completed
 
 from deeptool.catalog.fold import Upload
-from deeptool.errors import UserError
-from deeptool.producer.reuse import check_reusable
+from deeptool.producer.pipeline_probe import ProbeReport
+from deeptool.producer.reuse import AskedUpload, differences
 from deeptool.producer.settings_pipeline import sample_limit
 from deeptool.settings import Settings
+from deeptool.settings.pipeline_facts import PipelineFacts
 
 
 class Fake:
@@ -65,37 +67,70 @@ def test_shards() -> None:
     assert limits(auto_shard=True, infinite=True) == [10, 10, 10]
 
 
-def stored(**values: Any) -> Upload:
-    return Upload(begun("u", **values), completed=completed("u", data_hparams={"size": 3}))
+FACTS = PipelineFacts(
+    checkpoints=((1, "a"), (2, "b"), (5, "c")),
+    end=5,
+    element_spec="float32[?]",
+    code={"get_input_pipeline": "1", "file:scaling.py": "2"},
+)
+LISTING = {"digest": "d", "names_digest": "n", "files": 1, "bytes": 10, "newest": 1.0}
+
+
+def stored(facts: PipelineFacts | None = FACTS) -> Upload:
+    kept = None if facts is None else facts.to_json()
+    done = completed("u", data_hparams={"size": 3, "rate": float("nan")})
+    return Upload(begun("u", raw_data=LISTING), completed=replace(done, pipeline=kept))
+
+
+def now(facts: PipelineFacts = FACTS, **values: Any) -> ProbeReport:
+    report = ProbeReport(
+        facts=facts,
+        session_name="s",
+        proc_id=0,
+        num_procs=1,
+        hparams={"size": 3, "rate": float("nan"), "lr": 0.1},
+        data_hparams={"size": 3},
+        declared=None,
+        limits=(None, None),
+        raw_data=LISTING,
+        settings_sha256="6" * 64,
+    )
+    return replace(report, **values)
 
 
 @pytest.mark.parametrize(
-    ("now", "options", "difference"),
+    ("report", "asked", "difference"),
     [
-        ({}, {}, None),
-        ({"hparams": {"size": 3, "lr": 9}}, {}, None),
-        ({"hparams": {"size": 4}}, {}, "size = 4"),
-        ({"sha256": "6" * 64}, {}, "the settings file has changed"),
-        ({"listing": {"digest": "e", "files": 1, "bytes": 1}}, {}, "the raw data has changed"),
-        ({"listing": None}, {}, "raw data: True stored, False now"),
-        ({"num_procs": 2}, {}, "num_procs: 1 stored, 2 now"),
-        ({"batch_size": 8}, {}, "batch_size: 4 stored, 8 now"),
-        ({}, {"epochs": 2}, "epochs: 1 stored, 2 now"),
-        ({}, {"codec": "example"}, "codec: arrow stored, example now"),
-        ({}, {"limit": 5}, "limit: None stored, 5 now"),
-        ({"nb_train_samples": 5}, {}, "limit: None stored, 5 now"),
-        ({}, {"auto": True}, "auto_shard: False stored, True now"),
+        # Another settings file altogether, another learning rate: nothing of the samples.
+        (now(), {}, None),
+        (now(hparams={"size": 3, "rate": float("nan"), "lr": 9}), {}, None),
+        (now(hparams={"size": 4, "rate": float("nan")}), {}, "size = 3 stored, 4 now"),
+        (now(raw_data={**LISTING, "digest": "touched"}), {}, None),
+        # All samples were read: what else the folder holds does not matter.
+        (now(raw_data={**LISTING, "digest": "e", "names_digest": "m"}), {}, None),
+        (
+            now(replace(FACTS, end=None), raw_data={**LISTING, "digest": "e", "names_digest": "m"}),
+            {},
+            "raw data: 1 files",
+        ),
+        (now(replace(FACTS, end=None), raw_data=None), {}, "raw data: True stored, False now"),
+        (now(num_procs=2), {}, "num_procs: 1 stored, 2 now"),
+        (now(), {"epochs": 2}, "epochs: 1 stored, 2 now"),
+        (now(), {"codec": "example"}, "codec: arrow stored, example now"),
+        (now(), {"limit": 5}, "limit: None stored, 5 now"),
+        (now(limits=(5, 5)), {}, "limit: None stored, 5 now"),
+        (now(), {"auto_shard": True}, "auto_shard: False stored, True now"),
     ],
 )
 def test_what_makes_a_stored_dataset_another(
-    now: dict[str, Any], options: dict[str, Any], difference: str | None
+    report: ProbeReport, asked: dict[str, Any], difference: str | None
 ) -> None:
-    asked: dict[str, Any] = {"epochs": 1, "codec": "arrow", "limit": None, "auto": False, **options}
-    mine = settings(**{"hparams": {"size": 3}, **now})
-    if difference is None:
-        check_reusable(mine, stored(), **asked)
-        return
-    with pytest.raises(UserError, match="but a different one") as caught:
-        check_reusable(mine, stored(), **asked)
-    assert difference in str(caught.value)
-    assert "--replace" in str(caught.value)
+    found = differences(stored(), report, AskedUpload(**asked))
+    assert (found == []) if difference is None else (difference in "; ".join(found))
+
+
+def test_an_upload_without_facts_is_compared_by_its_settings_file() -> None:
+    report = now(raw_data=LISTING)
+    assert "the settings file has changed" in differences(stored(None), report, AskedUpload())[0]
+    same = replace(report, settings_sha256="5" * 64)
+    assert differences(stored(None), same, AskedUpload()) == []

@@ -1,0 +1,298 @@
+"""Read the beginning of a settings file's pipeline as every process would, and digest it.
+
+This runs in a process of its own (see `probe_process`): it settles TensorFlow's global state.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from deeptool.codec.spec import Spec
+from deeptool.codec.tensors import leaves_from_tf
+from deeptool.codec.values import rows, slice_rows
+from deeptool.errors import DeeptoolError, UserError
+from deeptool.producer.sample_digest import SampleDigest
+from deeptool.producer.settings_pipeline import sample_limit
+from deeptool.settings import Settings, load_settings
+from deeptool.settings.fingerprint import pipeline_code, training_code, user_files
+from deeptool.settings.pipeline_facts import PipelineFacts, digests_differ
+
+
+@dataclass(frozen=True)
+class ProbeRequest:
+    """What to read, and for how long.
+
+    Attributes
+    ----------
+    usersettings : str
+        The settings file.
+    split : str
+    proc_id, num_procs, hparams
+        As for `load_settings`.
+    auto_shard : bool
+    limit : int or None
+        Samples an epoch; None: as the settings say.
+    epochs : int
+        Passes that an upload would store. The probe reads the first: with more it is never whole.
+    seconds : float
+        For reading samples. 0: the pipeline is built, and not read.
+    training : bool
+        Whether the code of the training and the user's files are asked for, too.
+    """
+
+    usersettings: str
+    split: str
+    proc_id: int | None = None
+    num_procs: int | None = None
+    hparams: Mapping[str, Any] = field(default_factory=dict)
+    auto_shard: bool = False
+    limit: int | None = None
+    epochs: int = 1
+    seconds: float = 5.0
+    training: bool = False
+
+
+@dataclass(frozen=True)
+class ProbeReport:
+    """What a probe has found out.
+
+    Attributes
+    ----------
+    facts : PipelineFacts
+    session_name : str
+    proc_id, num_procs : int
+    hparams, data_hparams : mapping
+        All of them, and those that the pipeline has looked up.
+    declared : list of str or None
+        The file's own ``data_hparams``.
+    limits : tuple of (int or None)
+        Samples an epoch, for a pipeline that ends and for one that does not.
+    raw_data : mapping or None
+    settings_sha256 : str
+    training : mapping of str to str
+    files : tuple of str
+        Absolute paths of the user's files; empty where they were not asked for.
+    """
+
+    facts: PipelineFacts
+    session_name: str
+    proc_id: int
+    num_procs: int
+    hparams: Mapping[str, Any]
+    data_hparams: Mapping[str, Any]
+    declared: list[str] | None
+    limits: tuple[int | None, ...]
+    raw_data: Mapping[str, Any] | None
+    settings_sha256: str
+    training: Mapping[str, str] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "facts": self.facts.to_json()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> ProbeReport:
+        known = {**value, "facts": PipelineFacts.from_json(value["facts"])}
+        return cls(**{**known, "limits": tuple(value["limits"]), "files": tuple(value["files"])})
+
+
+def probe_pipeline(request: ProbeRequest, keep: Callable[[ProbeReport], None]) -> None:
+    """Load the settings, read the pipeline for a while, and hand over what was found.
+
+    Parameters
+    ----------
+    request : ProbeRequest
+    keep : callable
+        Called once: at the end, or from another thread at the time limit if the next sample does
+        not come. Nothing more is to be expected of this process then.
+
+    Raises
+    ------
+    UserError
+        The settings cannot be loaded, or name no model file. Whatever goes wrong in the pipeline is
+        among the facts.
+    """
+    _settle_tensorflow()
+    settings = load_settings(
+        request.usersettings,
+        proc_id=request.proc_id,
+        num_procs=request.num_procs,
+        hparams=request.hparams,
+    )
+    # Asked before the pipeline runs: that may change what the file's names hold.
+    training = training_code(settings) if request.training else {}
+    reading = _Reading(settings, request)
+    once = threading.Lock()
+
+    def hand_over() -> None:
+        if once.acquire(blocking=False):
+            keep(make_report(settings, request, reading.facts(), training))
+
+    timer = threading.Timer(request.seconds + _GRACE, hand_over)
+    timer.daemon = True
+    timer.start()
+    reading.run()
+    timer.cancel()
+    hand_over()
+
+
+def make_report(
+    settings: Settings,
+    request: ProbeRequest,
+    facts: PipelineFacts,
+    training: Mapping[str, str] | None = None,
+) -> ProbeReport:
+    """What is known of settings, around what is known of a pipeline."""
+    files = user_files(settings) if request.training else []
+    return ProbeReport(
+        facts=facts,
+        session_name=settings.session_name,
+        proc_id=settings.proc_id,
+        num_procs=settings.num_procs,
+        hparams=settings.hparams,
+        data_hparams=settings.data_hparams(),
+        declared=settings.declared_data_hparams,
+        limits=tuple(
+            request.limit or sample_limit(settings, request.split, request.auto_shard, endless)
+            for endless in (False, True)
+        ),
+        raw_data=settings.raw_data(request.split),
+        settings_sha256=settings.sha256,
+        training=training or {},
+        files=tuple(str(file) for file in files),
+    )
+
+
+def code_facts(settings: Settings, failed: str = "") -> PipelineFacts:
+    """What is known of a pipeline that was not read."""
+    import keras
+    import numpy
+    import tensorflow as tf
+
+    versions = {"tensorflow": tf.__version__, "keras": keras.__version__}
+    versions["numpy"] = numpy.__version__
+    return PipelineFacts(code=pipeline_code(settings), versions=versions, failed=failed)
+
+
+# How much later than the limit a batch may come.
+_GRACE = 1.0
+
+
+class _Reading:
+    """One pass over the pipeline, as far as the time goes."""
+
+    def __init__(self, settings: Settings, request: ProbeRequest) -> None:
+        self._settings, self._request = settings, request
+        self._digest: SampleDigest | None = None
+        self._spec, self._failed = "", ""
+        self._ended = False
+
+    def run(self) -> None:
+        try:
+            self._read()
+        except Exception as error:
+            traceback.clear_frames(error.__traceback__)
+            line = next(iter(str(error).strip().splitlines()), "")
+            self._failed = line if isinstance(error, DeeptoolError) else _described(error, line)
+
+    def facts(self) -> PipelineFacts:
+        digest = self._digest
+        known = code_facts(self._settings, self._failed)
+        if digest is None:
+            return replace(known, element_spec=self._spec)
+        whole = self._ended and self._request.epochs == 1
+        return replace(
+            known,
+            checkpoints=tuple(digest.checkpoints),
+            end=digest.samples if whole else None,
+            element_spec=self._spec,
+        )
+
+    def _read(self) -> None:
+        import tensorflow as tf
+
+        request = self._request
+        dataset = self._settings.pipeline(request.split)
+        spec = Spec.from_tf(dataset.element_spec)
+        self._spec = str(spec.with_rows(None))
+        if request.seconds <= 0:
+            return
+        digest = self._digest = SampleDigest(spec)
+        endless = int(dataset.cardinality()) == tf.data.INFINITE_CARDINALITY
+        limit = request.limit or sample_limit(
+            self._settings, request.split, request.auto_shard, endless
+        )
+        if endless and limit is None:
+            raise UserError("the input pipeline is infinite and no limit is given")
+        deadline = time.monotonic() + request.seconds
+        for element in dataset.with_options(_one_thread()):
+            leaves = leaves_from_tf(element, spec)
+            if limit is not None:
+                leaves = slice_rows(leaves, 0, min(rows(leaves), limit - digest.samples))
+            digest.add(leaves)
+            if digest.samples == limit:
+                break
+            if time.monotonic() > deadline:
+                return
+        digest.keep()
+        self._ended = True
+
+
+def _described(error: Exception, line: str) -> str:
+    return f"{type(error).__name__}: {line}"
+
+
+def _settle_tensorflow() -> None:
+    """One thread, no GPU, no entropy: the same in every process, as far as TensorFlow goes."""
+    import tensorflow as tf
+
+    tf.config.set_visible_devices([], "GPU")
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.experimental.enable_op_determinism()
+    _leave_no_cache()
+
+
+def _leave_no_cache() -> None:
+    """Let the pipeline read cache files that are there, but make none.
+
+    A cache file is written beside a lock, which a reading that stops early leaves behind; and the
+    upload, which may run meanwhile, would find it.
+    """
+    import tensorflow as tf
+
+    cache = tf.data.Dataset.cache
+
+    def kept_in_memory(self: Any, filename: Any = "", name: Any = None) -> Any:
+        path = os.fspath(filename.numpy().decode() if hasattr(filename, "numpy") else filename)
+        return cache(self, path if path and os.path.exists(f"{path}.index") else "", name)
+
+    tf.data.Dataset.cache = kept_in_memory
+
+
+def _one_thread() -> Any:
+    import tensorflow as tf
+
+    options = tf.data.Options()
+    options.deterministic = True
+    options.autotune.enabled = False
+    options.threading.private_threadpool_size = 1
+    options.threading.max_intra_op_parallelism = 1
+    return options
+
+
+def without_digests(report: ProbeReport) -> ProbeReport:
+    """`report`, as if its pipeline were known to yield other samples in each process."""
+    return replace(report, facts=replace(report.facts, reproducible=False))
+
+
+def tried_again(report: ProbeReport, other: ProbeReport) -> ProbeReport:
+    """`report`, which says whether another process read the same samples."""
+    same = bool(other.facts.checkpoints) and not digests_differ(report.facts, other.facts)
+    return replace(report, facts=replace(report.facts, reproducible=same))

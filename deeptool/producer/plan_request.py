@@ -1,0 +1,102 @@
+"""What ``deeptool plan`` is asked, and the topics that it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from deeptool.errors import UserError
+
+FORMAT = 1
+# All shards together are one dataset.
+SHARDS = "all"
+
+
+@dataclass(frozen=True)
+class PlanRequest:
+    """What is asked, for one settings file.
+
+    Attributes
+    ----------
+    hparams : mapping
+        Overrides for all variants and trials.
+    variants : tuple of mapping
+        ``{"procID", "hparams"}`` each.
+    num_procs : int or None
+        Shards of one dataset, instead of variants.
+    auto_shard : bool
+    splits : tuple of str
+    epochs : int
+    trials : tuple of mapping
+        ``{"hparams", "procID"}`` each; procID None: all shards.
+    versions : mapping
+        Name -> a version of an earlier answer, to be compared with.
+    probe : bool
+        Whether pipelines are read. Otherwise their code decides alone.
+    """
+
+    hparams: Mapping[str, Any] = field(default_factory=dict)
+    variants: tuple[Mapping[str, Any], ...] = ()
+    num_procs: int | None = None
+    auto_shard: bool = False
+    splits: tuple[str, ...] = ("train", "val")
+    epochs: int = 1
+    trials: tuple[Mapping[str, Any], ...] = ()
+    versions: Mapping[str, Any] = field(default_factory=dict)
+    probe: bool = True
+
+    @classmethod
+    def from_json(cls, value: Any) -> PlanRequest:
+        """Read a request.
+
+        Raises
+        ------
+        UserError
+            It is none.
+        """
+        if not isinstance(value, Mapping) or value.get("format") != FORMAT:
+            raise UserError("this is no request of deeptool plan", valid=f"format {FORMAT}")
+        known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
+        for name in {"variants", "splits", "trials"} & known.keys():
+            known[name] = tuple(known[name])
+        return cls(**known)
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedTopic:
+    """One topic that a campaign's producers fill: of a variant, or of a shard.
+
+    Attributes
+    ----------
+    key : str
+        The dataset that trials read: a variant's procID, or `SHARDS`.
+    proc_id, num_procs, split, hparams
+        As for `ProbeRequest`.
+    """
+
+    key: str
+    proc_id: int | None
+    num_procs: int | None
+    split: str
+    hparams: Mapping[str, Any]
+
+    @property
+    def part(self) -> str:
+        """Its name within the dataset that trials read."""
+        first = self.key != SHARDS or self.proc_id == 0
+        return self.split if first else f"{self.split} of shard {self.proc_id}"
+
+
+def planned_topics(request: PlanRequest) -> Iterator[PlannedTopic]:
+    """The topics of a request, the first variant's or shard's first."""
+    if request.num_procs is not None:
+        for split in request.splits:
+            for proc_id in range(request.num_procs):
+                yield PlannedTopic(SHARDS, proc_id, request.num_procs, split, request.hparams)
+        return
+    for variant in request.variants or ({"procID": None, "hparams": {}},):
+        for split in request.splits:
+            hparams = {**request.hparams, **variant["hparams"]}
+            proc_id = variant["procID"]
+            yield PlannedTopic(str(proc_id or 0), proc_id, None, split, hparams)
