@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from deeptool.catalog.fold import Catalog, TopicState, Upload
+from deeptool.catalog.stored import same_value
 from deeptool.client.topic_names import topic_name
 from deeptool.errors import UserError, WorkError
 from deeptool.producer.pipeline_probe import (
@@ -19,7 +20,7 @@ from deeptool.producer.plan_request import FORMAT, SHARDS, PlannedTopic, PlanReq
 from deeptool.producer.probe_process import ProbeProcess
 from deeptool.producer.reuse import AskedUpload, differences
 from deeptool.settings.fingerprint import changed_code
-from deeptool.settings.hparams import ALWAYS_VALID, same_value
+from deeptool.settings.hparams import ALWAYS_VALID
 from deeptool.settings.pipeline_facts import PipelineFacts, digests_differ, same_samples
 
 _OTHER_HASH_SEED = 20_011

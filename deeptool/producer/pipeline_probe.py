@@ -256,6 +256,8 @@ def _settle_tensorflow() -> None:
     tf.config.threading.set_inter_op_parallelism_threads(1)
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.experimental.enable_op_determinism()
+    # Determinism forbids TensorFlow to make this one from entropy.
+    tf.random.set_global_generator(tf.random.Generator.from_seed(0))
     _leave_no_cache()
 
 

@@ -8,12 +8,14 @@ user's modules that are reached, and of data files that the code reads, everythi
 from __future__ import annotations
 
 import ast
+import contextlib
 import copy
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from deeptool.errors import UserError
 from deeptool.files import sha256
 from deeptool.settings import code_snapshot, user_modules, usercode
 from deeptool.settings.contract import FUNCTIONS, VARIABLES, in_file
@@ -174,7 +176,10 @@ class _Code:
             for file, tree in self._modules().items()
             if file not in own
         }
-        skipped = {str(file) for file in (*own, *files, self._settings.model_path)}
+        skipped = {str(file) for file in (*own, *files)}
+        # A producer needs no model file.
+        with contextlib.suppress(UserError):
+            skipped.add(str(self._settings.model_path))
         for path in sorted(self._data_files() - skipped)[:_MOST_DATA_FILES]:
             files[Path(path)] = _content(path)
         shown = {_FILE + os.path.relpath(file, self._folder): text for file, text in files.items()}

@@ -84,17 +84,6 @@ def _literal_or_text(text: str) -> Any:
         return text
 
 
-def same_value(one: object, other: object) -> bool:
-    """Whether two values of `plain` are the same: NaN is itself, wherever it is nested."""
-    if isinstance(one, float) and isinstance(other, float):
-        return one == other or (one != one and other != other)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(same_value, one, other))
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(same_value(one[key], other[key]) for key in one)
-    return one == other
-
-
 def plain(value: object) -> Any:
     """`value` as JSON has it: the catalog keeps hparams so, and compares them so.
 

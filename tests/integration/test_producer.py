@@ -346,7 +346,7 @@ def test_the_command(broker: str, session_name: str, tmp_path: Path) -> None:
     assert code == 0, error
     code, _, error = produce(broker, session_name, "--reuse")
     assert isinstance(error, UserError)
-    assert "size = 2" in str(error)
+    assert "size = 3 stored, 2 now" in str(error)
     assert "--replace" in str(error)
     code, _, error = produce(broker, session_name, "--reuse", "--hparam", "size=3", "-e", "2")
     assert isinstance(error, UserError)

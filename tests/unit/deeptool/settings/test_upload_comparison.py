@@ -15,6 +15,8 @@ from deeptool.catalog.events import Begun
 from deeptool.codec.spec import Leaf, Spec
 from deeptool.errors import UserError
 from deeptool.settings import Settings, compare, load_settings
+from deeptool.settings.fingerprint import pipeline_code
+from deeptool.settings.pipeline_facts import PipelineFacts
 from deeptool.settings.raw_data import list_raw_data
 
 
@@ -198,14 +200,18 @@ def test_proc_id_of_a_file_that_has_none(tmp_path: Path) -> None:
         compare(settings, begun, {"procID": 1})
 
 
-def test_another_file_and_other_raw_data_are_warnings(tmp_path: Path, raw: Path) -> None:
-    settings = settings_of(tmp_path)
+def test_other_code_and_other_raw_data_are_warnings(tmp_path: Path, raw: Path) -> None:
+    (tmp_path / "scaling.py").write_text("FACTOR = 1\n")
+    (tmp_path / "model.py").write_text("")
+    using = "import scaling\nraw_data_filename_extension = ''\nnb_train_samples = scaling.FACTOR"
+    settings = settings_of(tmp_path, using)
     begun = upload_of(settings)
-    changed = settings_of(tmp_path, "more = 1")
+    pipeline = PipelineFacts(code=pipeline_code(settings)).to_json()
+    assert compare(settings_of(tmp_path, using + "\n# other\nmore = 1"), begun, {}, pipeline) == []
+    (tmp_path / "scaling.py").write_text("FACTOR = 2\n")
     (raw / "new.png").write_bytes(b"1234")
-    file_changed, raw_changed = compare(changed, begun, {})
-    assert changed.sha256[:8] in file_changed
-    assert settings.sha256[:8] in file_changed
+    code_changed, raw_changed = compare(settings_of(tmp_path, using), begun, {}, pipeline)
+    assert "scaling.py" in code_changed
     assert "3 files of 9 bytes" in raw_changed
     assert "2 files of 5 bytes, newest 1970-01-01" in raw_changed
 
