@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -10,6 +9,7 @@ from typing import Any, TypeVar
 from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.catalog.damage import check_legible, damaged_topic
 from deeptool.catalog.fold import Catalog, TopicState, Upload
+from deeptool.catalog.one_run import run_differences
 from deeptool.catalog.stored import PLACE_HPARAMS, Entry, data_hparams, same_value
 from deeptool.catalog.stored import NotComplete as NotComplete
 from deeptool.catalog.stored import NotStored as NotStored
@@ -284,18 +284,12 @@ def _check_shards(chosen: Sequence[Entry], name: str, seen: str) -> None:
 
 def _check_one_run(chosen: Sequence[Entry], name: str) -> None:
     whole = all(entry.facts.completed for entry in chosen)
-    first = _fingerprint(chosen[0].facts, whole)
     for entry in chosen[1:]:
-        other = _fingerprint(entry.facts, whole)
-        different = [key for key in {**first, **other} if first.get(key) != other.get(key)]
-        if different:
-            values = "; ".join(
-                f"{key}: {first.get(key)} and {other.get(key)}" for key in sorted(different)
-            )
+        if different := run_differences(chosen[0].facts, entry.facts, whole):
             raise _not_one_run(
                 chosen,
                 f"{name}: procID {chosen[0].proc_id} and {entry.proc_id} are of different runs",
-                values,
+                "; ".join(different),
             )
 
 
@@ -308,31 +302,6 @@ def _not_one_run(chosen: Sequence[Entry], what: str, seen: str) -> UserError:
         valid="uploads under the same settings and hparams, of the same raw data",
         next_step="upload them again with --replace, or name the procIDs to read",
     )
-
-
-def _fingerprint(upload: Upload, whole: bool) -> dict[str, str]:
-    """What all parts of one dataset have in common.
-
-    Unless the `whole` of it is complete, only what is known of an upload when it begins.
-    """
-    begun = upload.begun
-    # Shards may cut their last batches differently: how many rows a batch has is not compared.
-    spec = begun.element_spec.with_rows(None)
-    facts: dict[str, Any] = {
-        "settings file": (begun.settings_sha256 or "")[:16],
-        "raw data": str((begun.raw_data or {}).get("digest", ""))[:16],
-        "codec": begun.codec,
-        "batch size": begun.batch_size,
-        "limit": begun.limit,
-        "auto-shard": begun.auto_shard,
-        "element_spec": f"{spec}{'' if spec.batched else ', single samples'}",
-    }
-    hparams = begun.data_hparams
-    if whole and upload.completed is not None:
-        hparams = upload.completed.data_hparams
-        facts["stored epochs"] = len(upload.completed.epochs)
-    facts.update((f"hparam {k}", v) for k, v in hparams.items() if k not in PLACE_HPARAMS)
-    return {key: json.dumps(value, sort_keys=True, default=repr) for key, value in facts.items()}
 
 
 def _difference(entry: Entry, hparams: Mapping[str, Any]) -> str:

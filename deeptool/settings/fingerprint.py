@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import copy
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from deeptool.errors import UserError
 from deeptool.files import sha256
-from deeptool.settings import code_snapshot, user_modules, usercode
+from deeptool.settings import code_snapshot, unnamed_code, user_modules, usercode
 from deeptool.settings.contract import FUNCTIONS, VARIABLES, in_file
 from deeptool.settings.experiment import DATA_NAMES, Settings
 from deeptool.settings.raw_data import folders_of
+from deeptool.settings.syntax import label as label_of
+from deeptool.settings.syntax import syntax
 
 # The pipeline is seeded by it.
 _PIPELINE_ROOTS = (*DATA_NAMES, "random_seed")
@@ -34,6 +34,7 @@ _NOT_OF_TRAINING = {
 }
 # Keys of whole files begin so; `changed_code` compares those only where both sides have them.
 _FILE = "file:"
+_ORDER = "order of statements"
 _MOST_DATA_FILES = 500
 # Of larger data files the size and the first bytes count.
 _MOST_BYTES = 64 << 20
@@ -56,7 +57,13 @@ def pipeline_code(settings: Settings) -> dict[str, str]:
     """
     loaded = settings.loaded
     code = _Code(settings)
-    code.add_statements(_PIPELINE_ROOTS)
+    filling = unnamed_code.filling_hparams(loaded)
+    code.add_statements({*_PIPELINE_ROOTS, *unnamed_code.names(filling)})
+    code.add_lambdas(filling)
+    code.add_imports_for_effect()
+    # Those that the file imports by a name made up meanwhile are nowhere in its text.
+    named = user_modules.reached([(loaded.source.path, loaded.source.tree)])
+    code.add_modules(loaded.imported_while_loading() - named.keys())
     code.add_modules(loaded.imported_by_pipeline())
     code.add_data_files(loaded.opened.by_pipeline)
     return code.hashes()
@@ -121,7 +128,8 @@ def changed_code(stored: Mapping[str, str], now: Mapping[str, str]) -> list[str]
     both = stored.keys() & now.keys()
     alone = {key for key in stored.keys() ^ now.keys() if not key.startswith(_FILE)}
     different = {key for key in both if stored[key] != now[key]} | alone
-    return sorted(key.removeprefix(_FILE) for key in different)
+    # Another statement is at another place as well.
+    return sorted(key.removeprefix(_FILE) for key in different - {_ORDER} or different)
 
 
 class _Code:
@@ -144,14 +152,29 @@ class _Code:
         """The settings file's own statements behind `roots`, and the files that they read."""
         loaded = self._settings.loaded
         indices, names = loaded.reached(list(roots))
+        if unnamed_code.by_text(loaded.source.tree.body[index] for index in indices):
+            others = set(vars(loaded.module)) - {in_file(n) for n in (*FUNCTIONS, *VARIABLES)}
+            indices, names = loaded.reached([*roots, *others])
         for index in sorted(indices):
             statement = _used(loaded.source.tree.body[index], names)
-            self.add_tree(label := _label(statement), loaded.source.path, statement)
+            self.add_tree(label := label_of(statement), loaded.source.path, statement)
             if not isinstance(statement, (ast.FunctionDef, ast.Import, ast.ImportFrom)):
                 self._order.append(label)
             self._data |= loaded.opened.by_statement.get(index, set())
         values = (vars(loaded.module).get(name) for name in names)
         self._data |= {os.fspath(v) for v in values if isinstance(v, (str, Path))}
+
+    def add_lambdas(self, statements: Iterable[ast.stmt]) -> None:
+        for node in (node for statement in statements for node in ast.walk(statement)):
+            if isinstance(node, ast.Lambda):
+                self.add_tree("hparams", self._settings.path, node)
+
+    def add_imports_for_effect(self) -> None:
+        """The user's modules that the settings file imports and never uses by name."""
+        source = self._settings.loaded.source
+        for statement in unnamed_code.unused_imports(source.tree):
+            if user_modules.reached([(source.path, statement)]):
+                self.add_tree(label_of(statement), source.path, statement)
 
     def add_modules(self, files: Iterable[Path]) -> None:
         self._imported |= set(files)
@@ -169,7 +192,7 @@ class _Code:
     def hashes(self) -> dict[str, str]:
         named = {name: _short("\n".join(parts)) for name, parts in self._named.items()}
         if len(self._order) > 1:
-            named["order of statements"] = _short("\n".join(self._order))
+            named[_ORDER] = _short("\n".join(self._order))
         own = {self._settings.path, *(file for file, _ in self._trees)}
         files = {
             file: _short(syntax(tree)) if tree else _content(str(file))
@@ -227,39 +250,6 @@ def _used(statement: ast.stmt, names: set[str]) -> ast.stmt:
     if isinstance(statement, ast.Import):
         return ast.Import(used or statement.names)
     return ast.ImportFrom(statement.module, used or statement.names, statement.level)
-
-
-def _label(statement: ast.stmt) -> str:
-    """How people would call a top-level statement."""
-    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-        return statement.name
-    if isinstance(statement, ast.Assign):
-        return ", ".join(ast.unparse(target) for target in statement.targets)
-    if isinstance(statement, (ast.AnnAssign, ast.AugAssign)):
-        return ast.unparse(statement.target)
-    line = ast.unparse(statement).splitlines()[0]
-    return line if len(line) <= 60 else f"{line[:57]}..."
-
-
-class _Plain(ast.NodeTransformer):
-    """Takes away what no run can tell: docstrings, and what only runs as a script."""
-
-    def visit_Expr(self, node: ast.Expr) -> Any:
-        text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-        return None if text else self.generic_visit(node)
-
-    def visit_Constant(self, node: ast.Constant) -> Any:
-        return ast.Constant(node.value)
-
-    def visit_If(self, node: ast.If) -> Any:
-        return (
-            None if ast.unparse(node.test) == "__name__ == '__main__'" else self.generic_visit(node)
-        )
-
-
-def syntax(tree: ast.AST) -> str:
-    """The text of a syntax tree without places, comments and docstrings."""
-    return ast.dump(_Plain().visit(copy.deepcopy(tree)) or ast.Pass())
 
 
 def _trees(files: Iterable[Path]) -> dict[Path, ast.Module | None]:

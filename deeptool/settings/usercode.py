@@ -189,6 +189,9 @@ class Imports:
 
     def _is_here(self, top: str) -> bool:
         module = sys.modules.get(top)
+        # multiprocessing gives the program itself a second name, whenever it is imported.
+        if module is sys.modules.get("__main__"):
+            return False
         places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
         return any(is_users(os.path.join(place, "")) for place in places if place)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -219,7 +220,6 @@ def test_shards_of_another_number_are_another_run() -> None:
         ({"data_hparams": {"size": 8, "mean": 0.5}}, "hparam mean: None and 0.5"),
         ({"samples": (7, 7)}, "stored epochs: 1 and 2"),
         ({"codec": "example"}, 'codec: "arrow" and "example"'),
-        ({"batch_size": 5}, "batch size: 4 and 5"),
         ({"auto_shard": True}, "auto-shard: false and true"),
         (
             {"element_spec": Spec(Leaf("int8", (None,)))},
@@ -246,6 +246,64 @@ def events_of(stored: Catalog) -> list[Event]:
         if state.current is not None and state.current.completed is not None
         for event in (state.current.begun, state.current.completed)
     ]
+
+
+TIMES = {"raw_data": {"digest": "a", "names_digest": "n"}}
+
+
+@pytest.mark.parametrize(
+    ("first", "other", "seen"),
+    [
+        ({"auto_shard": True}, {"auto_shard": True, "batch_size": 5}, "batch size: 4 and 5"),
+        ({}, {"batch_size": 5}, None),
+        (TIMES, {"raw_data": {"digest": "b", "names_digest": "n"}}, None),
+        (TIMES, {"raw_data": {"digest": "b", "names_digest": "m"}}, 'files: "n" and "m"'),
+        (TIMES, {"raw_data": {"digest": "a"}}, None),
+        (TIMES, {"raw_data": {"digest": "b"}}, 'raw data: "a" and "b"'),
+    ],
+)
+def test_what_an_edit_between_two_shards_comes_to(
+    first: dict[str, Any], other: dict[str, Any], seen: str | None
+) -> None:
+    stored = catalog(one(0, num_procs=2, **first), one(1, num_procs=2, **other))
+    if seen is None:
+        assert proc_ids(find_dataset(stored, "s", "train")) == [0, 1]
+        return
+    with pytest.raises(UserError, match="different runs") as caught:
+        find_dataset(stored, "s", "train")
+    assert seen in str(caught.value.seen)
+
+
+@pytest.mark.parametrize(
+    ("code", "settings", "seen"),
+    [
+        # A comment, say: the text is another one, the code is not.
+        ({"f": "1", "file:a.csv": "2"}, "6" * 64, None),
+        # How far a shard reads says which files it opens.
+        ({"f": "1", "file:b.csv": "3"}, "6" * 64, None),
+        ({"f": "2"}, "6" * 64, "pipeline code: f"),
+        ({"f": "1", "file:a.csv": "3"}, "5" * 64, "pipeline code: file:a.csv"),
+        (None, "5" * 64, None),
+        (None, "6" * 64, "settings file"),
+    ],
+)
+def test_shards_are_of_one_run_by_the_code_of_their_pipeline(
+    code: dict[str, str] | None, settings: str, seen: str | None
+) -> None:
+    uploads = []
+    for index, (kept, digest) in enumerate(
+        [({"f": "1", "file:a.csv": "2"}, "5" * 64), (code, settings)]
+    ):
+        begins = begun(f"u{index}", proc_id=index, num_procs=2, settings_sha256=digest)
+        ends = completed(f"u{index}", begins.topic)
+        facts = None if kept is None else {"code": kept}
+        uploads += [begins, dataclasses.replace(ends, pipeline=facts)]
+    if seen is None:
+        assert proc_ids(find_dataset(fold(uploads), "s", "train")) == [0, 1]
+        return
+    with pytest.raises(UserError, match="different runs") as caught:
+        find_dataset(fold(uploads), "s", "train")
+    assert seen in str(caught.value.seen)
 
 
 def test_shards_may_differ_in_the_size_of_their_batches_axis() -> None:

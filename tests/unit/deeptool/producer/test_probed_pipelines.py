@@ -79,8 +79,8 @@ PIPELINES = {
     ),
     "numpy_function, entropy": Pipeline(
         f"{FLOATS}.map(drawn){BATCH}",
-        DRAWN
-        + "rng = np.random.default_rng()\ndef noisy(x):\n    return np.float32(AMOUNT * rng.random())",
+        DRAWN + "rng = np.random.default_rng()\n"
+        "def noisy(x):\n    return np.float32(AMOUNT * rng.random())",
         reproducible=False,
     ),
     "py_function, random": Pipeline(
