@@ -11,7 +11,7 @@ from deeptool.lazy import LazyGroup
 
 COMMANDS = {
     "produce": "Run a settings file's pipeline once and upload its samples.",
-    "plan": "Find out what the samples depend on, and whether stored ones still fit.",
+    "plan": "Find out what samples depend on, and if stored ones still fit.",
     "train": "Run one trial.",
     "inspect": "List what is stored.",
     "view": "Plot a few stored samples.",

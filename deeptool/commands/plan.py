@@ -47,7 +47,7 @@ def command(
     snapshot: str | None,
     as_json: bool,
 ) -> None:
-    """Find out what the samples depend on, and whether stored ones still fit.
+    """Find out what samples depend on, and if stored ones still fit.
 
     The input pipeline is run for some seconds ($DEEPTOOL_PROBE_SECONDS, 5 by default), and its code
     is looked through. Nothing is uploaded. With --server the datasets stored there are compared.
