@@ -18,7 +18,6 @@ from pydantic import (
 )
 
 from deeptool.codec import CODECS, COMPRESSIONS, DEFAULT_CODEC
-from deeptool.files import sha256
 from hpc.backends import BACKENDS
 from hpc.campaign.backend_traits import backend_traits
 from hpc.campaign.fields import BesideFile, ExistingFile, ImageFiles, Positive, Strict
@@ -118,7 +117,16 @@ class Variant(Strict):
 
 
 class Producers(Strict):
-    """Which processes upload what: `variants`, or `num_procs` shards of one dataset."""
+    """Which processes upload what: `variants`, or `num_procs` shards of one dataset.
+
+    Attributes
+    ----------
+    reuse : str
+        Which stored dataset is used instead of another upload: ``verify``, one whose samples are
+        those that the settings make now; ``always``, whatever is complete.
+    upload : bool
+        Whether there are producers at all: without, the trials read what is stored already.
+    """
 
     variants: tuple[Variant, ...] = ()
     num_procs: Positive | None = None
@@ -129,6 +137,8 @@ class Producers(Strict):
     compression: CompressionName = "none"
     partitions: Positive = 4
     replace: bool = False
+    reuse: Literal["verify", "always"] = "verify"
+    upload: bool = True
 
     @model_validator(mode="after")
     def _variants_or_shards(self) -> Producers:
@@ -136,6 +146,8 @@ class Producers(Strict):
             raise ValueError("variants, or num_procs (shards of one dataset), not both")
         if self.auto_shard and self.num_procs is None:
             raise ValueError("auto_shard with num_procs only")
+        if self.replace and (self.reuse == "always" or not self.upload):
+            raise ValueError('replace without reuse = "always" and upload = false only')
         ids = [variant.procID for variant in self.variants]
         if len(set(ids)) < len(ids):
             raise ValueError(f"variants with a procID each, not {ids}")
@@ -234,6 +246,15 @@ class Campaign(Strict):
     # No field: which model it has depends on `backend`, so the file's parser reads it apart.
     _options: Strict | None = PrivateAttr(default=None)
 
+    @model_validator(mode="after")
+    def _something_to_do(self) -> Campaign:
+        if not self.producers.upload:
+            if self.trials is None:
+                raise ValueError("[trials], where producers.upload is false: else nothing runs")
+            if self.trials.online:
+                raise ValueError("trials.online with uploads only, not with upload = false")
+        return self
+
     @property
     def options(self) -> Strict | None:
         """The table of its backend; None where the backend has none, or the file was not parsed."""
@@ -270,7 +291,3 @@ class Campaign(Strict):
         if self.producers.num_procs is not None:
             return ()
         return self.producers.variants or (Variant(procID=0),)
-
-    def settings_sha256(self) -> str:
-        """Of the settings file's bytes: what the catalog keeps with each upload."""
-        return sha256(self.settings)

@@ -6,73 +6,20 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from deeptool.errors import UserError
 from deeptool.outcome import OUTCOME_VARIABLE
 from hpc.broker.passwords import CLIENT_PROPERTIES, NAME
 from hpc.campaign.definition import Campaign, Trials, Variant
 from hpc.campaign.sampling import Value
+from hpc.campaign.task import SERVER, Role, Task
+from hpc.campaign.versions import Versions, dataset_key
 
-Role = Literal["broker", "producer", "view", "trial"]
-
-# Stands in a plan for the address that is known once the broker is up.
-SERVER = "{broker}"
-# The order in which a launch's processes are stopped: who reads, who writes, what they talk to.
-STOP_ORDER: tuple[tuple[Role, ...], ...] = (("trial", "view"), ("producer",), ("broker",))
 # How long an online trial waits for the uploads that begin when it does.
 _ONLINE_SECONDS = 600
-# Seconds that a process has to end by itself once it was asked to; the broker ends two servers.
-GRACE: Mapping[Role, float] = {"broker": 45.0, "producer": 15.0, "view": 2.0, "trial": 15.0}
-
-
-@dataclass(frozen=True)
-class Task:
-    """One process of a campaign.
-
-    Attributes
-    ----------
-    name : str
-        Unique in the campaign: ``broker``, ``producer-<procID>``, ``trial-<index>``.
-    role, index
-        What it is, and which one: a producer's procID, a trial's index.
-    argv : tuple of str
-        The command. Its first word is one of this project's, for the backend to find (or to put
-        into a container); `SERVER` stands for the broker's address.
-    after : tuple of str
-        The tasks that must be complete first, or ready, where they are a broker.
-    env : mapping
-        Added to the environment.
-    again : tuple of str
-        The command instead of `argv` where an earlier run of the task has left something: a trial
-        that can be resumed, a dataset that need not be replaced once more. Empty: `argv`.
-    proc_id, hparams
-        Of a trial: the dataset it reads (None: the shards, all of them), and its hparams.
-    """
-
-    name: str
-    role: Role
-    index: int
-    argv: tuple[str, ...]
-    after: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict)
-    again: tuple[str, ...] = ()
-    proc_id: int | None = None
-    hparams: Mapping[str, Value] = field(default_factory=dict)
-
-    @property
-    def grace(self) -> float:
-        """Seconds to end in, once asked to."""
-        return GRACE[self.role]
-
-    def command(self, server: str, *, again: bool = False) -> tuple[str, ...]:
-        """`argv`, or `again`, for a broker's address."""
-        return with_server((again and self.again) or self.argv, server)
-
-
-def with_server(argv: Sequence[str], server: str) -> tuple[str, ...]:
-    """A command for a broker's address."""
-    return tuple(server if word == SERVER else word for word in argv)
+# Where a process finds the copies of the files that it reads instead of the files themselves.
+SNAPSHOT_VARIABLE = "DEEPTOOL_SNAPSHOT"
 
 
 @dataclass(frozen=True)
@@ -123,7 +70,31 @@ class Plan:
         return tuple(task for task in self.tasks if task.name in names)
 
 
-def make_plan(campaign: Campaign, run_id: str, indices: Mapping[str, int] | None = None) -> Plan:
+@dataclass(frozen=True)
+class Kept:
+    """What a plan takes over from the run folder.
+
+    Attributes
+    ----------
+    indices : mapping of str to int
+        `trial_key` -> index of the trials that are made as they would be now.
+    first_new : int
+        The index of the next trial that is not among them.
+    """
+
+    indices: Mapping[str, int] = field(default_factory=dict)
+    first_new: int = 0
+
+
+def make_plan(
+    campaign: Campaign,
+    run_id: str,
+    kept: Kept | None = None,
+    versions: Versions | None = None,
+    *,
+    snapshot: Path | None = None,
+    replace_others: bool = False,
+) -> Plan:
     """The processes of `campaign`.
 
     Parameters
@@ -133,8 +104,14 @@ def make_plan(campaign: Campaign, run_id: str, indices: Mapping[str, int] | None
     run_id : str
         Stays the same when the campaign is launched again: it makes the producers' owner, who may
         take over his own interrupted uploads at once.
-    indices : mapping of str to int, optional
-        `trial_key` -> index of the trials that the run folder knows; new ones come after them.
+    kept : Kept, optional
+        The trials that the run folder knows.
+    versions : Versions, optional
+        What the files make now.
+    snapshot : Path, optional
+        The copies of the settings, the model and the user's modules that the processes read.
+    replace_others : bool
+        Whether producers replace a stored dataset that differs, whoever uploaded it.
 
     Raises
     ------
@@ -153,10 +130,27 @@ def make_plan(campaign: Campaign, run_id: str, indices: Mapping[str, int] | None
         tasks=(_broker(campaign),) if own else (),
         max_parallel=campaign.trials.max_parallel if campaign.trials else 1,
     )
-    producers = _producers(campaign, plan, run_id)
-    trials = _trials(campaign, plan, dict(indices or {}), producers)
-    tasks = (*plan.tasks, *producers, *trials)
-    return replace(plan, tasks=tuple(_reporting(task, plan.run_dir) for task in tasks))
+    producers = _producers(campaign, plan, run_id, replace_others)
+    trials = _trials(campaign, plan, kept or Kept(), producers)
+    now = {} if versions is None else versions.now
+    tasks = [
+        replace(task, version=now.get(_reads(campaign, task), ""), env=_with_code(task, snapshot))
+        for task in (*producers, *trials)
+    ]
+    return replace(
+        plan, tasks=tuple(_reporting(task, plan.run_dir) for task in (*plan.tasks, *tasks))
+    )
+
+
+def _reads(campaign: Campaign, task: Task) -> str:
+    """The dataset that a task writes or reads, as versions name it."""
+    shards = campaign.producers.num_procs is not None
+    return dataset_key(None if shards else task.index if task.role == "producer" else task.proc_id)
+
+
+def _with_code(task: Task, snapshot: Path | None) -> dict[str, str]:
+    """The environment in which a task reads the files as they were at the launch."""
+    return {**task.env, **({} if snapshot is None else {SNAPSHOT_VARIABLE: str(snapshot)})}
 
 
 def outcome_file(run_dir: Path, name: str) -> Path:
@@ -226,49 +220,61 @@ def _broker(campaign: Campaign) -> Task:
     return Task("broker", "broker", 0, (*argv, *options))
 
 
-def _producers(campaign: Campaign, plan: Plan, run_id: str) -> list[Task]:
+def _producers(campaign: Campaign, plan: Plan, run_id: str, replace_others: bool) -> list[Task]:
     options = campaign.producers
+    if not options.upload:
+        return []
     if options.num_procs is not None:
         variants = [Variant(procID=index) for index in range(options.num_procs)]
         shards = ["--num-procs", str(options.num_procs)]
         shards += ["--auto-shard"] if options.auto_shard else []
     else:
         variants, shards = list(campaign.variants), []
-    return [_producer(campaign, plan, run_id, variant, shards) for variant in variants]
+    reuse = "--reuse-any" if options.reuse == "always" else "--reuse"
+    again = (reuse, "--replace") if replace_others and options.reuse == "verify" else (reuse,)
+    first = ("--replace",) if options.replace else again
+    return [
+        _producer(campaign, plan, run_id, variant, shards, (first, again)) for variant in variants
+    ]
 
 
 def _producer(
-    campaign: Campaign, plan: Plan, run_id: str, variant: Variant, shards: Sequence[str]
+    campaign: Campaign,
+    plan: Plan,
+    run_id: str,
+    variant: Variant,
+    shards: Sequence[str],
+    taking: tuple[Sequence[str], Sequence[str]],
 ) -> Task:
+    """A producer; `taking` says what becomes of a stored dataset, at first and when run again."""
     options, folder = campaign.producers, campaign.folder / "producers" / str(variant.procID)
 
-    def command(taking: str) -> tuple[str, ...]:
+    def command(taking: Sequence[str]) -> tuple[str, ...]:
         return (
             *("deeptool", "produce", "--usersettings", str(campaign.settings)),
             *("--procID", str(variant.procID), *shards, "--split", options.split),
             *_hparams({**campaign.hparams, **variant.hparams}),
             *("--epochs", str(options.epochs), "--codec", options.codec),
             *("--compression", options.compression, "--partitions", str(options.partitions)),
-            *(taking, *plan.connection, "--progress-file", str(folder / "progress.json")),
+            *(*taking, *plan.connection, "--progress-file", str(folder / "progress.json")),
         )
 
     return Task(
         name=f"producer-{variant.procID}",
         role="producer",
         index=variant.procID,
-        argv=command("--replace" if options.replace else "--reuse"),
-        again=command("--reuse"),
+        argv=command(taking[0]),
+        again=command(taking[1]),
         after=tuple(task.name for task in plan.tasks),
         env={"DEEPTOOL_OWNER": f"campaign:{run_id}:producer-{variant.procID}"},
     )
 
 
-def _trials(
-    campaign: Campaign, plan: Plan, indices: dict[str, int], producers: Sequence[Task]
-) -> list[Task]:
+def _trials(campaign: Campaign, plan: Plan, kept: Kept, producers: Sequence[Task]) -> list[Task]:
     trials = campaign.trials
     if trials is None:
         return []
+    indices, first_new = dict(kept.indices), kept.first_new
     tasks, problems = [], []
     for row in trials.rows():
         if campaign.variants:
@@ -284,9 +290,10 @@ def _trials(
             proc_id = None
             hparams = {**campaign.hparams, **row}
         key = trial_key(hparams, proc_id)
-        index = indices.setdefault(key, max(indices.values(), default=-1) + 1)
+        index = indices.setdefault(key, first_new)
+        first_new += index == first_new
         after = [task.name for task in producers if proc_id in (None, task.index)]
-        if trials.online:
+        if trials.online or not producers:
             after = [task.name for task in plan.tasks]
         tasks.append(_trial(campaign, trials, plan, index, hparams, proc_id, tuple(after)))
     if problems:

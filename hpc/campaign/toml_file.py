@@ -123,11 +123,11 @@ def _validated(
 
 
 def dump(campaign: Campaign) -> dict[str, Any]:
-    """The campaign as JSON, with the settings file's SHA-256, as a run folder keeps it."""
+    """The campaign as JSON, as a run folder keeps it."""
     values = campaign.model_dump(mode="json", by_alias=True)
     if campaign.options is not None:
         values[campaign.backend] = campaign.options.model_dump(mode="json", by_alias=True)
-    return values | {"run_dir": str(campaign.folder), "settings_sha256": campaign.settings_sha256()}
+    return values | {"run_dir": str(campaign.folder)}
 
 
 def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:

@@ -13,10 +13,10 @@ from deeptool.errors import WorkError
 from hpc.backends import BACKENDS
 from hpc.campaign.backend_traits import backend_traits
 from hpc.campaign.toml_file import load
-from hpc.run.dry_run import planned
+from hpc.run.dry_run import dry_run
 from hpc.run.launch import LaunchResult, launch
-from hpc.run.screen import Screen, TrialTable, clock
-from hpc.run.snapshot import varying
+from hpc.run.preparation import LaunchOptions
+from hpc.run.screen import Screen, clock, trial_tables
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -52,12 +52,23 @@ from hpc.run.snapshot import varying
 )
 @click.option("--detach", is_flag=True, help="On a cluster: return when all jobs are submitted.")
 @click.option("--max-parallel", type=click.IntRange(min=1), metavar="N", help="Trials at a time.")
-@click.option("--dry-run", is_flag=True, help="Print what would run, and run nothing.")
+@click.option(
+    "--dry-run",
+    "dry",
+    is_flag=True,
+    help="Print what would run, what is kept and what is outdated; run and write nothing.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option(
     "--fresh",
     is_flag=True,
     help="Delete what earlier launches left in the run folder, its stored data included.",
+)
+@click.option(
+    "--replace",
+    "replace_others",
+    is_flag=True,
+    help="Upload again what is stored under these names with other samples, whoever uploaded it.",
 )
 def command(
     campaign: Path,
@@ -68,9 +79,10 @@ def command(
     backend: str | None,
     images: bool | None,
     detach: bool,
-    dry_run: bool,
+    dry: bool,
     as_json: bool,
     fresh: bool,
+    replace_others: bool,
 ) -> None:
     """Run a campaign: broker, producers, trials, report; then stop everything.
 
@@ -78,7 +90,8 @@ def command(
     Ctrl-C stops only the watching, and `deeptool-hpc down` the jobs.
 
     Run the same command again to resume after an interruption: what is stored is not uploaded
-    again, trials that are complete are not run again, interrupted ones continue.
+    again, trials that are complete are not run again, interrupted ones continue. After an edit of
+    the settings, the model or a module of yours, what it does not concern stays too.
     """
     read = load(
         campaign,
@@ -92,11 +105,12 @@ def command(
     if detach and not backend_traits(read.backend).detaches:
         able = [name for name in BACKENDS if backend_traits(name).detaches]
         raise click.UsageError(f"--detach goes with --backend {' or '.join(able)}")
-    if dry_run:
-        click.echo(planned(read, as_json=as_json))
+    options = LaunchOptions(fresh, replace_others, detach)
+    if dry:
+        click.echo(dry_run(read, options, as_json=as_json))
         return
     console = Console(stderr=as_json)
-    result = launch(read, Screen(console), fresh=fresh, detach=detach)
+    result = launch(read, Screen(console), options)
     if as_json:
         click.echo(json.dumps(_values(result), indent=1))
     else:
@@ -133,7 +147,7 @@ def _show(result: LaunchResult, console: Console) -> None:
         if not console.is_terminal:
             # Lines of a file or a pipe are for grep: whole.
             console.width = 1000
-        console.print("", TrialTable(trials, varying(trials)), "", sep="\n")
+        console.print("", *trial_tables(trials), "", sep="\n")
     for line in _savings((result.report or {}).get("savings")):
         console.print(line, highlight=False, soft_wrap=True)
     if result.report is not None:

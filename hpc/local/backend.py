@@ -10,7 +10,8 @@ from typing import Any
 
 from hpc.campaign.backend_traits import BackendTraits
 from hpc.campaign.definition import Campaign
-from hpc.campaign.plan import Plan, Task, broker_folder, view_tasks, with_server
+from hpc.campaign.plan import Plan, broker_folder, view_tasks
+from hpc.campaign.task import Task, with_server
 from hpc.campaign.task_container import task_container
 from hpc.local.broker_account import broker_facts, close_account, open_account
 from hpc.local.executor import LocalExecutor
@@ -65,7 +66,7 @@ class LocalBackend:
         )
 
         def uploaded(server: str) -> tuple[Sequence[Mapping[str, Any]], Sequence[Task]]:
-            return _uploads(context, server, runner.tick)
+            return _uploads(context, server, state.session, runner.tick)
 
         runner = Runner(context, state, executor, uploaded)
         try:
@@ -92,12 +93,12 @@ class LocalBackend:
 
 
 def _uploads(
-    context: LaunchContext, server: str, check: Callable[[], None]
+    context: LaunchContext, server: str, session: str, check: Callable[[], None]
 ) -> tuple[Sequence[Mapping[str, Any]], Sequence[Task]]:
     """The campaign's datasets, once they are complete, and the processes that draw them."""
     connection = with_server(context.plan.connection, server)
     argv = (*context.programs("deeptool"), "inspect", *connection, "--json")
-    rows = own_uploads(context.campaign, context.plan, json_from(argv, check))
+    rows = own_uploads(context.campaign, session, json_from(argv, check))
     return rows, view_tasks(context.plan, rows) if context.campaign.report else ()
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 
 from hpc.broker.folder import end_processes
-from hpc.campaign.plan import GRACE, STOP_ORDER
+from hpc.campaign.task import GRACE, STOP_ORDER
 from hpc.local.broker_account import broker_state
 from hpc.processes.identity import alive, wait_gone
 from hpc.processes.job import signal_all

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 
-from hpc.campaign.plan import SERVER, Plan
+from hpc.campaign.plan import Plan
+from hpc.campaign.task import SERVER
 
 
 def plan_text(plan: Plan) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from deeptool.errors import UserError, WorkError
 from deeptool.files import read_json
 from hpc.broker.broker_state import BrokerState
-from hpc.campaign.plan import STOP_ORDER, Task
+from hpc.campaign.task import STOP_ORDER, Task
 from hpc.local.broker_account import broker_state
 from hpc.local.executor import Executor, Running
 from hpc.processes.job import Job
@@ -196,8 +196,9 @@ class Runner:
 
     def _after_uploads(self) -> None:
         states = self._states()
+        # Without producers, what is stored is read from the first: by an existing or ready broker.
         producers = {states[name] for name, task in self._tasks.items() if task.role == "producer"}
-        if self._uploaded is None or producers != {"complete"}:
+        if self._uploaded is None or not self._server or producers - {"complete"}:
             return
         uploaded, self._uploaded = self._uploaded, None
         rows, tasks = uploaded(self._server)

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 from hpc.backends import load_backend
 from hpc.campaign.backend_traits import BackendTraits
 from hpc.campaign.definition import Campaign
-from hpc.campaign.plan import Plan, Task
+from hpc.campaign.plan import Plan
+from hpc.campaign.task import Task
 from hpc.processes.caught_signals import CaughtSignals
 from hpc.processes.container import Programs
 from hpc.run.run_folder import RunFolder

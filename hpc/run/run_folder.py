@@ -12,13 +12,15 @@ from typing import Any
 
 from deeptool.errors import UserError
 from deeptool.files import lock, read_json, write_json
-from hpc.campaign.plan import Task, outcome_file
+from hpc.campaign.plan import SNAPSHOT_VARIABLE, outcome_file
+from hpc.campaign.task import Task
 from hpc.processes.identity import alive, identity
-from hpc.run.state import RunState, read_run_state, write_run_state
+from hpc.run.state import DONE, RunState, read_run_state, write_run_state
+from hpc.run.task_outcome import trial_state
 
 RUNS = Path("runs")
-_FOLDERS = ("trials", "producers", "jobs", "logs", "report", "services", "secrets", "cache")
-_FILES = ("campaign.json", "plan.json", "summary.json", "done.json")
+_FOLDERS = ("trials", "producers", "jobs", "logs", "report", "services", "secrets", "cache", "code")
+_FILES = ("campaign.json", "plan.json", "summary.json", "done.json", "outdated.json")
 _REPORT = ("report.html", "report.csv", "report.json")
 
 
@@ -26,13 +28,15 @@ class RunFolder:
     """The files of one run folder.
 
     ``campaign.json``, ``plan.json``, ``state.json`` (what the launch knows of each task),
-    ``summary.json``, ``done.json`` (in a batch system: how it ended) and the report; ``services/``
+    ``outdated.json`` (which trials the report shows apart, and why), ``summary.json``,
+    ``done.json`` (in a batch system: how it ended) and the report; ``code/<id>/`` (copies of the
+    settings, the model and the user's modules, as launches found them); ``services/``
     (what its brokers report), ``secrets/`` (their password); ``jobs/<task>.json`` (what each job
     records) and ``jobs/<task>.outcome.json`` (how its process ended),
     ``logs/<task>.log``, ``producers/<procID>/progress.json``, ``trials/<index>/``.
 
-    A launch changes it by `_write`, `_remove` and `_make` only, each of which is done or not done:
-    after any of them the launch may be killed, and the next one continues from there.
+    A launch changes it by `_write`, `_remove`, `_make` and `_copy` only, each of which is done or
+    not done: after any of them the launch may be killed, and the next one continues from there.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -40,6 +44,7 @@ class RunFolder:
         self.campaign_file, self.plan_file = folder / "campaign.json", folder / "plan.json"
         self.state_file, self.summary_file = folder / "state.json", folder / "summary.json"
         self.done_file, self.services = folder / "done.json", folder / "services"
+        self.outdated_file = folder / "outdated.json"
 
     def log(self, name: str) -> Path:
         return self.folder / "logs" / f"{name}.log"
@@ -52,6 +57,10 @@ class RunFolder:
 
     def trial(self, index: int) -> Path:
         return self.folder / "trials" / str(index)
+
+    def code(self, name: str) -> Path:
+        """Where the copies of a launch's files are: `hpc.run.settings_plan.code_id`."""
+        return self.folder / "code" / name
 
     def progress_file(self, role: str, index: int) -> Path:
         """Where a producer or a trial says how far it is."""
@@ -100,6 +109,16 @@ class RunFolder:
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         self._write(self.summary_file, summary)
 
+    def write_outdated(self, reasons: Mapping[int, str]) -> None:
+        """Say which trials are to be shown apart, index -> why."""
+        self._write(self.outdated_file, {str(index): why for index, why in reasons.items()})
+
+    def keep_code(self, copies: Path, name: str) -> None:
+        """Keep copies of the user's files; those that are there have the same content."""
+        if not self.code(name).exists():
+            self._make(self.folder / "code")
+            self._copy(copies, self.code(name))
+
     def write_done(self, done: Mapping[str, Any]) -> None:
         self._write(self.done_file, done)
 
@@ -121,6 +140,8 @@ class RunFolder:
             self._remove(folder)
         self._make(folder)
         facts = {"index": task.index, "hparams": dict(task.hparams), "proc_id": task.proc_id}
+        if SNAPSHOT_VARIABLE in task.env:
+            facts["code"] = Path(task.env[SNAPSHOT_VARIABLE]).name
         self._write(folder / "trial.json", facts)
         return resume
 
@@ -132,6 +153,14 @@ class RunFolder:
     def result(self, index: int) -> Mapping[str, Any]:
         """A trial's result file, empty where there is none."""
         return read_json(self.trial(index) / "result.json") or {}
+
+    def done(self, index: int) -> bool:
+        """Whether a trial has come to its result."""
+        return trial_state(self.result(index)) in DONE
+
+    def remove_trial(self, index: int) -> None:
+        """Delete the folder of a trial that never began."""
+        self._remove(self.trial(index))
 
     def forget(self, name: str) -> None:
         """Delete what an earlier job of a task recorded, and how its process ended."""
@@ -165,6 +194,13 @@ class RunFolder:
     def _make(self, path: Path) -> None:
         """Make a folder where there is none."""
         path.mkdir(parents=True, exist_ok=True)
+
+    def _copy(self, source: Path, target: Path) -> None:
+        """Copy a folder: it is there as a whole, or not at all."""
+        half = target.with_name(f".{target.name}.part")
+        shutil.rmtree(half, ignore_errors=True)
+        shutil.copytree(source, half)
+        half.rename(target)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -21,6 +21,7 @@ _STYLES = {
     "running": "cyan",
     "diverged": "red",
     "failed": "red",
+    "outdated": "dim",
     "killed": "red",
     "interrupted": "yellow",
     "waiting": "dim",
@@ -69,10 +70,38 @@ def picture(snapshot: Snapshot) -> RenderableType:
     parts: list[RenderableType] = [_header(snapshot)]
     if snapshot.of("producer"):
         parts.append(_producers(snapshot.of("producer")))
-    trials = snapshot.of("trial")
+    trials = current(snapshot.of("trial"))
     if trials:
         parts += [_count(trials), TrialTable(_shown(trials), varying(trials))]
+    parts += _outdated_lines(snapshot.of("trial"))
     return Group(*parts)
+
+
+def current(trials: Sequence[TaskRow]) -> tuple[TaskRow, ...]:
+    """The trials that are not outdated."""
+    return tuple(row for row in trials if row.state != "outdated")
+
+
+def trial_tables(trials: Sequence[TaskRow]) -> list[RenderableType]:
+    """All trials, to be printed by rich: those that are outdated apart, and why they are."""
+    now = current(trials)
+    parts: list[RenderableType] = [TrialTable(now, varying(now))] if now else []
+    outdated = tuple(row for row in trials if row.state == "outdated")
+    if outdated:
+        parts += [Text(""), *_outdated_lines(outdated), TrialTable(outdated, varying(outdated))]
+    return parts
+
+
+def _outdated_lines(trials: Sequence[TaskRow]) -> list[RenderableType]:
+    """The trials that are outdated, a line for each reason."""
+    reasons: dict[str, list[str]] = {}
+    for row in trials:
+        if row.state == "outdated":
+            reasons.setdefault(row.note, []).append(str(row.index))
+    return [
+        Text(f"outdated, not compared with the others: {', '.join(names)} ({why})", "dim")
+        for why, names in reasons.items()
+    ]
 
 
 def _header(snapshot: Snapshot) -> Text:

@@ -20,8 +20,8 @@ class TaskRow:
     Attributes
     ----------
     state : str
-        ``waiting``, ``running``, ``ready`` (a broker), ``complete``, ``diverged``, ``failed``,
-        ``interrupted``.
+        As `hpc.run.state.TaskState` has it; ``outdated`` for a trial that would be made another
+        way now: its note says what has changed.
     seconds : float or None
         Since it began, or that it took.
     progress : mapping
@@ -108,10 +108,10 @@ def _row(run: RunFolder, name: str, task: TaskState, now: float) -> TaskRow:
         name=name,
         role=task.role,
         index=task.index,
-        state=task.state,
+        state="outdated" if task.outdated else task.state,
         seconds=None if task.start is None else (task.end or now) - task.start,
         log=str(run.log(name)),
-        note=task.note,
+        note=task.outdated or task.note,
         hparams=task.hparams,
         progress=progress or {},
         result=task.result or {},

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hpc.campaign.plan import Role, Task
+from hpc.campaign.task import Role, Task
 from hpc.processes.record import EarlierStart
 from hpc.processes.versioned import known, read_versioned, said, write_versioned
 
@@ -33,6 +33,11 @@ class TaskState:
         loss is no number any more), ``failed``, ``interrupted``.
     proc_id, hparams
         Of a trial: the dataset it reads, and its hparams.
+    version, under
+        Of a trial: what it is made from (a key of `RunState.versions`), and what else of its
+        campaign decided (`hpc.campaign.versions.made_under`). Of a producer: its version.
+    outdated : str
+        Of a trial that would be made another way now: what has changed. It is shown apart.
     again : bool
         Whether it was complete before: its command is then the plan's other one.
     note : str
@@ -54,6 +59,9 @@ class TaskState:
     state: str
     proc_id: int | None = None
     hparams: Mapping[str, Any] = field(default_factory=dict)
+    version: str = ""
+    under: Mapping[str, Any] = field(default_factory=dict)
+    outdated: str = ""
     again: bool = False
     note: str = ""
     start: float | None = None
@@ -115,6 +123,10 @@ class RunState:
         The broker's address, once it is known.
     broker : BrokerAccount or None
         Of an own broker on this machine.
+    session : str
+        The settings' session_name: part of the names of its datasets.
+    versions : mapping
+        What trials were made from, version -> what ``deeptool plan`` says that it is.
     uploads : tuple of mapping
         The campaign's datasets, as ``deeptool inspect --json`` has them.
     poll_seconds : float
@@ -137,6 +149,8 @@ class RunState:
     error: str = ""
     server: str | None = None
     broker: BrokerAccount | None = None
+    session: str = ""
+    versions: Mapping[str, Any] = field(default_factory=dict)
     uploads: tuple[Mapping[str, Any], ...] = ()
     poll_seconds: float = 1.0
     jobs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -151,14 +165,18 @@ class RunState:
         return {name: task for name, task in self.tasks.items() if task.role in roles}
 
 
-def new_task_state(task: Task, *, again: bool = False) -> TaskState:
-    """A task that has not begun."""
+def new_task_state(
+    task: Task, *, under: Mapping[str, Any] | None = None, again: bool = False
+) -> TaskState:
+    """A task that has not begun; of a trial, `under` is what of its campaign decides."""
     return TaskState(
         role=task.role,
         index=task.index,
         state="waiting",
         proc_id=task.proc_id,
         hparams=dict(task.hparams),
+        version=task.version,
+        under=under if under and task.role == "trial" else {},
         again=again,
     )
 

@@ -10,26 +10,37 @@ from typing import Any
 
 from deeptool.errors import WorkError
 from hpc.campaign.definition import Campaign
-from hpc.campaign.plan import Plan
 
 _SECONDS = 180.0
 
 
 def own_uploads(
-    campaign: Campaign, plan: Plan, rows: Sequence[dict[str, Any]]
+    campaign: Campaign, session: str, rows: Sequence[dict[str, Any]]
 ) -> tuple[dict[str, Any], ...]:
-    """Of what is stored (rows of ``deeptool inspect --json``), the campaign's datasets."""
-    made_under = {variant.procID: variant.hparams for variant in campaign.variants}
-    producers = {task.index for task in plan.of("producer")}
-    digest = campaign.settings_sha256()
+    """Of what is stored (rows of ``deeptool inspect --json``), the campaign's datasets.
+
+    Whoever uploaded them: a campaign reuses what is there. Its producers have looked at them, so
+    that the name and the hparams tell which they are.
+
+    Parameters
+    ----------
+    campaign : Campaign
+    session : str
+        The settings' session_name.
+    rows : sequence of dict
+        What is stored.
+    """
+    shards = campaign.producers.num_procs
+    variants = {variant.procID: variant.hparams for variant in campaign.variants}
+    made_under = variants if shards is None else {index: {} for index in range(shards)}
 
     def own(row: Mapping[str, Any]) -> bool:
-        if row["state"] != "complete" or row["proc_id"] not in producers:
+        if row["state"] != "complete" or row["proc_id"] not in made_under:
             return False
         # The hparams that the data depends on: the others may be those of another campaign.
         data = row["data_hparams"]
-        wanted = {**campaign.hparams, **made_under.get(row["proc_id"], {})}
-        return row["settings_sha256"] == digest and all(
+        wanted = {**campaign.hparams, **made_under[row["proc_id"]]}
+        return row["session"] == session and all(
             data.get(key, value) == value for key, value in wanted.items()
         )
 
@@ -53,17 +64,48 @@ def json_from(argv: Sequence[str], check: Callable[[], None], timeout: float = _
     WorkError
         When it fails, or takes longer.
     """
+    done = finished(argv, check, timeout)
+    if done.returncode:
+        raise WorkError(f"{argv[1]} failed", seen=done.stderr.strip() or done.stdout.strip())
+    return json.loads(done.stdout)
+
+
+def finished(
+    argv: Sequence[str],
+    check: Callable[[], None],
+    timeout: float,
+    env: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """A command's exit code, and what it has printed.
+
+    Parameters
+    ----------
+    argv, check, timeout
+        As for `json_from`.
+    env : mapping, optional
+        Its whole environment, instead of this process's.
+
+    Raises
+    ------
+    WorkError
+        When it takes longer.
+    """
     deadline = time.monotonic() + timeout
     # In a session of its own: a terminal's Ctrl-C is for the launch, which calls `check`.
     process = subprocess.Popen(
-        argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        argv,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=env,
     )
     try:
         while True:
             check()
             try:
                 output, errors = process.communicate(timeout=0.1)
-                break
+                return subprocess.CompletedProcess(argv, process.returncode, output, errors)
             except subprocess.TimeoutExpired:
                 if time.monotonic() > deadline:
                     raise
@@ -73,6 +115,3 @@ def json_from(argv: Sequence[str], check: Callable[[], None], timeout: float = _
         if process.poll() is None:
             process.kill()
             process.communicate()
-    if process.returncode:
-        raise WorkError(f"{argv[1]} failed", seen=errors.strip() or output.strip())
-    return json.loads(output)

@@ -30,11 +30,15 @@ def run_summary(plan: Plan, state: RunState, broker: Mapping[str, Any]) -> dict[
         "uploads": list(state.uploads),
         "trials": len(plan.of("trial")),
         "timeline": [
-            {"role": task.role, "name": name, "state": task.state, **part}
+            {"role": task.role, "name": name, "state": _shown_state(task), **part}
             for name, task in state.tasks.items()
             for part in _parts(task)
         ],
     }
+
+
+def _shown_state(task: TaskState) -> str:
+    return "outdated" if task.outdated else task.state
 
 
 def _parts(task: TaskState) -> list[dict[str, Any]]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from hpc.campaign.definition import Campaign
-from hpc.campaign.plan import Plan, Task
+from hpc.campaign.plan import Plan
+from hpc.campaign.task import Task
 from hpc.slurm.resources import Resources, minutes, slurm_options
 from hpc.slurm.scheduler import chunks
 

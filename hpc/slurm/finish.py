@@ -13,7 +13,8 @@ from deeptool.errors import DeeptoolError, WorkError
 from deeptool.files import read_json
 from hpc.broker.discovery import Discovery
 from hpc.campaign.definition import Campaign
-from hpc.campaign.plan import Plan, Task, view_tasks, with_server
+from hpc.campaign.plan import Plan, view_tasks
+from hpc.campaign.task import Task, with_server
 from hpc.processes.container import Container, installed, shell_command
 from hpc.processes.job import set_environment
 from hpc.run.run_folder import RunFolder
@@ -62,7 +63,7 @@ class FinishWork:
         server = self.plan.server or discovery.servers()
         uploads: tuple[Mapping[str, Any], ...] = ()
         if server:
-            uploads = _try(notes, "uploads", lambda: self._uploads(server)) or ()
+            uploads = _try(notes, "uploads", lambda: self._uploads(server, state.session)) or ()
             if self.campaign.report:
                 for task in view_tasks(self.plan, uploads):
                     _try(notes, task.name, partial(self._view, task, server))
@@ -87,10 +88,10 @@ class FinishWork:
         )
         write_end(run, end)
 
-    def _uploads(self, server: str) -> tuple[dict[str, Any], ...]:
+    def _uploads(self, server: str, session: str) -> tuple[dict[str, Any], ...]:
         connection = with_server(self.plan.connection, server)
         argv = (*installed("deeptool"), "inspect", *connection, "--json")
-        return own_uploads(self.campaign, self.plan, json_from(argv, lambda: None))
+        return own_uploads(self.campaign, session, json_from(argv, lambda: None))
 
     def _view(self, task: Task, server: str) -> None:
         argv, env = shell_command(task.command(server), {}, installed, self.container)

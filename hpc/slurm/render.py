@@ -17,7 +17,8 @@ from hpc.broker.servers import (
     start_order,
 )
 from hpc.campaign.definition import Campaign
-from hpc.campaign.plan import SERVER, Plan, Task
+from hpc.campaign.plan import Plan
+from hpc.campaign.task import SERVER, Task
 from hpc.campaign.task_container import task_container
 from hpc.processes.apptainer import Images
 from hpc.processes.service import GUARD, guarded

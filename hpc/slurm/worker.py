@@ -12,7 +12,7 @@ from typing import Any
 from deeptool.errors import DeeptoolError, Terminated, WorkError
 from deeptool.files import read_json
 from hpc.broker.discovery import Descriptor, Discovery, loss
-from hpc.campaign.plan import Task
+from hpc.campaign.task import Task
 from hpc.processes import apptainer
 from hpc.processes.container import Container, installed, shell_command
 from hpc.processes.job import set_environment

@@ -15,7 +15,8 @@ from typing import Any
 from hpc.campaign.backend_traits import BackendTraits
 from hpc.campaign.definition import Campaign
 from hpc.campaign.fields import Strict
-from hpc.campaign.plan import Plan, Task
+from hpc.campaign.plan import Plan
+from hpc.campaign.task import Task
 from hpc.processes.record import JobRecord, read_job_record, write_job_record
 from hpc.run.backend import LaunchContext, Seen, Stopped
 from hpc.run.run_folder import RunFolder
@@ -64,7 +65,7 @@ class FakeBackend:
     def start(self, context: LaunchContext, state: RunState) -> RunState:
         queue(context.folder).mkdir(exist_ok=True)
         for task in context.tasks:
-            (queue(context.folder) / task.name).write_text(json.dumps(dict(task.hparams)))
+            (queue(context.folder) / task.name).write_text(json.dumps(dict(task.env)))
             state = replace(state, jobs={**state.jobs, task.name: (task.name,)})
             context.folder.write_state(state)
         state = replace(state, submitted=True)
@@ -74,7 +75,9 @@ class FakeBackend:
     def watch(self, context: LaunchContext, state: RunState) -> None:
         for task in context.plan.tasks:
             if task.name in queued(context.folder):
-                run_job(context.folder, task)
+                # As it was queued, whoever watches it.
+                env = json.loads((queue(context.folder) / task.name).read_text())
+                run_job(context.folder, replace(task, env=env))
                 (queue(context.folder) / task.name).unlink()
         state = self.observe(context.folder, state)
         context.folder.write_state(replace(state, state="complete", finished=time.time()))

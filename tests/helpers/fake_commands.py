@@ -1,7 +1,8 @@
 """Stands in for deeptool and deeptool-hpc: the same files and exit codes, no Kafka, no TensorFlow.
 
 What is stored is a folder, FAKE_STORE. Hparams say what a trial does: ``sleep`` (seconds),
-``fail`` (exit code).
+``fail`` (exit code), ``diverge``. Lines of the settings file that begin with ``data`` are what
+samples depend on, those that begin with ``train`` what training does; comments are neither.
 """
 
 import hashlib
@@ -35,6 +36,19 @@ def hparams() -> dict[str, object]:
         except ValueError:
             values[key] = value
     return values
+
+
+def settings(file: str) -> Path:
+    """What a command reads instead of the settings file: its copy, where there is one."""
+    copies = os.environ.get("DEEPTOOL_SNAPSHOT")
+    if copies is None:
+        return Path(file)
+    return Path(copies, json.loads(Path(copies, "snapshot.json").read_text())[file])
+
+
+def code(file: Path, begin: str) -> str:
+    lines = [line for line in file.read_text().splitlines() if line.startswith(begin)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def write(path: Path, value: object) -> None:
@@ -79,15 +93,63 @@ def broker() -> None:
     signal.pause()
 
 
+def plan() -> None:
+    """As ``deeptool plan`` answers a request."""
+    file = Path(option("--usersettings"))
+    asked = json.loads(Path(option("--request")).read_text())
+    if "broken" in file.read_text():
+        leave(2, "the settings file cannot be loaded", "correct it")
+    copies = Path(option("--snapshot"))
+    write(copies / "snapshot.json", {str(file): "0_settings.py"})
+    (copies / "0_settings.py").write_bytes(file.read_bytes())
+    datasets, versions, same = [], {}, {}
+    variants = [None] if asked["num_procs"] else [row["procID"] for row in asked["variants"]]
+    samples = code(file, "data")
+    for variant in variants:
+        made = {**asked["hparams"]}
+        for row in asked["variants"]:
+            made |= row["hparams"] if row["procID"] == variant else {}
+        facts = {"code": {"pipeline": samples}, "fingerprint": samples, "hparams": made}
+        key = "all" if variant is None else str(variant)
+        blob = {"data": {"train": facts}, "training": {"get_optimizer": code(file, "train")}}
+        versions[key] = blob
+        same[key] = [name for name, known in asked["versions"].items() if known == blob]
+        stored = None
+        if option("--server"):
+            topic = STORE / f"topic-{key}.json"
+            row = json.loads(topic.read_text()) if topic.exists() else {"owner": None}
+            state = "same" if row.get("code") == samples else "different"
+            stored = {"state": state if topic.exists() else "absent", "owner": row["owner"]}
+            stored |= {"why": ["pipeline"] if stored["state"] == "different" else [], "samples": 1}
+        topic_name = f"s.{key}.train"
+        datasets.append(
+            {"procID": variant, "split": "train", "topic": topic_name, "stored": stored}
+        )
+    refused = [
+        {"trial": place, "message": "augment differs, and the samples depend on it"}
+        for place, trial in enumerate(asked["trials"])
+        if "augment" in trial["hparams"]
+    ]
+    answer = {"format": 1, "session_name": "s", "datasets": datasets, "data_hparams": {}}
+    answer |= {"free_hparams": {}, "refused": refused, "versions": versions, "same": same}
+    warnings = ["the raw data changed"] if os.environ.get("FAKE_WARNS") else []
+    print(json.dumps(answer | {"files": [str(file)], "warnings": warnings}))
+
+
 def produce() -> None:
     proc_id = option("--procID")
-    settings = Path(option("--usersettings")).read_bytes()
+    pipeline = code(settings(option("--usersettings")), "data")
     if option("--server") != "127.0.0.1:1":
         leave(1, "no such server")
     if "refuse" in hparams():
         leave(2, "topic t holds a complete dataset, but a different one", "--replace")
     stored = STORE / f"topic-{proc_id}.json"
-    reused = stored.exists() and "--replace" not in ARGUMENTS
+    row = json.loads(stored.read_text()) if stored.exists() else {}
+    same = bool(row) and (row["code"] == pipeline or "--reuse-any" in ARGUMENTS)
+    reused = same and {"--reuse", "--reuse-any"} & set(ARGUMENTS) != set()
+    own = row.get("owner") == os.environ["DEEPTOOL_OWNER"]
+    if row and not (reused or own or "--replace" in ARGUMENTS):
+        leave(2, "topic t holds a complete dataset, but a different one", "--replace")
     fact = StoredTopic(f"s.{proc_id}.train", "train", 100, 1_000_000, reused)
     if reused:
         OUTCOME.add_stored(fact)
@@ -105,7 +167,7 @@ def produce() -> None:
         "split": "train",
         "proc_id": int(proc_id),
         "state": "complete",
-        "settings_sha256": hashlib.sha256(settings).hexdigest(),
+        "code": pipeline,
         "data_hparams": hparams(),
         "owner": os.environ["DEEPTOOL_OWNER"],
     }
@@ -118,6 +180,7 @@ def produce() -> None:
 
 
 def train() -> None:
+    trained = code(settings(option("--usersettings")), "train") if option("--usersettings") else ""
     again = "--restart_interrupted" in ARGUMENTS
     folder = Path(option("--model_dir") if again else option("--session-dir"))
     if again:
@@ -135,7 +198,13 @@ def train() -> None:
     if asked.get("fail") and not os.environ.get("FAKE_FIXED"):
         write(folder / "result.json", {"status": "failed"})
         leave(asked["fail"], "the loss is not a number")
-    result = {"status": "complete", "monitor": "val_loss", "best": {"val_loss": 0.25, "loss": 0.2}}
+    status = "diverged" if asked.get("diverge") else "complete"
+    result = {
+        "status": status,
+        "code": trained,
+        "monitor": "val_loss",
+        "best": {"val_loss": 0.25, "loss": 0.2},
+    }
     result |= {"epochs_run": 2, "samples_read": 200, "input_cpu_seconds": 0.5}
     write(folder / "result.json", result | {"started": started, "finished": time.time()})
     log(f"trial {folder.name} ends")
@@ -146,6 +215,8 @@ def main() -> None:
     name = ARGUMENTS.pop(0)
     if (name, ARGUMENTS[0]) == ("deeptool-hpc", "broker"):
         broker()
+    elif ARGUMENTS[0] == "plan":
+        plan()
     elif ARGUMENTS[0] == "produce":
         produce()
     elif ARGUMENTS[0] == "train":

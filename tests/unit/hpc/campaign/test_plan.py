@@ -11,7 +11,7 @@ from paths import ROOT
 
 from deeptool.errors import UserError
 from hpc.campaign.definition import Campaign
-from hpc.campaign.plan import Plan, make_plan, trial_key, view_tasks
+from hpc.campaign.plan import Kept, Plan, make_plan, trial_key, view_tasks
 from hpc.campaign.toml_file import load, parse
 from hpc.local.plan_text import plan_text
 
@@ -122,7 +122,7 @@ def test_owners_stay_the_same_from_launch_to_launch(campaign: Any) -> None:
 
 def test_known_trials_keep_their_index_and_new_ones_come_after(campaign: Any) -> None:
     known = {trial_key({"lr": 2}, 0): 0, trial_key({"lr": 9}, 0): 5}
-    plan = make_plan(campaign(trials={"grid": {"lr": [1, 2, 3]}}), "id", known)
+    plan = make_plan(campaign(trials={"grid": {"lr": [1, 2, 3]}}), "id", Kept(known, 6))
     assert {task.name: task.hparams["lr"] for task in plan.of("trial")} == {
         "trial-6": 1,
         "trial-0": 2,

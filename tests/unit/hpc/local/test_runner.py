@@ -16,7 +16,8 @@ from deeptool.errors import Terminated, UserError, WorkError
 from deeptool.files import read_json, write_json
 from deeptool.outcome import CommandError, Outcome
 from hpc.campaign.definition import Campaign
-from hpc.campaign.plan import Plan, Task, outcome_file
+from hpc.campaign.plan import Plan, outcome_file
+from hpc.campaign.task import Task
 from hpc.local.runner import Runner, startable
 from hpc.processes.caught_signals import USUAL, CaughtSignals
 from hpc.processes.container import installed
@@ -298,7 +299,7 @@ def test_a_signal_ends_the_launch_in_order(tmp_path: Path) -> None:
 
 
 def test_what_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hpc.campaign.plan.GRACE", {"trial": 0.3, "broker": 0.3, "producer": 0.3})
+    monkeypatch.setattr("hpc.campaign.task.GRACE", {"trial": 0.3, "broker": 0.3, "producer": 0.3})
     monkeypatch.setattr("hpc.local.runner._HEAR_SECONDS", 0.4)
     bench = Bench(tmp_path, ALL)
     bench.executor.codes["trial-0"] = None

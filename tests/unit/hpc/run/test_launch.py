@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -54,7 +55,9 @@ class Bench:
         self.started: list[subprocess.Popen[str]] = []
         monkeypatch.chdir(folder)
         monkeypatch.setenv("FAKE_STORE", str(self.store))
-        monkeypatch.setattr(launch, "launch", partial(launch.launch, programs=programs))
+        for name in ("launch", "dry_run"):
+            replacement = partial(getattr(launch, name), programs=programs)
+            monkeypatch.setattr(launch, name, replacement)
 
     def launch(self, *words: str) -> Result:
         return CliRunner().invoke(launch.command, [str(self.file), *words])
@@ -355,22 +358,157 @@ def test_one_launch_at_a_time_and_down(bench: Bench) -> None:
     assert "nothing of" in CliRunner().invoke(down.command, []).output
 
 
-def test_what_may_change_and_what_may_not(bench: Bench) -> None:
-    assert bench.launch("--grid", "size=16", "--grid", "lr=1").exit_code == 0
+ONE = ("--grid", "size=16", "--grid", "lr=1")
+
+
+def edit(bench: Bench, text: str) -> None:
+    (bench.folder / "settings.py").write_text(text)
+
+
+def test_what_an_edit_outdates_is_run_again_and_nothing_else(bench: Bench) -> None:
+    edit(bench, "data 1\ntrain 1\n")
+    assert bench.launch(*ONE).exit_code == 0
+    # What neither the samples nor the training depend on.
     calls = bench.calls()
-    refused = bench.launch("--set", "trials.options=['--reader', 'tfio']")
-    assert isinstance(refused.exception, UserError)
-    assert 'trials.options: [] -> ["--reader", "tfio"]' in str(refused.exception)
-    assert "--fresh" in str(refused.exception)
-    (bench.folder / "settings.py").write_text("hparams = {'a': 1}\n")
-    refused = bench.launch("--grid", "size=16", "--grid", "lr=1")
-    assert "1 trials of this run folder were made under another campaign" in str(refused.exception)
-    assert "settings_sha256" in str(refused.exception)
+    edit(bench, "# a remark\ndata 1\ntrain 1\n")
+    same = bench.launch(*ONE)
+    assert same.exit_code == 0, same.output
+    assert bench.calls() == calls
+    assert "1 of 1 trials are complete" in same.output
+
+    # The optimizer: no upload.
+    edit(bench, "data 1\ntrain 2\n")
+    dry = bench.launch(*ONE, "--dry-run")
+    assert "(trial-0): training code changed: get_optimizer" in dry.output
+    assert "trial-1: after producer-0" in dry.output
+    facts = json.loads(bench.launch(*ONE, "--dry-run", "--json").output)
+    assert facts["run"] == ["broker", "producer-0", "trial-1"]
+    assert facts["outdated"] == {"trial-0": "training code changed: get_optimizer"}
+    assert bench.calls() == calls
+    result = bench.launch(*ONE)
+    assert result.exit_code == 0, result.output
+    assert bench.calls().count("stored 0") == 1
+    assert bench.calls().count("reused 0") == 1
+    assert "trial 1 begins" in bench.calls()
+    assert "outdated, not compared with the others: 0 (training code changed" in result.output
+
+    # The pipeline: one upload, and why.
+    edit(bench, "data 2\ntrain 2\n")
+    result = bench.launch(*ONE)
+    assert result.exit_code == 0, result.output
+    assert "producer-0 uploads again" in result.output
+    assert "samples changed: pipeline" in result.output
+    assert bench.calls().count("stored 0") == 2
+    assert "trial 2 begins" in bench.calls()
+
+    # Undone: nothing runs, and what is stored is told of.
+    calls = bench.calls()
+    edit(bench, "data 1\ntrain 2\n")
+    result = bench.launch(*ONE)
+    assert result.exit_code == 0, result.output
+    assert bench.calls() == calls
+    assert "what producer-0 stored last is of other code" in result.output
+    states = {row["name"]: row["state"] for row in json.loads(shown_status())["rows"]}
+    assert [states[f"trial-{n}"] for n in range(3)] == ["outdated", "complete", "outdated"]
+
+
+def shown_status() -> str:
+    return CliRunner().invoke(status.command, ["--json"]).output
+
+
+def test_other_options_outdate_trials_too(bench: Bench) -> None:
+    assert bench.launch(*ONE).exit_code == 0
+    result = bench.launch(*ONE, "--set", "trials.options=['--reader', 'tfio']")
+    assert result.exit_code == 0, result.output
+    assert '(trial-0): trials.options: [] -> ["--reader", "tfio"]' in result.output
+    assert bench.calls().count("trial 1 begins") == 1
+    assert "1 of 1 trials are complete" in bench.launch(*ONE).output
+
+
+def test_trials_that_failed_before_an_edit_fail_no_later_launch(bench: Bench) -> None:
+    failing = (*ONE, "--grid", "fail=0,3")
+    edit(bench, "train 1\n")
+    assert isinstance(bench.launch(*failing).exception, WorkError)
+    edit(bench, "train 2\n")
+    result = bench.launch(*ONE)
+    assert result.exit_code == 0, result.output
+    states = {row["name"]: row["state"] for row in json.loads(shown_status())["rows"]}
+    assert [states[f"trial-{n}"] for n in range(3)] == ["outdated", "outdated", "complete"]
+    assert read_json(bench.run.summary_file)["state"] == "complete"
+
+
+def test_trials_that_wait_run_with_what_was_launched(bench: Bench) -> None:
+    edit(bench, "train 1\n")
+    words = ("--grid", "size=16", "--grid", "lr=1,2", "--max-parallel", "1")
+    process = bench.start(*words, "--set", "hparams.sleep=1")
+    while "trial 0 begins" not in bench.calls():
+        time.sleep(0.05)
+    edit(bench, "train 2\n")
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=SECONDS)
+    edit(bench, "train 1\n")
+    assert bench.launch(*words, "--set", "hparams.sleep=1").exit_code == 0
+    assert "trial 0 again" in bench.calls()
+    assert bench.run.result(1)["code"] == hashlib.sha256(b"train 1").hexdigest()
+
+
+def test_a_diverged_trial_is_kept_and_fails_nothing(bench: Bench) -> None:
+    words = (*ONE, "--grid", "diverge=0,1")
+    result = bench.launch(*words)
+    assert result.exit_code == 0, result.output
+    assert "trial-1 diverged: " in result.output
+    assert state_of(bench)["trial-1"] == "diverged"
+    assert bench.run.state().state == "complete"
+    assert "2 of 2 trials, 1 diverged" in CliRunner().invoke(status.command, []).output
+    calls = bench.calls()
+    assert bench.launch(*words).exit_code == 0
     assert bench.calls() == calls
 
-    fresh = bench.launch("--grid", "size=16", "--grid", "lr=1", "--fresh")
-    assert fresh.exit_code == 0, fresh.output
-    assert bench.calls().count("trial 0 begins") == 2
+
+def existing(bench: Bench) -> tuple[str, ...]:
+    return (*ONE, "--set", "broker.bootstrap_servers=['127.0.0.1:1']")
+
+
+def test_what_others_stored_is_replaced_only_where_that_is_said(bench: Bench) -> None:
+    edit(bench, "data 1\n")
+    assert bench.launch(*existing(bench), "--run-dir", "other").exit_code == 0
+    edit(bench, "data 2\n")
+    result = bench.launch(*existing(bench))
+    assert isinstance(result.exception, UserError)
+    assert "s.0.train is different, uploaded by campaign:" in str(result.exception)
+    assert "--replace" in str(result.exception)
+    assert not bench.run.state_file.exists()
+    replaced = bench.launch(*existing(bench), "--replace")
+    assert replaced.exit_code == 0, replaced.output
+    assert bench.calls().count("stored 0") == 2
+    # Its own, from now on.
+    edit(bench, "data 3\n")
+    assert bench.launch(*existing(bench)).exit_code == 0
+    assert bench.calls().count("stored 0") == 3
+
+
+def test_a_campaign_without_producers_reads_what_is_there(bench: Bench) -> None:
+    words = (*existing(bench), "--set", "producers.upload=false")
+    missing = bench.launch(*words)
+    assert isinstance(missing.exception, UserError)
+    assert "s.0.train is absent" in str(missing.exception)
+    edit(bench, "data 1\n")
+    assert bench.launch(*existing(bench), "--run-dir", "other").exit_code == 0
+    result = bench.launch(*words)
+    assert result.exit_code == 0, result.output
+    assert set(state_of(bench)) == {"trial-0", "view-s.0.train"}
+    assert len(read_json(bench.run.summary_file)["uploads"]) == 1
+    edit(bench, "data 2\n")
+    differs = bench.launch(*words, "--grid", "lr=2")
+    assert "s.0.train is different" in str(differs.exception)
+    always = bench.launch(*words, "--grid", "lr=2", "--set", "producers.reuse=always")
+    assert always.exit_code == 0, always.output
+
+
+def test_warnings_of_the_settings_are_shown(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_WARNS", "yes")
+    assert "the raw data changed" in bench.launch(*ONE).output
+    assert "the raw data changed" in bench.launch(*ONE, "--dry-run").output
 
 
 def test_fresh_deletes_nothing_that_is_not_its_own(bench: Bench) -> None:

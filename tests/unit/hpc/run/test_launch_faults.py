@@ -6,12 +6,14 @@ import io
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 from fake_backend import FakeBackend, queued, run_job
+from fake_launch import programs
 from rich.console import Console
 
 from deeptool.errors import UserError
@@ -22,6 +24,7 @@ from hpc.campaign.toml_file import load
 from hpc.commands import down, launch, logs, status
 from hpc.run.launch import LaunchResult
 from hpc.run.launch import launch as run_launch
+from hpc.run.preparation import LaunchOptions
 from hpc.run.run_folder import RunFolder
 from hpc.run.screen import Screen
 from hpc.run.snapshot import take_snapshot
@@ -52,7 +55,9 @@ class Bench:
         self.notes_file = folder / "runs" / "notes"
 
     def launch(self, *sets: str, **how: Any) -> LaunchResult:
-        return run_launch(load(self.file, sets=sets), Screen(Console(file=io.StringIO())), **how)
+        screen = Screen(Console(file=io.StringIO()))
+        campaign = load(self.file, sets=sets)
+        return run_launch(campaign, screen, LaunchOptions(**how), programs=programs)
 
     def killed_launch(self, writes: int, *sets: str, **how: Any) -> bool:
         """A launch in a process that is gone after so many writes; False: it made fewer."""
@@ -81,10 +86,31 @@ class Bench:
                 found[name] = path.read_text() if path.is_file() else "a folder"
         return found
 
-    def rates(self) -> dict[int, int]:
-        """Index -> lr of the trials; each result is that of its own hparams."""
+    def edit(self, text: str) -> None:
+        """Another settings file."""
+        (self.file.parent / "settings.py").write_text(text)
+
+    def outdated(self) -> dict[int, int]:
+        """Index -> lr of the trials that are shown apart; the report is told of the same."""
+        trials = [task for task in self.run.state().of("trial").values() if task.outdated]
+        told = read_json(self.run.outdated_file)
+        assert told == {str(task.index): task.outdated for task in trials}
+        return {task.index: task.hparams["lr"] for task in trials}
+
+    def code(self) -> dict[int, str]:
+        """Index -> what the copy of the settings file says that the trial ran with."""
         found = {}
         for task in self.run.state().of("trial").values():
+            folder = self.run.code(read_json(self.run.trial(task.index) / "trial.json")["code"])
+            found[task.index] = (folder / "0_settings.py").read_text()
+        return found
+
+    def rates(self) -> dict[int, int]:
+        """Index -> lr of the trials that count; each result is that of its own hparams."""
+        found = {}
+        for task in self.run.state().of("trial").values():
+            if task.outdated:
+                continue
             made = self.run.result(task.index)["hparams"]
             assert made == task.hparams
             assert read_json(self.run.trial(task.index) / "trial.json")["hparams"] == made
@@ -108,7 +134,7 @@ def killed_after(writes: int) -> Iterator[None]:
         return replacement
 
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("_write", "_remove", "_make"):
+        for name in ("_write", "_remove", "_make", "_copy"):
             patch.setattr(RunFolder, name, counted(getattr(RunFolder, name)))
         yield
 
@@ -116,6 +142,10 @@ def killed_after(writes: int) -> Iterator[None]:
 @pytest.fixture
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Bench]:
     monkeypatch.setitem(BACKENDS, "fake", "fake_backend")
+    monkeypatch.setenv("FAKE_STORE", str(tmp_path))
+    for name in ("launch", "dry_run"):
+        replacement = partial(getattr(launch, name), programs=programs)
+        monkeypatch.setattr(launch, name, replacement)
     # Hundreds of launches: a crash of the machine is not what is tried here.
     monkeypatch.setattr("os.fsync", lambda descriptor: None)
     made = 0
@@ -259,3 +289,78 @@ def test_a_fresh_launch_killed_anywhere(make: Callable[[], Bench]) -> None:
         assert bench.rates() == {0: 3}
         cleared += 1
     assert cleared > 10
+
+
+def test_an_edit_killed_anywhere(make: Callable[[], Bench]) -> None:
+    def trained_and_edited(bench: Bench) -> None:
+        bench.edit("train 1")
+        bench.launch()
+        bench.edit("train 2")
+
+    for bench in everywhere(make, trained_and_edited):
+        assert bench.rates() == {2: 1, 3: 2}
+        assert bench.outdated() == {0: 1, 1: 2}
+        assert bench.code() == {0: "train 1", 1: "train 1", 2: "train 2", 3: "train 2"}
+        # Undone: nothing runs.
+        notes = bench.notes()
+        bench.edit("# first\ntrain 1")
+        bench.launch()
+        assert bench.rates() == {0: 1, 1: 2}
+        assert bench.outdated() == {2: 1, 3: 2}
+        assert bench.notes() == notes
+
+
+def test_an_edit_that_is_undone_before_its_trials_began(make: Callable[[], Bench]) -> None:
+    bench = make()
+    bench.edit("train 1")
+    bench.launch()
+    bench.edit("train 2")
+    bench.launch(detach=True)
+    assert queued(bench.run) == ("producer-0", "trial-2", "trial-3")
+    bench.edit("train 1")
+    with pytest.raises(UserError, match="the files that they were launched with have changed"):
+        bench.launch()
+    bench.edit("train 2  # a remark\n# another".partition("  #")[0])
+    bench.launch()
+    assert bench.rates() == {2: 1, 3: 2}
+
+
+def test_a_comment_joins_the_jobs_that_wait(make: Callable[[], Bench]) -> None:
+    bench = make()
+    bench.edit("train 1")
+    bench.launch(detach=True)
+    before = bench.files()
+    bench.edit("# a remark\ntrain 1")
+    bench.launch(detach=True)
+    assert bench.files() == before
+    bench.launch()
+    assert bench.code() == {0: "train 1", 1: "train 1"}
+
+
+def test_trials_that_never_began_leave_their_numbers(make: Callable[[], Bench]) -> None:
+    bench = make()
+    bench.edit("train 1")
+    bench.launch(detach=True)
+    assert bench.run.trial(1).exists()
+    for name in queued(bench.run):
+        (bench.run.folder / "queue" / name).unlink()
+    bench.edit("train 2")
+    bench.launch("trials.grid.lr=[7]")
+    assert bench.rates() == {0: 7}
+    assert bench.outdated() == {}
+    assert not bench.run.trial(1).exists()
+
+
+def test_a_refused_edit_changes_no_byte(make: Callable[[], Bench]) -> None:
+    bench = make()
+    bench.edit("train 1")
+    bench.launch()
+    before = bench.files()
+    bench.edit("broken")
+    with pytest.raises(UserError, match="the settings file cannot be loaded"):
+        bench.launch()
+    bench.edit("train 1")
+    with pytest.raises(UserError, match="1 of 1 trials are rejected") as caught:
+        bench.launch("trials.grid.augment=[3]", "trials.grid.lr=[1]")
+    assert "'augment': 3}: augment differs, and the samples depend on it" in str(caught.value)
+    assert bench.files() == before

@@ -12,7 +12,7 @@ import pytest
 from deeptool import outcome
 from deeptool.outcome import CommandError, Outcome
 from hpc.broker.discovery import Descriptor, Discovery
-from hpc.campaign.plan import Role
+from hpc.campaign.task import Role
 from hpc.processes.record import EarlierStart, JobRecord, write_job_record
 from hpc.run.run_folder import RunFolder
 from hpc.run.state import RunState, TaskState

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,7 @@ class Bench:
         self.fetched: list[str] = []
         monkeypatch.chdir(folder)
         monkeypatch.setenv("FAKE_STORE", str(folder / "store"))
+        monkeypatch.setattr(launch, "launch", partial(launch.launch, programs=programs))
         monkeypatch.setattr("hpc.slurm.submit.SlurmExecutor", self.slurm)
         for name in ("worker", "finish"):
             monkeypatch.setattr(f"hpc.slurm.{name}.installed", programs)
@@ -260,10 +262,56 @@ def test_trials_that_were_never_noted_keep_their_numbers(bench: Bench) -> None:
     assert "submitted" not in again.output
 
 
-def test_options_that_trials_were_not_made_under(bench: Bench) -> None:
+def test_an_edit_outdates_trials_and_its_undoing_brings_them_back(bench: Bench) -> None:
+    settings = bench.file.with_name("settings.py")
+    settings.write_text("train 1\n")
     assert bench.launch().exit_code == 0
-    refused = bench.launch("--set", "trials.options=['--reader', 'tfio']")
-    assert "4 trials of this run folder were made under another campaign" in str(refused.exception)
+    settings.write_text("train 2\n")
+    edited = bench.launch()
+    assert edited.exit_code == 0, edited.output
+    said = "4 trials of earlier launches outdated (trial-0, trial-1, trial-2, trial-3)"
+    assert f"{said}: training code changed: get_optimizer" in edited.output
+    states = bench.states()
+    assert [states[f"trial-{n}"] for n in range(8)] == ["outdated"] * 4 + ["complete"] * 4
+    # Each ran with what its launch found, and the data was stored once.
+    trained = {bench.run.result(n)["code"] for n in range(4)}
+    assert len(trained) == 1
+    assert trained.isdisjoint({bench.run.result(n)["code"] for n in range(4, 8)})
+    shown = CliRunner().invoke(status.command, [])
+    assert "outdated, not compared with the others: 0, 1, 2, 3 (training code" in shown.output
+
+    settings.write_text("# as it was\ntrain 1\n")
+    undone = bench.launch()
+    assert undone.exit_code == 0, undone.output
+    assert "4 of 4 trials are complete" in undone.output
+    assert "submitted" not in undone.output
+
+
+def test_jobs_that_begin_later_run_with_what_was_launched(bench: Bench) -> None:
+    settings = bench.file.with_name("settings.py")
+    settings.write_text("train 1\ndata 1\n")
+
+    def edit(job: str) -> None:
+        settings.write_text(f"train {job}\ndata {job}\n")
+
+    bench.slurm.during = edit
+    assert bench.launch().exit_code == 0
+    assert len({bench.run.result(n)["code"] for n in range(4)}) == 1
+    settings.write_text("train 1\ndata 1\n")
+    again = bench.launch()
+    assert "4 of 4 trials are complete" in again.output
+    assert "outdated" not in again.output
+
+
+def test_a_trial_that_diverged_is_an_end_and_no_failure(bench: Bench) -> None:
+    words = ("--set", "hparams.diverge=1")
+    result = bench.launch(*words)
+    assert result.exit_code == 0, result.output
+    assert {bench.states()[f"trial-{n}"] for n in range(4)} == {"diverged"}
+    assert bench.run.state().state == "running"
+    assert "search complete" in CliRunner().invoke(status.command, []).output
+    again = bench.launch(*words)
+    assert "submitted" not in again.output
 
 
 def test_another_users_campaign_is_not_ended(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
