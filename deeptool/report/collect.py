@@ -36,9 +36,10 @@ def summarize(run_dir: Path) -> dict[str, Any]:
     dict
         JSON-able. ``name``, ``started``, ``finished`` (Unix time), ``monitor``, ``metric`` (what
         trials are ranked by), ``varied`` (the hparams that differ between trials), ``trials``
-        (best first, then those that diverged, then those without a result), ``broker``,
-        ``uploads``, ``savings`` (see `deeptool.report.savings.account`), ``timeline``, ``pictures``
-        (paths below the folder).
+        (best first, then those that diverged, then those without a result), ``outdated`` (trials
+        that would be made another way now: neither ranked nor counted), ``broker``, ``uploads``,
+        ``savings`` (see `deeptool.report.savings.account`), ``timeline``, ``pictures`` (paths below
+        the folder).
 
     Raises
     ------
@@ -49,23 +50,32 @@ def summarize(run_dir: Path) -> dict[str, Any]:
     """
     about = _json(run_dir / "summary.json") or {}
     timeline = about.get("timeline") or []
-    trials = [
+    found = [
         _trial(run_dir, folder, place, timeline)
         for place, folder in enumerate(_trial_folders(run_dir))
     ]
+    reasons = _json(run_dir / "outdated.json") or {}
+    trials = [trial for trial in found if str(trial["index"]) not in reasons]
+    outdated = [
+        _outdated(trial, reasons[str(trial["index"])])
+        for trial in found
+        if str(trial["index"]) in reasons
+    ]
     uploads = [row for row in about.get("uploads") or [] if row.get("state") == "complete"]
     broker = about.get("broker")
+    # What was stored for outdated trials is not stored any more, so that it cannot be compared.
     savings = account(trials, uploads, (broker or {}).get("cpu_seconds"))
     metric = _metric(trials)
     return {
         "name": about.get("name") or run_dir.resolve().name,
         "run_dir": str(run_dir),
-        "started": about.get("started") or _extreme(min, trials, "started"),
-        "finished": about.get("finished") or _extreme(max, trials, "finished"),
+        "started": about.get("started") or _extreme(min, found, "started"),
+        "finished": about.get("finished") or _extreme(max, found, "finished"),
         "metric": metric,
         "larger_is_better": larger_is_better(metric),
         "varied": _varied(trials),
         "trials": sorted(trials, key=lambda trial: _rank(trial, metric)),
+        "outdated": outdated,
         "broker": broker,
         "uploads": uploads,
         "savings": savings,
@@ -116,13 +126,19 @@ def _trial(
         **{name: result.get(name) for name in _FROM_RESULT},
         "history": _history(folder / "history.csv"),
     }
-    trial |= {name: trial[name] or {} for name in ("best", "final")}
+    trial |= {name: _finite(trial[name] or {}) for name in ("best", "final")}
     trial["notes"] = trial["notes"] or []
     if not result:
         states = [row["state"] for row in timeline if row.get("name") == f"trial-{index}"]
         trial["status"] = states[0] if states and states[0] != "complete" else "unfinished"
         trial["error"] = _log_end(run_dir / "logs" / f"trial-{index}.log")
     return trial
+
+
+def _outdated(trial: Mapping[str, Any], why: str) -> dict[str, Any]:
+    """A trial that is shown apart, and why."""
+    unknown = {"pipeline_cpu_seconds": None, "saved_cpu_seconds": None}
+    return {**trial, **unknown, "status": "outdated", "why": why}
 
 
 def _history(path: Path) -> dict[str, list[float | None]]:
@@ -142,6 +158,14 @@ def _number(text: str | None) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) else None
+
+
+def _finite(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Metrics, where those of a trial that diverged are None: nothing can be compared with them."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in metrics.items()
+    }
 
 
 def _log_end(path: Path) -> str:
@@ -166,7 +190,7 @@ def _metric(trials: Sequence[Mapping[str, Any]]) -> str:
     better = [name for name in names if name.startswith("val_") and larger_is_better(name)]
     if better:
         return better[0]
-    return str(trials[0]["monitor"])
+    return str(trials[0]["monitor"]) if trials else "val_loss"
 
 
 def _rank(trial: Mapping[str, Any], metric: str) -> tuple[int, bool, float, float, int]:

@@ -15,7 +15,7 @@ from deeptool.report.page import render
 _PLAIN = (
     *("index", "status", "proc_id", "data_from", "epochs_run", "epochs_planned", "best_epoch"),
     *("wall_seconds", "cpu_seconds", "samples_read", "records_read", "bytes_read"),
-    *("input_cpu_seconds", "pipeline_cpu_seconds", "saved_cpu_seconds", "folder", "error"),
+    *("input_cpu_seconds", "pipeline_cpu_seconds", "saved_cpu_seconds", "folder", "error", "why"),
 )
 _SPREAD = {"hparams": "hparam", "best": "best", "final": "final"}
 
@@ -44,8 +44,11 @@ def write_report(summary: Mapping[str, Any], run_dir: Path) -> Path:
 
 
 def trials_csv(summary: Mapping[str, Any]) -> str:
-    """One row per trial; hparams and metrics as columns ``hparam.lr``, ``best.val_loss``, ..."""
-    trials = summary["trials"]
+    """One row per trial; hparams and metrics as columns ``hparam.lr``, ``best.val_loss``, ...
+
+    Outdated trials come last, with that as their status.
+    """
+    trials = [*summary["trials"], *summary["outdated"]]
     names = {
         kind: list(dict.fromkeys(name for trial in trials for name in trial[kind]))
         for kind in _SPREAD
@@ -55,6 +58,6 @@ def trials_csv(summary: Mapping[str, Any]) -> str:
     spread = [(kind, name) for kind in _SPREAD for name in names[kind]]
     writer.writerow([*_PLAIN, *[f"{_SPREAD[kind]}.{name}" for kind, name in spread]])
     for trial in trials:
-        plain = [trial[name] for name in _PLAIN]
+        plain = [trial.get(name) for name in _PLAIN]
         writer.writerow([*plain, *[trial[kind].get(name) for kind, name in spread]])
     return text.getvalue()

@@ -23,7 +23,8 @@ def _cards(page: ReportPage) -> str:
         cards.append(
             (f"{summary['metric']}, best trial", number(best["best"][summary["metric"]]), what, "")
         )
-    words = {"failed or unfinished": left, "diverged": diverged}
+    outdated = len(summary["outdated"])
+    words = {"failed or unfinished": left, "diverged": diverged, "outdated": outdated}
     more = ", ".join(f"{count} {word}" for word, count in words.items() if count) or "all complete"
     cards.append(("Trials", f"{len(complete)} / {len(trials)}", more, "bad" if left else ""))
     if savings:

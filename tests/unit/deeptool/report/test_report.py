@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import math
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -76,6 +77,56 @@ def test_what_became_of_trials_without_a_metric(summary: dict[str, Any]) -> None
         "reading digits.1.train",
         "Killed",
     ]
+
+
+def changed_run(folder: Path) -> Path:
+    """A run whose best trial is outdated, and whose second best diverged in the end."""
+    run = fake_run(folder)
+    best, second = (trial["index"] for trial in summarize(run)["trials"][:2])
+    write(run / "outdated.json", {str(best): "samples changed: scaling.py"})
+    file = run / "trials" / str(second) / "result.json"
+    result = json.loads(file.read_text())
+    final = dict.fromkeys(result["final"], math.nan)
+    write(file, {**result, "status": "diverged", "final": final})
+    return run
+
+
+def test_outdated_trials_stand_apart_and_diverged_ones_last(tmp_path: Path) -> None:
+    before = summarize(fake_run(tmp_path / "before"))
+    first, second, third = (trial["index"] for trial in before["trials"][:3])
+    run = changed_run(tmp_path / "run")
+    summary = summarize(run)
+    assert summary["trials"][0]["index"] == third
+    # After all that are complete, before those without any result.
+    states = [trial["status"] for trial in summary["trials"]]
+    assert states == ["complete"] * 6 + ["diverged", "failed", "killed"]
+    assert summary["trials"][6]["index"] == second
+    assert summary["trials"][6]["final"]["val_loss"] is None
+    (outdated,) = summary["outdated"]
+    assert (outdated["index"], outdated["status"]) == (first, "outdated")
+    assert outdated["why"] == "samples changed: scaling.py"
+    json.dumps(summary, allow_nan=False)
+    assert summary["savings"]["trials_counted"] == before["savings"]["trials_counted"] - 1
+
+    page = write_report(summary, run).read_text()
+    assert "Outdated: 1, not compared with the others" in page
+    assert "samples changed: scaling.py" in page
+    assert "2 failed or unfinished, 1 diverged, 1 outdated" in page
+    # No figure and no colour is an outdated trial's.
+    assert f"trial {first}: " not in page
+    rows = list(csv.DictReader((run / "report.csv").read_text().splitlines()))
+    assert len(rows) == 10
+    assert (rows[-1]["index"], rows[-1]["status"]) == (str(first), "outdated")
+    assert rows[-1]["why"] == "samples changed: scaling.py"
+    assert json.loads((run / "report.json").read_text())["outdated"][0]["index"] == first
+
+
+def test_a_run_of_nothing_but_outdated_trials_has_a_report(tmp_path: Path) -> None:
+    run = fake_run(tmp_path)
+    write(run / "outdated.json", {str(index): "model.py" for index in range(10)})
+    summary = summarize(run)
+    assert summary["trials"] == []
+    assert "Outdated: 10" in render(summary, run)
 
 
 def test_savings_are_those_calculated_by_hand(summary: dict[str, Any]) -> None:
