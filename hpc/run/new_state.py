@@ -90,8 +90,7 @@ def said_of_kept(prepared: Prepared, state: RunState, needed: tuple[Task, ...]) 
     if done:
         yield f"{done} of {len(trials)} trials are complete"
     for why, names in _outdated(state).items():
-        count = f"{len(names)} trial{'s' if len(names) > 1 else ''} of earlier launches"
-        yield f"{count} outdated ({', '.join(names)}): {why}"
+        yield f"outdated trials of earlier launches: {', '.join(names)} ({why})"
     running = {task.name for task in needed}
     for name, why in _other_uploads(prepared):
         if name in running:

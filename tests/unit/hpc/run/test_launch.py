@@ -379,7 +379,7 @@ def test_what_an_edit_outdates_is_run_again_and_nothing_else(bench: Bench) -> No
     # The optimizer: no upload.
     edit(bench, "data 1\ntrain 2\n")
     dry = bench.launch(*ONE, "--dry-run")
-    assert "(trial-0): training code changed: get_optimizer" in dry.output
+    assert ": trial-0 (training code changed: get_optimizer)" in dry.output
     assert "trial-1: after producer-0" in dry.output
     facts = json.loads(bench.launch(*ONE, "--dry-run", "--json").output)
     assert facts["run"] == ["broker", "producer-0", "trial-1"]
@@ -420,7 +420,7 @@ def test_other_options_outdate_trials_too(bench: Bench) -> None:
     assert bench.launch(*ONE).exit_code == 0
     result = bench.launch(*ONE, "--set", "trials.options=['--reader', 'tfio']")
     assert result.exit_code == 0, result.output
-    assert '(trial-0): trials.options: [] -> ["--reader", "tfio"]' in result.output
+    assert ': trial-0 (trials.options: [] -> ["--reader", "tfio"])' in result.output
     assert bench.calls().count("trial 1 begins") == 1
     assert "1 of 1 trials are complete" in bench.launch(*ONE).output
 

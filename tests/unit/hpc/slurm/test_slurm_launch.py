@@ -269,8 +269,8 @@ def test_an_edit_outdates_trials_and_its_undoing_brings_them_back(bench: Bench) 
     settings.write_text("train 2\n")
     edited = bench.launch()
     assert edited.exit_code == 0, edited.output
-    said = "4 trials of earlier launches outdated (trial-0, trial-1, trial-2, trial-3)"
-    assert f"{said}: training code changed: get_optimizer" in edited.output
+    said = "outdated trials of earlier launches: trial-0, trial-1, trial-2, trial-3"
+    assert f"{said} (training code changed: get_optimizer)" in edited.output
     states = bench.states()
     assert [states[f"trial-{n}"] for n in range(8)] == ["outdated"] * 4 + ["complete"] * 4
     # Each ran with what its launch found, and the data was stored once.
