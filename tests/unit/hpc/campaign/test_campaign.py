@@ -108,11 +108,21 @@ def test_all_that_is_wrong_is_said_at_once(folder: Path) -> None:
         ("[producers]\nnum_procs=2\nvariants=[{procID=0}]", "producers", "not both"),
         ("[producers]\nauto_shard=true", "producers", "auto_shard with num_procs only"),
         ("[producers]\nvariants=[{procID=0},{procID=0}]", "producers", "not [0, 0]"),
+        ("[producers]\nreplace=true\nupload=false", "producers", "upload = false only"),
     ],
 )
 def test_what_excludes_each_other(folder: Path, addition: str, key: str, valid: str) -> None:
     lines = refused(folder, SMALL + addition)
     assert lines[2].startswith(f"{key}: valid: ")
+    assert lines[2].endswith(valid)
+
+
+@pytest.mark.parametrize(
+    ("trials", "valid"),
+    [("", "else nothing runs"), ("[trials]\nlist=[{a=1}]\nonline=true", "not with upload = false")],
+)
+def test_a_campaign_without_producers(folder: Path, trials: str, valid: str) -> None:
+    lines = refused(folder, f'name="a"\nsettings="settings.py"\nproducers.upload=false\n{trials}')
     assert lines[2].endswith(valid)
 
 

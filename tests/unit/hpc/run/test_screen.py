@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
-from hpc.run.screen import TrialTable, picture
+from hpc.run.screen import TrialTable, picture, trial_tables
 from hpc.run.snapshot import Snapshot, TaskRow
 
 HPARAMS = {"image_size": 32, "learning_rate": 0.001, "augmentation": 0.5}
@@ -67,3 +68,27 @@ def test_a_broker_of_a_campaign_that_is_done_is_stopped() -> None:
     broker = TaskRow("broker", "broker", 0, "complete", 9.0, "", "", {}, {}, {})
     lines = shown(picture(Snapshot("digits", "r", "complete", "h:1", 60.0, (broker,))), 100)
     assert lines[0] == "digits complete  1:00  broker stopped h:1"
+
+
+def outdated(index: int, why: str) -> TaskRow:
+    return replace(trial(index), state="outdated", note=why)
+
+
+def test_outdated_trials_stand_apart_with_what_has_changed() -> None:
+    rows = (trial(0), outdated(1, "model.py"), outdated(2, "model.py"), outdated(3, "scaling.py"))
+    lines = shown(picture(Snapshot("digits", "r", "complete", "h:1", 60.0, rows)), 120)
+    assert any("1 of 1 trials" in line for line in lines)
+    assert lines[-2:] == [
+        "outdated, not compared with the others: 1, 2 (model.py)",
+        "outdated, not compared with the others: 3 (scaling.py)",
+    ]
+    whole = [line.split()[0] for table in trial_tables(rows) for line in shown(table, 200) if line]
+    assert [word for word in whole if word != "input"] == [
+        *("trial", "0", "outdated,", "outdated,", "trial", "1", "2", "3")
+    ]
+
+
+def test_a_trial_that_diverged_is_counted_as_ended() -> None:
+    rows = (trial(0), trial(1, state="diverged", result={"best": {"val_loss": None}}))
+    text = "\n".join(shown(picture(Snapshot("digits", "r", "complete", "h:1", 60.0, rows)), 120))
+    assert "2 of 2 trials, 1 diverged" in text
