@@ -15,7 +15,7 @@ from rich.text import Text
 from hpc.run.snapshot import Snapshot, TaskRow, metrics, varying
 from hpc.run.state import DONE
 
-_STYLES = {
+STYLES = {
     "complete": "green",
     "ready": "green",
     "running": "cyan",
@@ -111,10 +111,10 @@ def _header(snapshot: Snapshot) -> Text:
         f"{states.get(row.state, row.state)} {row.note}".strip() for row in snapshot.of("broker")
     ]
     text = Text(f"{snapshot.name} ", "bold")
-    text.append(snapshot.state, _STYLES.get(snapshot.state, ""))
+    text.append(snapshot.state, STYLES.get(snapshot.state, ""))
     text.append(f"  {clock(snapshot.seconds)}  broker ", "default")
     state = brokers[0] if brokers else "existing"
-    text.append(state, _STYLES.get(state.split()[0], ""))
+    text.append(state, STYLES.get(state.split()[0], ""))
     text.append(f" {snapshot.server}", "default")
     return text
 
@@ -130,7 +130,7 @@ def _producers(rows: Sequence[TaskRow]) -> Table:
         elif total and row.state == "running":
             bar = ProgressBar(total=total, completed=min(seen["samples"], total), width=30)
         table.add_row(
-            Text(row.name), Text(row.state, _STYLES.get(row.state, "")), bar, Text(upload_text(row))
+            Text(row.name), Text(row.state, STYLES.get(row.state, "")), bar, Text(upload_text(row))
         )
     return table
 
@@ -192,7 +192,7 @@ class TrialTable:
         self._columns = [
             _Column("trial", lambda row: str(row.index), right=True),
             *(_Column(name, partial(_hparam, name)) for name in names),
-            _Column("state", lambda row: Text(row.state, _STYLES.get(row.state, "")), whole=True),
+            _Column("state", lambda row: Text(row.state, STYLES.get(row.state, "")), whole=True),
             _Column("epoch", _epoch, right=True),
             *(
                 _Column(name, partial(_metric, name), right=True, spare=2 + place if place else 0)

@@ -8,7 +8,7 @@ from functools import partial
 
 from deeptool.errors import Terminated, WorkError
 from hpc.run.backend import LaunchContext
-from hpc.run.screen import Screen, trial_text, upload_text
+from hpc.run.screen import STYLES, Screen, trial_text, upload_text
 from hpc.run.snapshot import Snapshot, take_snapshot
 from hpc.run.state import DONE, RunState
 from hpc.slurm.observe import ask_slurm, observe, read_end
@@ -78,7 +78,8 @@ def _tell(screen: Screen, snapshot: Snapshot, shown: dict[str, str]) -> None:
     """A line for each change of a task."""
     for row in snapshot.rows:
         now = f"{row.state} {row.note}" if row.state == "waiting" else row.state
-        if shown.get(row.name) == now:
+        # Outdated trials do nothing, and the launch has told of them.
+        if shown.get(row.name) == now or row.state == "outdated":
             continue
         first = row.name not in shown
         shown[row.name] = now
@@ -92,5 +93,5 @@ def _tell(screen: Screen, snapshot: Snapshot, shown: dict[str, str]) -> None:
             text = f": {trial_text(row)}"
         if row.state == "failed":
             text += f"\n  log: {row.log}"
-        style = {"complete": "green", "ready": "green", "failed": "red"}.get(row.state, "dim")
+        style = STYLES.get(row.state, "dim") if row.state != "running" else "dim"
         screen.event(f"{row.name} {row.state}{where}{text}", style)

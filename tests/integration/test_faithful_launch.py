@@ -116,7 +116,7 @@ class Bench:
     def uploads(self) -> dict[str, str]:
         """Topic -> upload id of what the last launch found stored."""
         rows: list[dict[str, Any]] = read_json(self.run / "summary.json")["uploads"]  # type: ignore[index]
-        return {row["topic"]: row["upload_id"] for row in rows}
+        return {row["topic"]: row["upload"] for row in rows}
 
 
 @pytest.fixture
