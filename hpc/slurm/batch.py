@@ -85,7 +85,7 @@ def make_batches(
     online = campaign.trials is not None and campaign.trials.online
     trials = [task for task in tasks if task.role == "trial"]
     resources = slurm.role("train")
-    after = ready if online else tuple(complete)
+    after = ready if online or not uploads else tuple(complete)
     searches = _pieces("trials", trials, after, resources, largest, plan.max_parallel)
     batches += searches
     ends: list[tuple[Dependency, str]] = [

@@ -57,6 +57,22 @@ def test_arrays_are_split_at_the_limit_and_stay_in_order(campaign: Any) -> None:
     assert ("afterany", "trials-2") in made["finish"].after
 
 
+def test_trials_without_producers_begin_with_the_broker(campaign: Any) -> None:
+    trials = {"grid": {"lr": [1, 2]}}
+    _, made = batches(campaign(trials=trials, producers={"upload": False}))
+    assert list(made) == ["broker", "trials", "finish"]
+    assert made["trials"].after == (("after", "broker"),)
+
+
+def test_jobs_are_told_where_the_copies_of_the_files_are(campaign: Any) -> None:
+    made = campaign(trials={"grid": {"lr": [1]}}, images={"use": True})
+    plan = make_plan(made, "id", snapshot=Path("/runs/c/code/12ab"))
+    text = render_slurm(made, plan)
+    # The run folder is bound, so that they are there in the image too.
+    assert text.count("APPTAINERENV_DEEPTOOL_SNAPSHOT=/runs/c/code/12ab") == 2
+    assert "--bind /runs/c" in text
+
+
 def test_online_trials_begin_with_the_uploads(campaign: Any) -> None:
     plan, made = batches(campaign(trials={"list": [{"lr": 0.1}], "online": True}))
     assert made["trials"].after == (("after", "broker"),)
