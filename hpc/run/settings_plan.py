@@ -28,6 +28,8 @@ from hpc.run.stored_data import finished
 _FORMAT = 1
 # Many variants, each of them read for a while.
 _SECONDS = 3600.0
+# How many rejected trials are named.
+_MOST = 20
 
 
 @dataclass(frozen=True)
@@ -180,9 +182,10 @@ def _reject(plan: Plan, refused: Iterable[Mapping[str, Any]]) -> None:
     trials = plan.of("trial")
     lines = [f"{dict(trials[row['trial']].hparams)}: {row['message']}" for row in refused]
     if lines:
+        more = [f"and {len(lines) - _MOST} more"] if len(lines) > _MOST else []
         raise UserError(
             f"{len(lines)} of {len(trials)} trials are rejected, and nothing was started",
-            seen="".join(f"\n    {line}" for line in lines),
+            seen="".join(f"\n    {line}" for line in [*lines[:_MOST], *more]),
             next_step="correct [trials] in the campaign, or add variants to [producers]",
         )
 
