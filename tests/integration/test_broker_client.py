@@ -17,6 +17,7 @@ from deeptool.client.connection import Connection, connect
 from deeptool.errors import UserError
 from hpc.broker import ports, properties
 from hpc.broker.embedded import BrokerOptions, EmbeddedBroker
+from hpc.broker.limits import BrokerLimits
 from hpc.broker.node import BrokerNode
 
 pytestmark = pytest.mark.broker
@@ -159,9 +160,9 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     password, astray = ports.free_ports("127.0.0.1", 2)
     plain_properties = properties.broker_properties
 
-    def broker_properties(settled: BrokerNode, renew: bool) -> str:
+    def broker_properties(settled: BrokerNode, limits: BrokerLimits, renew: bool) -> str:
         client = f"PLAINTEXT://{settled.bootstrap},SASL_PLAINTEXT://127.0.0.1:{password}"
-        return plain_properties(settled, renew) + properties.java_properties(
+        return plain_properties(settled, limits, renew) + properties.java_properties(
             {
                 "listeners": f"{client},ASTRAY://127.0.0.1:{astray}",
                 "advertised.listeners": f"{client},ASTRAY://127.0.0.1:1",

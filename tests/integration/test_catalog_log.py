@@ -347,7 +347,9 @@ def test_a_catalog_of_its_own(own_broker: OwnBroker, monkeypatch: pytest.MonkeyP
     plain = properties.broker_properties
     eager = properties.java_properties({"log.cleaner.backoff.ms": 200})
     monkeypatch.setattr(
-        properties, "broker_properties", lambda settled, renew: plain(settled, renew) + eager
+        properties,
+        "broker_properties",
+        lambda node, limits, renew: plain(node, limits, renew) + eager,
     )
     server = own_broker("kraft")
     connection = connect(server.bootstrap)
