@@ -116,10 +116,10 @@ def command(
             next_step="leave out --hparam, --procID and --session-dir",
         )
 
-    from deeptool.training import train
+    from deeptool.training import failures, train
 
     # What the settings file and the model print must not mix with the JSON.
-    with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
+    with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout), failures.shown():
         result = train(None if restart else usersettings, **how)
     if as_json:
         click.echo(json.dumps(result.to_json(), indent=1))

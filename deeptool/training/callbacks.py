@@ -92,6 +92,7 @@ class Pace(keras.callbacks.Callback):  # type: ignore[misc]
         self._data, self._epochs = data, epochs
         self._session, self._display, self._signals = session, display, signals
         self._epoch = self._steps = self._validated = 0
+        self._validating = False
         self._total = data.planned(0)
         self._begun = self._shown = 0.0
         self._metrics: dict[str, float | None] = {}
@@ -101,9 +102,16 @@ class Pace(keras.callbacks.Callback):  # type: ignore[misc]
         """Since the epoch began."""
         return time.monotonic() - self._begun
 
+    def how_far(self) -> str:
+        """When something fails now, in words."""
+        done = f"in epoch {self._epoch + 1}, after {self._steps} batch{'es' * (self._steps != 1)}"
+        if self._validating:
+            return f"{done} and {self._validated} of validation"
+        return done
+
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._data.clock.epoch = self._epoch = epoch
-        self._steps = 0
+        self._steps = self._validated = 0
         planned = self._data.planned(epoch)
         # One dict for all callbacks: epochs may differ, and this one is the first to be called.
         self.params["steps"] = planned
@@ -123,7 +131,7 @@ class Pace(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_test_begin(self, logs: Any = None) -> None:
         self._check_steps()
-        self._validated = 0
+        self._validated, self._validating = 0, True
 
     def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
         self._signals.check()
@@ -132,6 +140,7 @@ class Pace(keras.callbacks.Callback):  # type: ignore[misc]
         self._validated = max(self._validated, batch + 1)
 
     def on_test_end(self, logs: Any = None) -> None:
+        self._validating = False
         if not self._validated:
             raise WorkError(
                 "there is nothing to validate on",

@@ -12,6 +12,7 @@ import keras
 from deeptool.errors import UserError
 from deeptool.settings import Settings
 from deeptool.termination import RememberedSignals
+from deeptool.training import failures
 from deeptool.training.board import Board
 from deeptool.training.callbacks import Averages, Keeper, Pace
 from deeptool.training.checkpoint import Checkpoint
@@ -98,9 +99,10 @@ def prepare(
     counts = {data.planned(epoch) for epoch in range(first, settings.nbEpoch)}
     # Keras keeps to one number of batches for all epochs.
     train = data.train if len(counts) == 1 and None not in counts else to_its_end(data.train)
+    folders = (settings.path.parent, settings.model_path.parent)
 
     def fit() -> None:
-        with data.meter.raising(), _data_may_run_out():
+        with failures.told(folders, pace.how_far), data.meter.raising(), _data_may_run_out():
             model.fit(
                 train,
                 validation_data=data.val,

@@ -168,10 +168,11 @@ def remove(path: Path) -> None:
 
 def explained(error: Exception, session: SessionFolder) -> Exception:
     """`error`, or what it comes to where the disk is full."""
-    full = isinstance(error, OSError) and error.errno in _NO_SPACE
+    raised = error.__cause__ if isinstance(error.__cause__, OSError) else error
+    full = isinstance(raised, OSError) and raised.errno in _NO_SPACE
     if not full and "No space left on device" not in str(error):
         return error
-    place = getattr(error, "filename", None) or session.path
+    place = getattr(raised, "filename", None) or session.path
     return WorkError(
         "there is no space left on the disk",
         seen=str(place),

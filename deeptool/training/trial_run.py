@@ -12,7 +12,7 @@ from typing import Any
 from deeptool.errors import Terminated, UserError
 from deeptool.settings import Settings
 from deeptool.termination import RememberedSignals
-from deeptool.training import checkpoint, devices, schema, session_folder
+from deeptool.training import checkpoint, devices, failures, schema, session_folder
 from deeptool.training.display import Display
 from deeptool.training.result import MONITOR, Status, TrialResult, Usage, finite
 from deeptool.training.session_folder import SessionFolder
@@ -284,4 +284,6 @@ class TrialRun:
 
 
 def _named(error: BaseException) -> str:
+    if isinstance(error, Exception):
+        error = failures.described(error)
     return f"{type(error).__name__}: {error}"

@@ -155,7 +155,7 @@ def test_a_resumed_trial_goes_on_as_if_nothing_had_been(
     folder = interrupted(3, **hparams)
     half = stored(folder)
     assert (half["status"], half["epochs_run"]) == ("failed", 3)
-    assert half["error"] == "OSError: pulled the plug"
+    assert "failed in epoch 4, after 0 batches: OSError: pulled the plug" in half["error"]
     resumed = train(restart_from=folder)
     assert resumed.session_dir == folder
     assert (resumed.status, resumed.epochs_run) == ("complete", 6)
