@@ -168,6 +168,8 @@ def _epoch(value: Any) -> None:
     _mapping(value)
     for name, check in _EPOCH.items():
         if name not in value:
+            if name in _LATER:
+                continue
             raise MalformedEvent(f"it lacks {name}")
         try:
             check(value[name])
@@ -204,7 +206,10 @@ _EPOCH: dict[str, Check] = {
     "bytes": _count,
     "runs": _per_partition(_runs),
     "digests": _per_partition(_text(128)),
+    "batches": _optional(_number(1, _MAX_COUNT)),
 }
+# What earlier releases did not write.
+_LATER = ("batches",)
 _SAME: dict[str, Check] = {"topic": _topic, "upload": _name, "time": _seconds}
 # Per event, the fields that it must have, and those that earlier releases did not write or that
 # have a default.

@@ -34,6 +34,8 @@ class EpochStored:
     digests : mapping of int to str
         Per partition, the SHA-256 over each record's (first sample index, sample count, CRC-32C of
         its value) in the order of offsets; see `deeptool.codec.records`.
+    batches : int or None
+        Batches of the pipeline, where they come back as they were (see `deeptool.codec.records`).
     """
 
     samples: int
@@ -41,6 +43,7 @@ class EpochStored:
     bytes: int
     runs: Mapping[int, tuple[OffsetRun, ...]]
     digests: Mapping[int, str]
+    batches: int | None = None
 
 
 @dataclass(frozen=True)
@@ -316,4 +319,5 @@ def _epoch_from_json(value: dict[str, Any]) -> EpochStored:
             for p, runs in value["runs"].items()
         },
         digests={int(p): digest for p, digest in value["digests"].items()},
+        batches=value.get("batches"),
     )

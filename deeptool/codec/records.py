@@ -7,19 +7,18 @@ import math
 import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import ne
 
 import crc32c
 import numpy as np
 
+from deeptool.codec import batch_ends
 from deeptool.codec.protocol import Codec
+from deeptool.codec.row_sizes import stored_row_bytes
 from deeptool.codec.spec import Spec
 from deeptool.codec.values import (
-    Array,
     Leaves,
-    Ragged,
-    Value,
     concat_rows,
     rows,
     slice_rows,
@@ -48,6 +47,8 @@ class RecordHeader:
         Samples first, ..., first + count - 1 of that stored epoch.
     crc : int
         CRC-32C of the value (of key and value, one after the other, where there is a key).
+    ends : tuple of int or None
+        Before which of its rows a batch of the pipeline ended; None: not kept.
     """
 
     upload: str
@@ -55,12 +56,14 @@ class RecordHeader:
     first: int
     count: int
     crc: int
+    ends: tuple[int, ...] | None = None
 
     def to_kafka(self) -> list[tuple[str, bytes]]:
         texts = {"v": FORMAT_VERSION, "upload": self.upload, "epoch": self.epoch}
         texts |= {"first": self.first, "count": self.count, "crc": self.crc}
         headers = {name: str(text).encode() for name, text in texts.items()}
-        return [*headers.items(), ("hcrc", b"%08x" % _headers_crc(headers))]
+        ends = [] if self.ends is None else [("ends", batch_ends.to_text(self.ends))]
+        return [*headers.items(), ("hcrc", b"%08x" % _headers_crc(headers)), *ends]
 
 
 _HEADERS = ("v", "upload", "epoch", "first", "count", "crc")
@@ -95,7 +98,10 @@ def parse_headers(
         version = _natural(texts["v"])
         header = RecordHeader(
             texts["upload"].decode(),
-            *(_natural(texts[name]) for name in ("epoch", "first", "count", "crc")),
+            epoch=_natural(texts["epoch"]),
+            first=_natural(texts["first"]),
+            count=_natural(texts["count"]),
+            crc=_natural(texts["crc"]),
         )
     except (KeyError, ValueError):
         return None
@@ -110,6 +116,11 @@ def parse_headers(
         )
     if "hcrc" in texts and texts["hcrc"] != b"%08x" % _headers_crc(texts):
         return None
+    if "ends" in texts:
+        try:
+            return replace(header, ends=batch_ends.from_text(texts["ends"], header.count))
+        except ValueError:
+            return None
     return header
 
 
@@ -129,7 +140,11 @@ def headers_damaged(
     if upload is not None and not any(_nearly(text, upload.encode()) for text in texts.values()):
         return False
     try:
+        if "ends" in texts:
+            batch_ends.from_text(texts["ends"], _natural(texts["count"]))
         return texts["hcrc"] != b"%08x" % _headers_crc(texts)
+    except ValueError:
+        return True
     except KeyError:
         return len(texts.keys() & set(_HEADERS)) == len(_HEADERS) - 1
 
@@ -157,6 +172,9 @@ class Record:
         The samples it holds, counted within the epoch.
     crc : int
         See `RecordHeader`.
+    batches : int or None
+        How many batches of the pipeline it holds; None: that was not kept, or the last one is
+        continued by the next record, so that a shuffled pass gives it in parts.
     """
 
     key: bytes | None
@@ -165,6 +183,7 @@ class Record:
     first: int
     count: int
     crc: int
+    batches: int | None = None
 
 
 def checksum(value: bytes, key: bytes | None = None) -> int:
@@ -201,8 +220,10 @@ def pack(
     """Cut batches into records of at most about `target_bytes`, in the order of samples.
 
     Larger batches are split, smaller ones are joined; a sample that is larger alone makes a larger
-    record. Where the inner shape of a dense leaf with open dimensions changes, a record ends; also
-    where a batch comes `linger_seconds` after the record's first one.
+    record. A record also ends where a batch comes `linger_seconds` after the record's first one.
+
+    Batches with open dimensions cannot be made anew: their ends are kept in the headers, and they
+    stay whole up to `max_bytes`. Where their inner shapes change, a record ends.
 
     Parameters
     ----------
@@ -221,30 +242,37 @@ def pack(
     WorkError
         One sample alone is larger than `max_bytes`.
     """
+    longest = max_bytes - _FRAMING * (1 + len(codec.spec.leaves))
     target_bytes = min(target_bytes, max_bytes) - _FRAMING * (1 + len(codec.spec.leaves))
+    kept_whole = codec.samples_per_record is None and bool(codec.spec.open_paths)
     waiting: list[Leaves] = []
-    waiting_bytes = first = 0
+    ends: list[int] = []
+    waiting_bytes = waiting_rows = first = 0
     since = 0.0
 
     def flush() -> Iterator[Record]:
-        nonlocal waiting_bytes, first
+        nonlocal waiting_bytes, waiting_rows, first
         if waiting:
             leaves = concat_rows(waiting)
-            yield _record(codec, leaves, upload, epoch, first, max_bytes)
+            kept = tuple(ends) if kept_whole else None
+            yield _record(codec, leaves, upload, epoch, first, max_bytes, kept)
             first += rows(leaves)
         waiting.clear()
-        waiting_bytes = 0
+        ends.clear()
+        waiting_bytes = waiting_rows = 0
 
     for batch in batches:
         if waiting and _open_shapes(codec.spec, batch) != _open_shapes(codec.spec, waiting[0]):
             yield from flush()
         # By estimates, because a batch is encoded once it is known which of its rows go together.
-        ends = np.cumsum(_row_bytes(batch))
+        sums = np.cumsum(stored_row_bytes(batch))
         start = 0
-        while start < len(ends):
-            before = int(ends[start - 1]) if start else 0
+        while start < len(sums):
+            before = int(sums[start - 1]) if start else 0
             room = before + target_bytes - waiting_bytes
-            stop = int(np.searchsorted(ends, room, side="right"))
+            stop = int(np.searchsorted(sums, room, side="right"))
+            if kept_whole and stop < len(sums) and int(sums[-1]) <= longest:
+                stop = 0 if waiting else len(sums)
             if stop <= start and waiting:
                 # Not one more row fits: try again with an empty record.
                 yield from flush()
@@ -252,11 +280,14 @@ def pack(
             stop = max(stop, start + 1)
             if codec.samples_per_record is not None:
                 stop = min(stop, start + codec.samples_per_record)
-            _check_size(int(ends[stop - 1]) - before, max_bytes, first)
+            _check_size(int(sums[stop - 1]) - before, max_bytes, first)
             since = since if waiting else clock()
             waiting.append(slice_rows(batch, start, stop))
-            waiting_bytes += int(ends[stop - 1]) - before
-            if codec.samples_per_record is not None or stop < len(ends):
+            waiting_bytes += int(sums[stop - 1]) - before
+            waiting_rows += stop - start
+            if stop == len(sums):
+                ends.append(waiting_rows)
+            if codec.samples_per_record is not None or stop < len(sums):
                 yield from flush()
             start = stop
         if waiting and clock() - since >= linger_seconds:
@@ -265,13 +296,20 @@ def pack(
 
 
 def _record(
-    codec: Codec, leaves: Leaves, upload: str, epoch: int, first: int, max_bytes: int
+    codec: Codec,
+    leaves: Leaves,
+    upload: str,
+    epoch: int,
+    first: int,
+    max_bytes: int,
+    ends: tuple[int, ...] | None,
 ) -> Record:
     key, value = codec.to_record(leaves)
     count = rows(leaves)
     _check_size(len(value) + len(key or b""), max_bytes, first)
-    header = RecordHeader(upload, epoch, first, count, checksum(value, key))
-    return Record(key, value, header.to_kafka(), first, count, header.crc)
+    header = RecordHeader(upload, epoch, first, count, checksum(value, key), ends)
+    batches = len(ends) if ends is not None and ends[-1:] == (count,) else None
+    return Record(key, value, header.to_kafka(), first, count, header.crc, batches)
 
 
 def _check_size(size: int, max_bytes: int, first: int) -> None:
@@ -292,32 +330,3 @@ def _open_shapes(spec: Spec, leaves: Leaves) -> list[tuple[int, ...]]:
         for value, leaf in zip(leaves, spec.leaves, strict=True)
         if None in leaf.inner
     ]
-
-
-def _row_bytes(leaves: Leaves) -> Array:
-    """About how many bytes each sample of a batch takes."""
-    total: Array = np.ones(rows(leaves), dtype=np.int64)
-    for value in leaves:
-        total = total + _leaf_bytes(value)
-    return total
-
-
-def _leaf_bytes(value: Value) -> Array:
-    if not isinstance(value, Ragged):
-        return _flat_bytes(value)
-    # Bytes up to each flat row, then looked up at the ends of the rows around them.
-    ends = np.concatenate([[0], np.cumsum(_flat_bytes(value.flat_values))])
-    for splits in reversed(value.row_splits):
-        ends = ends[splits] + 4 * np.arange(len(splits))
-    widths: Array = np.diff(ends)
-    return widths
-
-
-def _flat_bytes(flat: Array) -> Array:
-    count = len(flat)
-    if flat.dtype != object:
-        size = flat.itemsize * int(np.prod(flat.shape[1:], dtype=np.int64))
-        return np.full(count, size, dtype=np.int64)
-    lengths = np.fromiter(map(len, flat.reshape(-1)), dtype=np.int64, count=flat.size)
-    width: Array = lengths.reshape(count, flat.size // count if count else 0).sum(axis=1)
-    return width + 4 * (flat.size // count if count else 0)

@@ -21,6 +21,7 @@ class _Epoch:
     samples: int = 0
     records: int = 0
     bytes: int = 0
+    batches: int | None = 0
     partitions: dict[int, _Partition] = field(default_factory=dict)
 
 
@@ -56,6 +57,10 @@ class Ledger:
             part.runs[-1][1] = offset + 1
         else:
             part.runs.append([offset, offset + 1])
+        if record.batches is None or stored.batches is None:
+            stored.batches = None
+        else:
+            stored.batches += record.batches
         part.digest.update(record.first, record.count, record.crc)
         for total in (self, stored):
             total.samples += record.count
@@ -74,6 +79,7 @@ class Ledger:
                     for number, part in sorted(epoch.partitions.items())
                 },
                 {n: part.digest.hexdigest() for n, part in sorted(epoch.partitions.items())},
+                epoch.batches,
             )
             for epoch in self._epochs
         )
@@ -89,14 +95,17 @@ class RecordFacts:
         See `deeptool.codec.records.Record`.
     size : int
         Bytes of key and value.
+    batches : int or None
+        See `deeptool.codec.records.Record`.
     """
 
     first: int
     count: int
     crc: int
     size: int
+    batches: int | None = None
 
     @classmethod
     def of(cls, record: Record) -> RecordFacts:
         size = len(record.value) + len(record.key or b"")
-        return cls(record.first, record.count, record.crc, size)
+        return cls(record.first, record.count, record.crc, size, record.batches)

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from deeptool.codec.values import Leaves, rows
+from deeptool.errors import WorkError
 from deeptool.reader import row_chunks
 from deeptool.reader.element_form import ElementForm
 from deeptool.reader.read_plan import PlannedPass, ReadPlan
@@ -56,19 +57,18 @@ def pass_rows(
         planned.order, window=planned.window, queue_bytes=plan.memory.queue, meter=meter
     ) as records:
         samples = ordered(planned.order, planned.shards, records)
-        yield from _planned_rows(samples, form, plan, planned)
+        yield from _planned_rows(samples, form, plan, planned, k)
 
 
 def _planned_rows(
-    samples: Iterable[Samples], form: ElementForm, plan: ReadPlan, planned: PlannedPass
+    samples: Iterable[Samples], form: ElementForm, plan: ReadPlan, planned: PlannedPass, k: int
 ) -> Iterator[Leaves]:
     decoder, memory, shuffled = decoder_for(form), plan.memory.buffer, plan.seed is not None
     if form.whole_batches and form.batch_size:
         chunks = row_chunks.gathered(samples, decoder, 0)
-        pieces = row_chunks.stored_batches(chunks, form.batch_size)
-        batch_bytes = plan.sample_bytes * form.batch_size
+        pieces = _all(row_chunks.stored_batches(chunks, form.batch_size), plan.batches(k))
         if shuffled:
-            return row_chunks.shuffled_batches(pieces, memory, batch_bytes, planned.rng)
+            return row_chunks.shuffled_batches(pieces, memory, planned.rng)
         return pieces
     chunks = row_chunks.gathered(samples, decoder, row_chunks.CHUNK_BYTES)
     if shuffled:
@@ -79,13 +79,34 @@ def _planned_rows(
     return (chunk.leaves for chunk in chunks)
 
 
+def _all(batches: Iterable[Leaves], valid: int | None) -> Iterator[Leaves]:
+    """The same batches; they must be as many as were uploaded, where that was kept."""
+    seen = 0
+    for batch in batches:
+        seen += 1
+        if valid is not None and seen > valid:
+            raise _others(f"more than {valid} batches", valid)
+        yield batch
+    if valid is not None and seen < valid:
+        raise _others(f"{seen} batches", valid)
+
+
+def _others(seen: str, valid: int) -> WorkError:
+    return WorkError(
+        "the batches of a dataset did not come back as they were uploaded",
+        seen=seen,
+        valid=str(valid),
+        next_step="deeptool check lists what is damaged; upload it again with --replace",
+    )
+
+
 def _whole(arrivals: ArrivingRecords) -> Iterator[Samples | None]:
     for record in arrivals.arriving():
         if record is None or record.header is None:
             yield None
         else:
             header = record.header
-            yield Samples(record.key, record.value, header.first, 0, header.count)
+            yield Samples(record.key, record.value, header.first, 0, header.count, header.ends)
 
 
 def arriving_rows(

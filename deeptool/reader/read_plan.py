@@ -105,6 +105,14 @@ class ReadPlan:
         start, stop = pass_plan.part_of(self.stored.samples(k), self.num_shards, self.index)
         return stop - start
 
+    def batches(self, k: int) -> int | None:
+        """How many of the pipeline's batches pass k holds; None where that was not kept."""
+        counts = [epoch.batches for epoch in self._stored(k % self.stored.epochs)]
+        if self.num_shards > 1 or None in counts:
+            # A part may begin within a batch.
+            return None
+        return sum(count for count in counts if count is not None)
+
     def plan(self, k: int) -> PlannedPass:
         """Pass k: stored pass ``k % epochs``, in an order of its own.
 

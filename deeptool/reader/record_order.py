@@ -16,13 +16,17 @@ from deeptool.store.record_store import Block, Lane, PassRecords, replaced_while
 
 
 class Samples(NamedTuple):
-    """Rows low, ..., high - 1 of one record belong to the pass; `first` is the index of row 0."""
+    """Rows low, ..., high - 1 of one record belong to the pass; `first` is the index of row 0.
+
+    `ends` says before which rows of the record a batch ended, where that was kept.
+    """
 
     key: bytes | None
     value: bytes
     first: int
     low: int
     high: int
+    ends: tuple[int, ...] | None = None
 
 
 def in_plan_order(
@@ -89,7 +93,7 @@ class _ShardCount:
                 high = min(shard.stop - header.first, header.count)
                 if low < high:
                     self._samples += high - low
-                    yield Samples(record.key, record.value, header.first, low, high)
+                    yield Samples(record.key, record.value, header.first, low, high, header.ends)
 
     def check(self) -> None:
         if self._samples != self._shard.samples:

@@ -10,6 +10,7 @@ import numpy as np
 
 from deeptool.codec.protocol import Codec
 from deeptool.codec.records import TARGET_BYTES
+from deeptool.codec.row_sizes import stored_row_bytes
 from deeptool.codec.spec import Leaf, Spec
 from deeptool.codec.values import (
     Array,
@@ -39,11 +40,14 @@ class Chunk:
         The index of row 0 in its shard's stored epoch.
     size : int
         Bytes that they take in their records.
+    ends : tuple of int or None
+        Before which rows a batch ended, where that was kept.
     """
 
     leaves: Leaves
     first: int
     size: int
+    ends: tuple[int, ...] | None = None
 
 
 class Decoder(Protocol):
@@ -134,7 +138,21 @@ def gathered(records: Iterable[Samples], decoder: Decoder, most: int) -> Iterato
 
 
 def _chunk(records: list[Samples], decoder: Decoder, size: int) -> Chunk:
-    return Chunk(decoder.rows(records), records[0].first + records[0].low, size)
+    first = records[0].first + records[0].low
+    return Chunk(decoder.rows(records), first, size, _ends(records))
+
+
+def _ends(records: list[Samples]) -> tuple[int, ...] | None:
+    """Before which of the records' rows, one after the other, a batch ended."""
+    ends: list[int] = []
+    count = 0
+    for record in records:
+        if record.ends is None:
+            return None
+        kept = (end for end in record.ends if record.low < end <= record.high)
+        ends.extend(count + end - record.low for end in kept)
+        count += record.high - record.low
+    return tuple(ends)
 
 
 def shuffled(chunks: Iterable[Chunk], buffer: RowBuffer) -> Iterator[Leaves]:
@@ -149,23 +167,26 @@ def shuffled(chunks: Iterable[Chunk], buffer: RowBuffer) -> Iterator[Leaves]:
 def stored_batches(chunks: Iterable[Chunk], batch_size: int) -> Iterator[Leaves]:
     """The batches that were uploaded, cut and joined again where records cut them otherwise.
 
-    Batches are taken to begin at multiples of `batch_size`. One that does not, or that changes its
-    shape in between, comes in several parts.
+    Where uploads of earlier releases kept no ends, batches are taken to end at multiples of
+    `batch_size`; one that does not, or that changes its shape in between, comes in several parts.
     """
     part: Leaves | None = None
     expected = 0
     for chunk in chunks:
+        count = rows(chunk.leaves)
+        ends = chunk.ends
+        if ends is None:
+            ends = tuple(range(batch_size - chunk.first % batch_size, count + 1, batch_size))
         start = 0
-        while start < rows(chunk.leaves):
-            first = chunk.first + start
-            stop = min(start + batch_size - first % batch_size, rows(chunk.leaves))
+        for stop in ends if count in ends[-1:] else (*ends, count):
             piece = slice_rows(chunk.leaves, start, stop)
-            if part is not None and (first != expected or _shapes(part) != _shapes(piece)):
+            apart = chunk.first + start != expected
+            if part is not None and (apart or _shapes(part) != _shapes(piece)):
                 yield part
                 part = None
             part = piece if part is None else concat_rows([part, piece])
             expected = chunk.first + stop
-            if expected % batch_size == 0:
+            if stop != count or stop in ends[-1:]:
                 yield part
                 part = None
             start = stop
@@ -174,16 +195,18 @@ def stored_batches(chunks: Iterable[Chunk], batch_size: int) -> Iterator[Leaves]
 
 
 def shuffled_batches(
-    batches: Iterable[Leaves], memory: int, batch_bytes: float, rng: np.random.Generator
+    batches: Iterable[Leaves], memory: int, rng: np.random.Generator
 ) -> Iterator[Leaves]:
-    """Whole batches in random order, as far as a buffer reaches."""
-    most = max(1, int(memory / max(batch_bytes, 1)))
+    """Whole batches in random order, as far as a buffer of `memory` bytes reaches."""
     held: list[Leaves] = []
+    size = 0
     for batch in batches:
         held.append(tuple(map(_copied, batch)))
-        if len(held) > most:
+        size += int(stored_row_bytes(batch).sum())
+        while size > memory and len(held) > 1:
             chosen = int(rng.integers(len(held)))
             held[chosen], held[-1] = held[-1], held[chosen]
+            size -= int(stored_row_bytes(held[-1]).sum())
             yield held.pop()
     for chosen in rng.permutation(len(held)):
         yield held[chosen]

@@ -148,13 +148,13 @@ def _cardinality(
 
 
 def elements_of_pass(plan: ReadPlan, form: ElementForm, k: int) -> int | None:
-    """The elements of pass k, as far as the catalog says.
+    """The elements of pass k; None where the catalog does not say.
 
-    It does not list the batches of an upload, which come back where they cannot be made anew.
+    Batches that come back as they were made are counted since their ends are kept.
     """
     samples = plan.samples(k)
-    if form.as_stored:
-        return None
+    if form.whole_batches:
+        return plan.batches(k)
     if form.batch_size is None:
         return samples
     return samples // form.batch_size if form.drop_remainder else -(-samples // form.batch_size)

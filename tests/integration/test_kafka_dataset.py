@@ -179,6 +179,25 @@ def test_ragged_and_open_shapes(broker: str, session_name: str) -> None:
     assert x.shape == (7, 7)
 
 
+def test_buckets_come_back_as_they_were_made(broker: str, session_name: str) -> None:
+    def samples() -> Any:
+        for number, length in enumerate(np.random.default_rng(5).integers(1, 20, 70)):
+            yield np.full(length, number, np.int64), number
+
+    spec = (tf.TensorSpec([None], tf.int64), tf.TensorSpec([], tf.int64))
+    made = tf.data.Dataset.from_generator(samples, output_signature=spec)
+    made = made.bucket_by_sequence_length(lambda x, y: tf.size(x), [6, 12], [9, 4, 2])
+    deeptool.upload(made, broker, session_name)
+    batches = [(x.tolist(), y.tolist()) for x, y in made.as_numpy_iterator()]
+    data = deeptool.open(broker, session_name)
+    for options in ({}, {"shuffle": True, "seed": 3}):
+        dataset = data.tf(**options)
+        read = [(x.tolist(), y.tolist()) for x, y in dataset.as_numpy_iterator()]
+        assert sorted(read, key=lambda b: b[1]) == sorted(batches, key=lambda b: b[1])
+        assert (read == batches) == (not options)
+        assert int(dataset.cardinality()) == len(batches)
+
+
 def test_keras_fits_on_it_and_on_replicas(broker: str, stored: str) -> None:
     dataset = deeptool.kafka_dataset(broker, stored, shuffle=True, seed=1)
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])

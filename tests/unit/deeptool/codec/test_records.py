@@ -6,9 +6,11 @@ import hashlib
 import struct
 from collections.abc import Iterator
 
+import crc32c
 import numpy as np
 import pytest
 
+from deeptool.codec import batch_ends
 from deeptool.codec.arrow import ArrowCodec
 from deeptool.codec.records import (
     TARGET_BYTES,
@@ -91,6 +93,45 @@ def test_open_dimensions_are_one_shape_a_record() -> None:
     widths = [4, 4, 5, 5, 4]
     records = packed(spec, [batch(2, width) for width in widths])
     assert [(record.first, record.count) for record in records] == [(0, 4), (4, 4), (8, 2)]
+
+
+def test_batches_of_open_shapes_stay_whole_and_their_ends_are_kept() -> None:
+    spec = Spec(Leaf("float32", (None, None)))
+    sizes = [16, 16, 5, 40, 3, 2000, 1]
+    # The large one is a record by itself, though a record of half its size was asked for.
+    records = packed(spec, [batch(size, 8) for size in sizes], target_bytes=4096)
+    headers = [parse_headers(record.headers) for record in records]
+    ends = [header.ends for header in headers if header is not None]
+    assert ends == [(16, 32, 37, 77, 80), (2000,), (1,)]
+    assert [record.batches for record in records] == [5, 1, 1]
+    # One that no record can hold is continued by the next.
+    cut = packed(spec, [batch(100, 64)], target_bytes=4096, max_bytes=16_000)
+    headers = [parse_headers(record.headers) for record in cut]
+    assert [header.ends for header in headers if header is not None][:-1] == [()] * (len(cut) - 1)
+    assert [record.batches for record in cut] == [None] * (len(cut) - 1) + [1]
+    # Fixed shapes are batched anew: their records need no ends.
+    assert packed(ROWS, [batch(3)])[0].batches is None
+
+
+@pytest.mark.parametrize("ends", [(), (1,), (8, 16, 24), (8, 16, 24, 29), (7, 8, 30)])
+def test_ends_are_written_short_and_damage_is_noticed(ends: tuple[int, ...]) -> None:
+    text = batch_ends.to_text(ends)
+    assert batch_ends.from_text(text, 30) == ends
+    for place in range(len(text)):
+        flipped = bytearray(text)
+        flipped[place] ^= 1
+        with pytest.raises(ValueError, match=r"."):
+            batch_ends.from_text(bytes(flipped), 30)
+    headers = [*RecordHeader("u", 0, 0, 30, 4).to_kafka(), ("ends", text[:-1] + b"?")]
+    assert parse_headers(headers) is None
+    assert headers_damaged(headers)
+    assert len(batch_ends.to_text(range(8, 8001, 8))) < 20
+
+
+def test_ends_that_no_record_can_have_are_refused_before_memory_is_taken() -> None:
+    for listed in (b"8*4000000000", b"0*5", b"31", b"8,x", b"-1"):
+        with pytest.raises(ValueError, match=r"."):
+            batch_ends.from_text(listed + b";%08x" % crc32c.crc32c(listed), 30)
 
 
 def test_batches_are_taken_one_at_a_time() -> None:
