@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from deeptool.codec.protocol import GraphParser
-from deeptool.codec.spec import PARTS, Leaf, Spec
+from deeptool.codec.spec import PARTS, Spec
+from deeptool.codec.structure import Leaf
 from deeptool.codec.values import Array, Leaves, Ragged, Value, numpy_dtype, uniform_shape
 from deeptool.errors import UserError, WorkError
 

@@ -2,68 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from deeptool.errors import UserError, WorkError
-
-# TensorFlow's names of all dtypes that can be stored: those that tf.data can batch (it cannot
-# batch float8 and the 4-bit integers).
-DTYPES = (
-    *("bool", "string", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
-    *("float16", "float32", "float64", "bfloat16", "complex64", "complex128"),
+from deeptool.codec.structure import (
+    DTYPES,
+    Leaf,
+    Structure,
+    describe,
+    flatten,
+    like,
+    named_tuple,
+    nest,
+    type_name,
+    walk,
 )
+from deeptool.errors import UserError
 
 # The parts of an element, as Keras takes them: data, label, sample weight.
 PARTS = ("x", "y", "w")
-
-
-@dataclass(frozen=True)
-class Leaf:
-    """One tensor of an element: a batch whose axis 0 counts samples.
-
-    Attributes
-    ----------
-    dtype : str
-        TensorFlow's name of the dtype ("float32", "bfloat16", "string", "bool", ...).
-    shape : tuple of (int or None)
-        The whole shape, axis 0 included (None where unknown). For a ragged leaf, the shape of its
-        RaggedTensorSpec.
-    ragged_rank : int
-        0 for a dense tensor.
-    row_splits_dtype : str
-        "int64" or "int32"; means something for ragged leaves only.
-    """
-
-    dtype: str
-    shape: tuple[int | None, ...]
-    ragged_rank: int = 0
-    row_splits_dtype: str = "int64"
-
-    @property
-    def fixed(self) -> bool:
-        """Whether every sample has the same, known shape."""
-        return self.ragged_rank == 0 and None not in self.inner
-
-    @property
-    def inner(self) -> tuple[int | None, ...]:
-        """The uniform dimensions: of a sample, or of one row of a ragged leaf's flat values."""
-        return self.shape[self.ragged_rank + 1 :]
-
-    def fits(self, inner: Sequence[int]) -> bool:
-        """Whether `inner` is what these uniform dimensions can be."""
-        return len(inner) == len(self.inner) and all(
-            size in (None, seen) for size, seen in zip(self.inner, inner, strict=True)
-        )
-
-    def __str__(self) -> str:
-        shape = ", ".join("?" if size is None else str(size) for size in self.shape)
-        return f"{'ragged ' if self.ragged_rank else ''}{self.dtype}[{shape}]"
-
-
-# A leaf, a tuple of structures, or a mapping from a name to a structure.
-Structure = Leaf | tuple["Structure", ...] | Mapping[str, "Structure"]
 
 
 @dataclass(frozen=True)
@@ -85,7 +43,7 @@ class Spec:
 
     @property
     def leaves(self) -> tuple[Leaf, ...]:
-        return tuple(leaf for _, leaf in _walk(self.structure, ()))
+        return tuple(leaf for _, leaf in walk(self.structure, ()))
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -95,7 +53,7 @@ class Spec:
         """
         return tuple(
             "/".join(str(key).replace("~", "~0").replace("/", "~1") for key in keys)
-            for keys, _ in _walk(self.structure, ())
+            for keys, _ in walk(self.structure, ())
         )
 
     @property
@@ -123,12 +81,12 @@ class Spec:
         WorkError
             The element is nested in another way than this spec.
         """
-        return list(_flatten(self.structure, element, ""))
+        return list(flatten(self.structure, element, ""))
 
     def nest(self, components: Sequence[Any]) -> Any:
         """The inverse of `flatten`: tuples and dicts around one component a leaf."""
         remaining = iter(components)
-        return _nest(self.structure, remaining)
+        return nest(self.structure, remaining)
 
     def with_rows(self, rows: int | None) -> Spec:
         """The same spec with `rows` as the size of every leaf's axis 0."""
@@ -172,57 +130,7 @@ class Spec:
         return _structure_to_tf(self.structure)
 
     def __str__(self) -> str:
-        return _describe(self.structure)
-
-
-def _items(structure: Mapping[str, Structure] | tuple[Structure, ...]) -> list[tuple[Any, Any]]:
-    """Keys and inner structures in the order of tf.nest: dicts by their sorted keys."""
-    if isinstance(structure, Mapping):
-        return sorted(structure.items())
-    return list(enumerate(structure))
-
-
-def _walk(structure: Structure, keys: tuple[str | int, ...]) -> Iterator[tuple[Any, Leaf]]:
-    if isinstance(structure, Leaf):
-        yield keys, structure
-        return
-    for key, inner in _items(structure):
-        yield from _walk(inner, (*keys, key))
-
-
-def _flatten(structure: Structure, element: Any, path: str) -> Iterator[Any]:
-    if isinstance(structure, Leaf):
-        yield element
-        return
-    if isinstance(structure, Mapping):
-        same = isinstance(element, Mapping) and set(element) == set(structure)
-    else:
-        same = isinstance(element, (tuple, list)) and len(element) == len(structure)
-    if not same:
-        raise WorkError(
-            "an element is nested in another way than the dataset's element_spec says",
-            seen=f"{type(element).__name__} at '{path}'",
-            valid=_describe(structure),
-        )
-    for key, inner in _items(structure):
-        yield from _flatten(inner, element[key], f"{path}/{key}" if path else str(key))
-
-
-def _nest(structure: Structure, components: Iterator[Any]) -> Any:
-    if isinstance(structure, Leaf):
-        return next(components)
-    inner = {key: _nest(value, components) for key, value in _items(structure)}
-    if isinstance(structure, Mapping):
-        return {key: inner[key] for key in structure}
-    return tuple(inner.values())
-
-
-def _describe(structure: Structure) -> str:
-    if isinstance(structure, Leaf):
-        return str(structure)
-    if isinstance(structure, Mapping):
-        return "{" + ", ".join(f"{k}: {_describe(v)}" for k, v in sorted(structure.items())) + "}"
-    return "(" + ", ".join(_describe(inner) for inner in structure) + ")"
+        return describe(self.structure)
 
 
 def _structure_to_json(structure: Structure) -> Any:
@@ -235,7 +143,10 @@ def _structure_to_json(structure: Structure) -> Any:
         }
     if isinstance(structure, Mapping):
         return {"dict": {key: _structure_to_json(inner) for key, inner in structure.items()}}
-    return [_structure_to_json(inner) for inner in structure]
+    inner = [_structure_to_json(inner) for inner in structure]
+    if hasattr(structure, "_fields"):
+        return {"tuple": type_name(structure), "fields": structure._fields, "inner": inner}
+    return inner
 
 
 def _structure_from_json(value: Any) -> Structure:
@@ -243,6 +154,9 @@ def _structure_from_json(value: Any) -> Structure:
         return tuple(_structure_from_json(inner) for inner in value)
     if "dict" in value:
         return {key: _structure_from_json(inner) for key, inner in value["dict"].items()}
+    if "tuple" in value:
+        kind = named_tuple(value["tuple"], tuple(value["fields"]))
+        return kind(*map(_structure_from_json, value["inner"]))  # type: ignore[no-any-return]
     shape, rank = value["shape"], value["ragged_rank"]
     sizes = [size for size in shape if size is not None]
     if not shape or any(type(size) is not int or not 0 <= size < 2**63 for size in sizes):
@@ -266,10 +180,13 @@ def _structure_from_tf(spec: Any, batched: bool, path: str) -> Structure:
             for key, inner in spec.items()
         }
     if isinstance(spec, (tuple, list)):
-        return tuple(
+        inner_specs = (
             _structure_from_tf(inner, batched, f"{path}/{i}" if path else str(i))
             for i, inner in enumerate(spec)
         )
+        if hasattr(spec, "_fields"):
+            return named_tuple(type(spec).__name__, spec._fields)(*inner_specs)  # type: ignore[no-any-return]
+        return tuple(inner_specs)
     place = f"'{path}'" if path else "the element"
     if not isinstance(spec, (tf.TensorSpec, tf.RaggedTensorSpec)):
         raise UserError(
@@ -313,7 +230,7 @@ def _structure_to_tf(structure: Structure) -> Any:
     if isinstance(structure, Mapping):
         return {key: _structure_to_tf(inner) for key, inner in structure.items()}
     if not isinstance(structure, Leaf):
-        return tuple(_structure_to_tf(inner) for inner in structure)
+        return like(structure, map(_structure_to_tf, structure))
     dtype = tf.dtypes.as_dtype(structure.dtype)
     if structure.ragged_rank:
         return tf.RaggedTensorSpec(

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from deeptool.codec.spec import Leaf
+from deeptool.codec.structure import Leaf
 from deeptool.codec.values import Array, Leaves, Ragged, Value, rows, slice_rows
 
 # What Python keeps around one object in a column of objects.

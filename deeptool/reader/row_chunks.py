@@ -11,7 +11,8 @@ import numpy as np
 from deeptool.codec.protocol import Codec
 from deeptool.codec.records import TARGET_BYTES
 from deeptool.codec.row_sizes import stored_row_bytes
-from deeptool.codec.spec import Leaf, Spec
+from deeptool.codec.spec import Spec
+from deeptool.codec.structure import Leaf
 from deeptool.codec.values import (
     Array,
     Leaves,

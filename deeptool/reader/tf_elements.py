@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from deeptool.codec.protocol import GraphParser
-from deeptool.codec.spec import Leaf
+from deeptool.codec.structure import Leaf
 from deeptool.reader.element_form import ElementForm
 
 

@@ -19,7 +19,7 @@ from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.catalog.fold import TopicState
 from deeptool.client import admin
 from deeptool.client.connection import Connection
-from deeptool.codec.spec import Leaf
+from deeptool.codec.structure import Leaf
 from deeptool.codec.values import Array, Ragged, rows
 from deeptool.errors import UserError, WorkError
 from deeptool.reader.element_form import ElementForm

@@ -12,7 +12,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from deeptool.codec.spec import Leaf, Spec
+from deeptool.codec.spec import Spec
+from deeptool.codec.structure import Leaf
 from deeptool.codec.values import Array, Leaves, Ragged, Value, rows, slice_rows
 
 _INK, _SOFT, _ACCENT = "#161b26", "#5d6678", "#3a4fd0"

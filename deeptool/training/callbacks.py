@@ -6,7 +6,6 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -16,6 +15,7 @@ from deeptool.codec.values import Array
 from deeptool.errors import WorkError
 from deeptool.termination import RememberedSignals
 from deeptool.training import checkpoint
+from deeptool.training.averages import Averages
 from deeptool.training.display import Display
 from deeptool.training.history import History
 from deeptool.training.log_values import one_number_each
@@ -31,44 +31,6 @@ WRITING = 0.1
 # What Keras calls the loss that it minimizes, and the same of the validation.
 LOSSES = ("loss", "val_loss")
 _SECONDS_BETWEEN_SHOWS = 0.5
-
-
-class Averages(keras.callbacks.Callback):  # type: ignore[misc]
-    """Validation sees the moving averages of the weights that the optimizer keeps.
-
-    Notes
-    -----
-    Polyak-Ruppert averaging as Keras' optimizers have it (``use_ema``): B. T. Polyak and
-    A. B. Juditsky, "Acceleration of stochastic approximation by averaging", SIAM J. Control Optim.
-    30(4), 1992.
-    """
-
-    def __init__(self, optimizer: Any) -> None:
-        super().__init__()
-        self._optimizer = optimizer
-
-    def on_test_begin(self, logs: Any = None) -> None:
-        self._swap()
-
-    def on_test_end(self, logs: Any = None) -> None:
-        self._swap()
-
-    @contextmanager
-    def in_model(self) -> Iterator[None]:
-        """The model has its averaged weights within."""
-        self._swap()
-        try:
-            yield
-        finally:
-            self._swap()
-
-    def _swap(self) -> None:
-        averages = self._optimizer._model_variables_moving_average
-        for variable, average in zip(self.model.trainable_variables, averages, strict=True):
-            if average is not None:
-                value = np.array(variable)
-                variable.assign(average)
-                average.assign(value)
 
 
 class Pace(keras.callbacks.Callback):  # type: ignore[misc]
@@ -91,7 +53,8 @@ class Pace(keras.callbacks.Callback):  # type: ignore[misc]
         super().__init__()
         self._data, self._epochs = data, epochs
         self._session, self._display, self._signals = session, display, signals
-        self._epoch = self._steps = self._validated = 0
+        self._first = self._epoch = data.clock.epoch
+        self._steps = self._validated = 0
         self._validating = False
         self._total = data.planned(0)
         self._begun = self._shown = 0.0
@@ -101,6 +64,11 @@ class Pace(keras.callbacks.Callback):  # type: ignore[misc]
     def seconds(self) -> float:
         """Since the epoch began."""
         return time.monotonic() - self._begun
+
+    @property
+    def begun(self) -> bool:
+        """Whether a batch was trained on."""
+        return bool(self._steps) or self._epoch > self._first
 
     def how_far(self) -> str:
         """When something fails now, in words."""

@@ -18,6 +18,11 @@ _RAISED = re.compile(
     r"^Traceback \(most recent call last\):\n(?:[ \t].*\n|\n)+(?P<error>\S.*(?:\n\S.*)*)",
     re.MULTILINE,
 )
+# What TensorFlow writes before and behind the error of an operation in a graph.
+_GRAPH = re.compile(
+    r"^Graph execution error:\s*(?:Detected at node .*?\n(?:\s*(?:File |<).*\n|\s*\n)*)*"
+)
+_NODE = re.compile(r"\s*\[\[\{\{node .*", re.DOTALL)
 _LONGEST = 600
 
 
@@ -75,17 +80,27 @@ def shown() -> Iterator[None]:
 
 def one_line(error: BaseException) -> str:
     """Type and text of an error, without what follows the first paragraph of the text."""
-    text = _short(str(error).strip().partition("\n\n")[0])
+    text = short(operation_error(str(error).strip()).partition("\n\n")[0])
     return f"{type(error).__name__}{': ' * bool(text)}{text}"
 
 
-def user_place(error: BaseException, folders: tuple[Path, ...]) -> str | None:
-    """``file:line`` of the innermost frame of an error that is in the user's files."""
-    frames = [(f.filename, f.lineno or 0) for f in traceback.extract_tb(error.__traceback__)]
-    return _place(frames, folders)
+def operation_error(text: str) -> str:
+    """The text of an error without what TensorFlow says of the operation and where it was made."""
+    return _NODE.sub("", _GRAPH.sub("", text)).strip()
 
 
-def _short(text: str) -> str:
+def in_user_files(error: BaseException, folders: tuple[Path, ...]) -> str | None:
+    """``file:line, in function`` of the innermost frame of an error that is in the user's files."""
+    frames = traceback.extract_tb(error.__traceback__)
+    near = [frame for frame in frames if Path(frame.filename).parent in folders]
+    if near:
+        return f"{shown_path(Path(near[-1].filename))}:{near[-1].lineno}, in {near[-1].name}"
+    # TensorFlow has those where an operation was made in its text.
+    return _place([(m["file"], int(m["line"])) for m in _FRAME.finditer(str(error))], folders)
+
+
+def short(text: str) -> str:
+    """`text`, cut where it is too long for an error."""
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 
@@ -93,7 +108,7 @@ def _in_graph(error: Exception, folders: tuple[Path, ...], how_far: str) -> Work
     text = str(error)
     frames = [(match["file"], int(match["line"])) for match in _FRAME.finditer(text)]
     raised = [match["error"] for match in _RAISED.finditer(text)]
-    what = _short(raised[-1]) if raised else one_line(error)
+    what = short(raised[-1]) if raised else one_line(error)
     return _failure(what, _place(frames, folders), how_far)
 
 

@@ -13,12 +13,14 @@ from deeptool.errors import UserError
 from deeptool.settings import Settings
 from deeptool.termination import RememberedSignals
 from deeptool.training import failures
+from deeptool.training.averages import Averages
 from deeptool.training.board import Board
-from deeptool.training.callbacks import Averages, Keeper, Pace
+from deeptool.training.callbacks import Keeper, Pace
 from deeptool.training.checkpoint import Checkpoint
 from deeptool.training.display import Display
 from deeptool.training.history import History
 from deeptool.training.model import Compiled
+from deeptool.training.refusals import refused_at_first
 from deeptool.training.result import Usage
 from deeptool.training.session_folder import SessionFolder
 from deeptool.training.trial_data import TrialData, to_its_end
@@ -102,7 +104,12 @@ def prepare(
     folders = (settings.path.parent, settings.model_path.parent)
 
     def fit() -> None:
-        with failures.told(folders, pace.how_far), data.meter.raising(), _data_may_run_out():
+        with (
+            failures.told(folders, pace.how_far),
+            refused_at_first(settings, model, data.train.element_spec, lambda: pace.begun),
+            data.meter.raising(),
+            _data_may_run_out(),
+        ):
             model.fit(
                 train,
                 validation_data=data.val,

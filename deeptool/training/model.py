@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import keras
 
 from deeptool.errors import UserError
 from deeptool.settings import Settings
+from deeptool.training.refusals import refused, shown_place
 from deeptool.training.session_folder import remove
 
 EMA_MOMENTUM = 0.99
@@ -42,26 +44,44 @@ def compiled(settings: Settings, model: Any) -> Compiled:
     Raises
     ------
     UserError
-        get_learningRate returns what is no learning rate.
+        get_learningRate returns what is no learning rate, or Keras refuses what the others return.
     """
     loss = settings.get_total_loss(model)
     rate, schedule = learning_rate(settings.get_learningRate())
     optimizer = settings.get_optimizer(model, loss, rate)
     metrics = settings.get_metrics(model, loss)
     weights = settings.get_loss_weights
-    model.compile(
-        optimizer=optimizer,
-        loss=loss,
-        loss_weights=None if weights is None else weights(),
-        metrics=([metrics] if isinstance(metrics, str) else metrics) or None,
+    arguments = {
+        "optimizer": optimizer,
+        "loss": loss,
+        "loss_weights": None if weights is None else weights(),
+        "metrics": ([metrics] if isinstance(metrics, str) else metrics) or None,
         # Keras' own default is XLA wherever it can.
-        jit_compile=settings.useXLA,
-    )
+        "jit_compile": settings.useXLA,
+    }
+    _check_signature(model, arguments)
+    with refused(settings, model):
+        model.compile(**arguments)
     averaging = None
     if settings.weights_moving_averages:
         averaging = getattr(model.optimizer, "inner_optimizer", model.optimizer)
         averaging.use_ema, averaging.ema_momentum = True, EMA_MOMENTUM
     return Compiled(model, schedule, averaging)
+
+
+def _check_signature(model: Any, arguments: Mapping[str, Any]) -> None:
+    """Raise where a class has a ``compile`` of its own that does not take what Keras' takes."""
+    signature = inspect.signature(model.compile)
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        raise UserError(
+            f"compile() of the model's class {type(model).__name__} cannot be called: {error}",
+            seen=f"{shown_place(type(model).compile)}, which takes {signature}",
+            valid=f"a function of {', '.join(arguments)}, as keras.Model.compile",
+            next_step="let it take them, or **kwargs; what else the model needs, its __init__ can"
+            " take",
+        ) from error
 
 
 def learning_rate(given: Any) -> tuple[Any, Any]:
@@ -91,15 +111,6 @@ def learning_rate(given: Any) -> tuple[Any, Any]:
             valid="a number, a LearningRateSchedule, or a function of the epoch "
             "(callbacks belong into addon_callbacks)",
         ) from error
-
-
-def make_variables(model: Any, dataset: Any) -> None:
-    """Make all variables of a compiled model, which a first batch does where it was not built."""
-    if not all(layer.built for layer in [model, *model.layers]):
-        for batch in dataset.take(1):
-            model(batch[0], training=False)
-    if model.optimizer is not None and not model.optimizer.built:
-        model.optimizer.build(model.trainable_variables)
 
 
 def export(model: Any, rebuild: Callable[[], Any] | None, folder: Path) -> Iterator[str]:

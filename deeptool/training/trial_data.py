@@ -223,8 +223,10 @@ class SampleMeter:
             return tf.shape(batch, tf.int64)[0]
 
         def count(*batch: Any) -> Any:
-            self._samples.assign_add(rows(tf.nest.flatten(batch)[0]))
-            return batch if len(batch) > 1 else batch[0]
+            components = tf.nest.flatten(batch)
+            self._samples.assign_add(rows(components[0]))
+            # The names of a named tuple are lost on the way here.
+            return tf.nest.pack_sequence_as(dataset.element_spec, components)
 
         return dataset.map(count)
 

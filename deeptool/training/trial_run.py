@@ -12,7 +12,7 @@ from typing import Any
 from deeptool.errors import Terminated, UserError
 from deeptool.settings import Settings
 from deeptool.termination import RememberedSignals
-from deeptool.training import checkpoint, devices, failures, schema, session_folder
+from deeptool.training import checkpoint, devices, failures, session_folder
 from deeptool.training.display import Display
 from deeptool.training.result import MONITOR, Status, TrialResult, Usage, finite
 from deeptool.training.session_folder import SessionFolder
@@ -102,16 +102,14 @@ class TrialRun:
         self._check_uploads(self._data)
 
         from deeptool.training import fitting, model
+        from deeptool.training.rehearsal import rehearse
 
         scope = place.strategy.scope if place.strategy else contextlib.nullcontext
         with devices.precision(place.precision):
             with scope():
                 network = settings.build_model()
-                origin = "the stored dataset" if kafka else "the pipeline's dataset"
-                schema.check(network, self._data.train.element_spec, origin)
                 compiled = model.compiled(settings, network)
-                with self._data.meter.raising():
-                    model.make_variables(network, self._data.val)
+                rehearse(network, self._data, settings)
                 self._restore(settings, network)
             folder = self._begin(held, settings, self._data, place)
             self._keeper, fit = fitting.prepare(

@@ -7,7 +7,8 @@ from typing import Any
 
 from deeptool.catalog.events import Begun, Completed, Deleted, EpochStored, Failed, Progressed
 from deeptool.client.topic_names import topic_name
-from deeptool.codec.spec import Leaf, Spec
+from deeptool.codec.spec import Spec
+from deeptool.codec.structure import Leaf
 
 TOPIC = "s.0.train"
 SPEC = Spec((Leaf("float32", (None, 2)), Leaf("int64", (None,))))

@@ -24,7 +24,8 @@ from deeptool.cli import cli
 from deeptool.client import admin
 from deeptool.client.connection import Connection, connect
 from deeptool.client.topic_names import topic_name
-from deeptool.codec.spec import Leaf, Spec
+from deeptool.codec.spec import Spec
+from deeptool.codec.structure import Leaf
 from deeptool.errors import DeeptoolError, UserError, WorkError
 from deeptool.store.deletion import delete_stored
 

@@ -23,7 +23,8 @@ from deeptool.catalog.fold import TopicState
 from deeptool.client import admin
 from deeptool.client.connection import Connection, connect
 from deeptool.client.topic_names import CATALOG_TOPIC, topic_name
-from deeptool.codec.spec import Leaf, Spec
+from deeptool.codec.spec import Spec
+from deeptool.codec.structure import Leaf
 from deeptool.errors import UserError, WorkError
 from hpc.broker import properties
 

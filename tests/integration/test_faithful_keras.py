@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from deeptool import train
+from deeptool import kafka_dataset, train
+from deeptool.commands.produce import command as produce
 from deeptool.commands.train import command
 from deeptool.errors import WorkError
 
@@ -182,3 +183,45 @@ def test_the_command_shows_one_error(folder: Path) -> None:
     ended = CliRunner().invoke(command, ["-u", str(file), "-q"])
     assert isinstance(ended.exception, WorkError)
     assert str(ended.exception).startswith("training failed in epoch 1, after 3 batches: KeyError")
+
+
+NAMED = """
+Sides = collections.namedtuple("Sides", ["left", "right"])
+
+
+def get_input_pipeline(raw_data_files_folder, isTraining, batch_size, nbEpoch):
+    x = np.linspace(-1, 1, 96, dtype=np.float32).reshape(24, 4)
+    sides = Sides({"a": x[:, :1], "b": (x[:, 1:2],)}, x[:, 2:])
+    return tf.data.Dataset.from_tensor_slices((sides, x.sum(1, keepdims=True))).batch(batch_size)
+"""
+BY_NAME = """
+import keras
+
+
+class Net(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.head = keras.layers.Dense(1)
+
+    def call(self, sides):
+        inner = keras.ops.concatenate([sides.left["a"], sides.left["b"][0]], 1)
+        return self.head(inner * sides.right)
+
+
+def model(usersettings):
+    return Net()
+"""
+
+
+def test_named_tuples_come_back_from_kafka(
+    folder: Path, broker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = case(folder, f"session_name = {folder.name!r}" + NAMED, BY_NAME)
+    own = train(file)
+    stored = CliRunner().invoke(produce, ["-u", str(file), "-s", broker, "--split", "both"])
+    assert stored.exit_code == 0, stored.output
+    result = train(file, kafka=True, servers=broker)
+    assert result.status == own.status == "complete"
+    assert result.epochs_run == 2
+    element = next(iter(kafka_dataset(broker, folder.name, "train")))
+    assert element[0]._fields == ("left", "right")

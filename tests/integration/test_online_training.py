@@ -332,7 +332,7 @@ def test_a_trial_on_other_data_is_refused_as_always(
     loaded = load_settings(settings)
     loaded.hparams["samples"] = 40
     loaded.build_model = lambda: keras.Sequential([keras.Input((8, 8)), keras.layers.Flatten()])
-    with pytest.raises(UserError, match="does not fit the model"):
+    with pytest.raises(UserError, match="Keras refuses the model"):
         train(loaded, kafka=True, servers=broker, online=True)
     # Without --online it is not there yet.
     with pytest.raises(NotComplete):

@@ -270,9 +270,9 @@ def test_a_model_that_asks_for_another_shape_is_refused(settings: Path, broker: 
     loaded.build_model = lambda: keras.Sequential(
         [keras.Input((8, 8), name="image"), keras.layers.Flatten(), keras.layers.Dense(1)]
     )
-    with pytest.raises(UserError, match="stored dataset does not fit the model") as caught:
+    with pytest.raises(UserError, match="Keras refuses the model: ValueError") as caught:
         train(loaded, kafka=True, servers=broker)
-    assert caught.value.seen == "x: float32[?, 1]"
+    assert caught.value.seen == "a dataset of (float32[?, 1], float32[?, 1])"
     assert "float32[?, 8, 8]" in str(caught.value.valid)
 
 

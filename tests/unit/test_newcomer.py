@@ -26,7 +26,8 @@ PACKAGES = ("deeptool", "hpc")
 STORED = """
 import numpy as np
 from memory_store import MemoryStore
-from deeptool.codec.spec import Leaf, Spec
+from deeptool.codec.spec import Spec
+from deeptool.codec.structure import Leaf
 from deeptool.reader.stored_dataset import StoredDataset
 
 memory = MemoryStore()
@@ -249,7 +250,8 @@ def test_codec(checkout: Checkout) -> None:
         import numpy as np
         from deeptool.codec import make_codec
         from deeptool.codec.records import pack
-        from deeptool.codec.spec import Leaf, Spec
+        from deeptool.codec.spec import Spec
+        from deeptool.codec.structure import Leaf
 
         codec = make_codec("npz", Spec({"x": Leaf("int64", (None, 2))}))
         records = list(pack(codec, [(np.arange(20).reshape(10, 2),)], upload="u"))

@@ -22,7 +22,8 @@ from deeptool.catalog.datasets import (
 )
 from deeptool.catalog.events import Event
 from deeptool.catalog.fold import Catalog, TopicState, fold
-from deeptool.codec.spec import Leaf, Spec
+from deeptool.codec.spec import Spec
+from deeptool.codec.structure import Leaf
 from deeptool.errors import UserError, WorkError
 
 

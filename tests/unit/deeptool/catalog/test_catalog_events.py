@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from deeptool.catalog import events
 from deeptool.catalog.event_frame import seal
 from deeptool.catalog.events import Completed, EpochStored, Event
-from deeptool.codec.spec import Leaf, Spec
+from deeptool.codec.spec import Spec
+from deeptool.codec.structure import Leaf
 from deeptool.errors import UserError
 
 json_values = st.recursive(

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from deeptool.codec import make_codec
 from deeptool.codec.arrow import ArrowCodec
 from deeptool.codec.records import pack
-from deeptool.codec.spec import DTYPES, Leaf, Spec, Structure
+from deeptool.codec.spec import Spec
+from deeptool.codec.structure import DTYPES, Leaf, Structure
 from deeptool.codec.values import Leaves, Ragged, Value, concat_rows, numpy_dtype, rows, slice_rows
 from deeptool.errors import UserError, WorkError
 

@@ -11,7 +11,8 @@ import tensorflow as tf
 from deeptool.codec.arrow import ArrowCodec
 from deeptool.codec.example import ExampleCodec
 from deeptool.codec.records import Codec, checksum, pack, parse_headers
-from deeptool.codec.spec import DTYPES, Leaf, Spec
+from deeptool.codec.spec import Spec
+from deeptool.codec.structure import DTYPES, Leaf
 from deeptool.codec.tensors import leaves_from_tf, leaves_to_tf
 from deeptool.codec.values import Ragged, concat_rows
 from deeptool.errors import UserError, WorkError

@@ -22,7 +22,8 @@ from deeptool.codec.records import (
     pack,
     parse_headers,
 )
-from deeptool.codec.spec import Leaf, Spec
+from deeptool.codec.spec import Spec
+from deeptool.codec.structure import Leaf
 from deeptool.codec.values import Leaves, Ragged
 from deeptool.errors import WorkError
 

@@ -10,7 +10,8 @@ from paths import ROOT
 
 from deeptool.codec import CODECS, DEFAULT_CODEC, make_codec
 from deeptool.codec.records import RecordHeader, pack, parse_headers
-from deeptool.codec.spec import Leaf, Spec
+from deeptool.codec.spec import Spec
+from deeptool.codec.structure import Leaf
 from deeptool.codec.values import Ragged, concat_rows, rows
 from deeptool.errors import WorkError
 from deeptool.reader.element_form import ElementForm

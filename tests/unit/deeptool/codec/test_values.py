@@ -10,7 +10,8 @@ import pytest
 import tensorflow as tf
 
 from deeptool.codec import values
-from deeptool.codec.spec import DTYPES, Spec
+from deeptool.codec.spec import Spec
+from deeptool.codec.structure import DTYPES
 from deeptool.codec.tensors import leaves_from_tf, leaves_to_tf
 from deeptool.codec.values import Ragged, concat_rows, numpy_dtype, rows, slice_rows
 from deeptool.errors import UserError

@@ -10,7 +10,8 @@ import pytest
 from memory_store import MemoryStore
 
 from deeptool.codec.records import pack
-from deeptool.codec.spec import Leaf, Spec
+from deeptool.codec.spec import Spec
+from deeptool.codec.structure import Leaf
 from deeptool.codec.values import Leaves
 from deeptool.errors import WorkError
 from deeptool.reader import StoredDataset

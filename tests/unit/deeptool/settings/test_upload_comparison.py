@@ -12,7 +12,8 @@ import pytest
 from settings_files import write
 
 from deeptool.catalog.events import Begun
-from deeptool.codec.spec import Leaf, Spec
+from deeptool.codec.spec import Spec
+from deeptool.codec.structure import Leaf
 from deeptool.errors import UserError
 from deeptool.settings import Settings, compare, load_settings
 from deeptool.settings.fingerprint import pipeline_code

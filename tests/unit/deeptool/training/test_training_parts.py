@@ -23,7 +23,7 @@ from deeptool.commands.train import command
 from deeptool.errors import Terminated, UserError, WorkError
 from deeptool.store import read_shutdown
 from deeptool.termination import RememberedSignals
-from deeptool.training import checkpoint, devices, schema, session_folder
+from deeptool.training import checkpoint, devices, session_folder
 from deeptool.training.checkpoint import Checkpoint
 from deeptool.training.history import History
 from deeptool.training.log_values import one_number_each
@@ -153,82 +153,6 @@ def test_where_devices_are_fixed_already_the_variables_are_placed(
         ("OneDeviceStrategy", "/CPU:0"),
         ("MirroredStrategy", None),
     ]
-
-
-# ---- schema ----
-
-
-def spec(*shape: int | None, dtype: Any = tf.float32) -> Any:
-    return tf.TensorSpec((None, *shape), dtype)
-
-
-def image_model(*shape: int | None, dtype: str = "float32") -> Any:
-    image = keras.Input(shape, name="image", dtype=dtype)
-    return keras.Model(image, keras.layers.Identity()(image))
-
-
-def two_inputs(names: bool) -> Any:
-    one, other = keras.Input((2,), name="one"), keras.Input((3,), name="other")
-    out = keras.layers.Concatenate()([one, other])
-    return keras.Model({"a": one, "b": other} if names else [one, other], out)
-
-
-@pytest.mark.parametrize(
-    ("model", "x"),
-    [
-        (image_model(8, 8, 1), spec(8, 8, 1)),
-        (image_model(8, 8, 1), spec(8, 8, 1, dtype=tf.uint8)),
-        (image_model(8, 8, 1), spec(8, 8)),
-        (image_model(8), spec(8, 1)),
-        (image_model(None, None, 1), spec(8, 8, 1)),
-        (image_model(8, 8, 1), spec(None, None, 1)),
-        (image_model(8), tf.TensorSpec(None, tf.float32)),
-        (image_model(8), {"whatever": spec(8)}),
-        (image_model(None), tf.RaggedTensorSpec((None, None), tf.float32)),
-        (two_inputs(names=True), {"a": spec(2), "b": spec(3), "more": spec(1)}),
-        (two_inputs(names=False), {"one": spec(2), "other": spec(3)}),
-        (two_inputs(names=False), (spec(2), spec(3))),
-        (keras.Sequential([keras.layers.Dense(1)]), spec(8)),
-    ],
-)
-def test_data_that_a_model_takes(model: Any, x: Any) -> None:
-    schema.check(model, (x, spec(1)), "the dataset")
-    schema.check(model, (x, spec(1), spec()), "the dataset")
-
-
-@pytest.mark.parametrize(
-    ("model", "x", "reason", "seen", "valid"),
-    [
-        (image_model(16, 16, 1), spec(8, 8, 1), "another shape", "x: float32[?, 8, 8, 1]", "image"),
-        (image_model(8, 8), spec(8, 8, 3), "number of dimensions", "[?, 8, 8, 3]", "[?, 8, 8]"),
-        (image_model(2), spec(2, dtype=tf.string), "another type", "string[?, 2]", "float32"),
-        (image_model(2, dtype="int32"), spec(2), "cut off", "float32[?, 2]", "int32[?, 2]"),
-        (image_model(2), spec(2, dtype=tf.complex64), "another type", "complex64", "float32"),
-        (two_inputs(names=True), {"a": spec(2)}, "model's inputs", "'a'", "'a', 'b'"),
-        (two_inputs(names=True), (spec(2), spec(3)), "model's inputs", "(float32", "'one'"),
-        (two_inputs(names=False), spec(2), "model's inputs", "x: float32[?, 2]", "'other'"),
-        (
-            two_inputs(names=True),
-            {"a": spec(2), "b": spec(4)},
-            "another shape",
-            "b: float32[?, 4]",
-            "float32[?, 3], the model's input 'other'",
-        ),
-    ],
-)
-def test_data_that_a_model_does_not_take(
-    model: Any, x: Any, reason: str, seen: str, valid: str
-) -> None:
-    with pytest.raises(UserError, match=reason) as caught:
-        schema.check(model, (x, spec(1)), "the dataset")
-    assert seen in str(caught.value.seen)
-    assert valid in str(caught.value.valid)
-
-
-def test_elements_without_labels_are_refused() -> None:
-    with pytest.raises(UserError, match="cannot be trained on") as caught:
-        schema.check(image_model(2), {"x": spec(2)}, "the dataset")
-    assert caught.value.seen == "{'x': float32[?, 2]}"
 
 
 # ---- data ----
