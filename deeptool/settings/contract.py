@@ -156,7 +156,7 @@ class Contract:
     get_total_loss: Annotated[Callable[..., Any], _function("model")]
     get_input_pipeline: Annotated[Callable[..., Any], _function(*PIPELINE_PARAMETERS)]
 
-    enable_mixed_precision: Annotated[bool, FLAG] = False
+    enable_mixed_precision: Annotated[bool | None, FLAG] = None
     consume_data_from_kafka: Annotated[bool, FLAG] = False
     kafka_bootstrap_servers: Annotated[list[str], SERVERS] = field(
         default_factory=lambda: ["localhost:9092"]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,27 +71,40 @@ def choose(wanted: Sequence[int], seen: int, assigned: bool) -> tuple[tuple[int,
     return there, f"trains on GPU {list(there)} instead of {list(wanted)}: {how}"
 
 
-def policy(mixed: bool, capabilities: Sequence[tuple[int, int]]) -> tuple[str, str | None]:
-    """The Keras dtype policy for GPUs of these CUDA compute capabilities, and what to tell.
+def policy(
+    mixed: bool | None, capabilities: Sequence[tuple[int, int]], own: str, floatx: str
+) -> tuple[str, str | None]:
+    """The Keras dtype policy of a trial, and what to tell the user.
 
-    Matrix units compute in float16 from capability 7.0 on and in bfloat16, which needs no loss
-    scaling, from 8.0 on [1]_.
+    Parameters
+    ----------
+    mixed : bool or None
+        The settings' enable_mixed_precision. None: whatever the user set elsewhere.
+    capabilities : sequence of (int, int)
+        CUDA compute capabilities of the GPUs. Matrix units compute in float16 from 7.0 on and in
+        bfloat16, which needs no loss scaling, from 8.0 on [1]_.
+    own : str
+        Keras' global policy as the user set it, in Python or in keras.json.
+    floatx : str
+        Keras' default type of floats.
 
     References
     ----------
     .. [1] NVIDIA, "CUDA C++ Programming Guide", table "Feature Support per Compute Capability".
     """
+    if mixed is None:
+        return own, None
     if not mixed:
-        return "float32", None
+        return (floatx if own.startswith("mixed_") else own), None
     slowest = min(capabilities, default=(0, 0))
     if slowest >= (8, 0):
         return "mixed_bfloat16", None
     if slowest >= (7, 0):
         return "mixed_float16", None
-    return "float32", "enable_mixed_precision: nothing here gains from it, trains in float32"
+    return own, f"enable_mixed_precision: nothing here gains from it, trains in {own}"
 
 
-def prepare(wanted: Sequence[int], mixed: bool) -> Devices:
+def prepare(wanted: Sequence[int], mixed: bool | None) -> Devices:
     """Give this process the GPUs that the settings name, and say what it really got.
 
     Several GPUs train one replica each, on equal shares of every batch.
@@ -102,6 +114,7 @@ def prepare(wanted: Sequence[int], mixed: bool) -> Devices:
     UserError
         There are GPUs, but none of those that are wanted.
     """
+    import keras
     import tensorflow as tf
 
     there = tf.config.list_physical_devices("GPU")
@@ -112,7 +125,8 @@ def prepare(wanted: Sequence[int], mixed: bool) -> Devices:
         tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
         for gpu in chosen
     ]
-    precision, lost = policy(mixed, capabilities)
+    own = keras.mixed_precision.dtype_policy().name
+    precision, lost = policy(mixed, capabilities, own, keras.config.floatx())
     names: list[str] | None = None
     try:
         tf.config.set_visible_devices(chosen, "GPU")
@@ -132,14 +146,10 @@ def prepare(wanted: Sequence[int], mixed: bool) -> Devices:
     return Devices(gpus, strategy, precision, notes)
 
 
-@contextmanager
-def precision(name: str) -> Iterator[None]:
-    """Layers made inside compute under this dtype policy; the caller's own comes back after."""
+def use_precision(name: str) -> None:
+    """Layers made from now on compute under this dtype policy."""
     import keras
 
-    before = keras.mixed_precision.dtype_policy()
-    keras.mixed_precision.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.mixed_precision.set_dtype_policy(before)
+    # Another policy may have the name of its type of computing only, as for quantized layers.
+    if keras.mixed_precision.dtype_policy().name != name:
+        keras.mixed_precision.set_dtype_policy(name)

@@ -13,6 +13,7 @@ from deeptool.settings.hparams import plain
 from deeptool.settings.random_state import kept_random_state
 from deeptool.training import session_folder
 from deeptool.training.display import Display
+from deeptool.training.keras_config import kept_keras_config
 from deeptool.training.result import DONE, TrialResult
 from deeptool.training.trial_data import TrialSource
 from deeptool.training.trial_request import TrialRequest
@@ -91,7 +92,8 @@ def train(
     batches, after get_online_pipeline. With steps_per_epoch the one for training has no end.
 
     random_seed seeds the trial alone: the caller's generators of Python, NumPy and TensorFlow are
-    afterwards as they were, unless it loaded the settings itself.
+    afterwards as they were, unless it loaded the settings itself. Keras' dtype policy and floatx
+    are those that the caller, the settings file or the model file set, and the caller's afterwards.
 
     Epochs are counted from 1 in ``history.csv`` and results. The learning rate may be a number, a
     schedule, or a function of the epoch from 0.
@@ -108,7 +110,7 @@ def train(
             display.say(f"this trial is already {done.status}: {earlier.path}")
             return done
         request = TrialRequest.from_json(earlier.config()["request"], source)
-        with kept_random_state():
+        with kept_random_state(), kept_keras_config():
             return TrialRun(request, earlier, display, resumed=True).run()
     if settings is None:
         raise UserError("no settings file was given")
@@ -121,5 +123,5 @@ def train(
     file = Path(os.path.abspath(loaded.path if loaded else str(settings)))
     request = TrialRequest(file, plain(hparams or {}), proc_id, kafka, source)
     folder = session_folder.create(session_dir) if session_dir is not None else None
-    with kept_random_state():
+    with kept_random_state(), kept_keras_config():
         return TrialRun(request, folder, display, loaded=loaded).run()

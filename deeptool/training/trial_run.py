@@ -105,36 +105,36 @@ class TrialRun:
         from deeptool.training.rehearsal import rehearse
 
         scope = place.strategy.scope if place.strategy else contextlib.nullcontext
-        with devices.precision(place.precision):
-            with scope():
-                network = settings.build_model()
-                compiled = model.compiled(settings, network)
-                rehearse(network, self._data, settings)
-                self._restore(settings, network)
-            folder = self._begin(held, settings, self._data, place)
-            self._keeper, fit = fitting.prepare(
-                settings,
-                compiled,
-                self._data,
-                folder,
-                self._display,
-                self._signals,
-                self._kept,
-                self._usage,
-            )
-            if first < settings.nbEpoch and not (self._kept and self._kept.state["stopped"]):
-                fit()
-                self._check_arrival(self._data)
-            if self._keeper.diverged is not None:
-                self._say(self._keeper.diverged)
-                if self._keeper.best_values is None:
-                    return self._say("no weights were exported: there is no epoch before that")
-            self._show("exporting")
-            if self._keeper.best_values is not None:
-                checkpoint.assign(network.variables, self._keeper.best_values)
-            rebuild = settings.build_model if place.strategy is not None else None
-            for note in model.export(network, rebuild, folder.path):
-                self._say(note)
+        devices.use_precision(place.precision)
+        with scope():
+            network = settings.build_model()
+            compiled = model.compiled(settings, network)
+            rehearse(network, self._data, settings)
+            self._restore(settings, network)
+        folder = self._begin(held, settings, self._data, place)
+        self._keeper, fit = fitting.prepare(
+            settings,
+            compiled,
+            self._data,
+            folder,
+            self._display,
+            self._signals,
+            self._kept,
+            self._usage,
+        )
+        if first < settings.nbEpoch and not (self._kept and self._kept.state["stopped"]):
+            fit()
+            self._check_arrival(self._data)
+        if self._keeper.diverged is not None:
+            self._say(self._keeper.diverged)
+            if self._keeper.best_values is None:
+                return self._say("no weights were exported: there is no epoch before that")
+        self._show("exporting")
+        if self._keeper.best_values is not None:
+            checkpoint.assign(network.variables, self._keeper.best_values)
+        rebuild = settings.build_model if place.strategy is not None else None
+        for note in model.export(network, rebuild, folder.path):
+            self._say(note)
 
     def _prepare(self) -> Settings:
         """Settings and checkpoint."""
@@ -205,7 +205,7 @@ class TrialRun:
             "settings": settings.summary(),
             "data": trial_data.facts,
             "gpus": list(place.gpus),
-            "precision": place.precision,
+            "precision": sys.modules["keras"].mixed_precision.dtype_policy().name,
         }
         self._session.begin(config, {name: path.read_bytes() for path, name in files.values()})
         return self._session

@@ -50,7 +50,7 @@ def test_values_and_defaults(tmp_path: Path) -> None:
     }
     assert settings.consume_data_from_kafka is False
     assert settings.kafka_bootstrap_servers == ["localhost:9092"]
-    assert settings.enable_mixed_precision is False
+    assert settings.enable_mixed_precision is None
     assert settings.recoverFromCheckpoint is False
     assert settings.get_online_pipeline is None
     assert settings.get_learningRate() == 0.1
@@ -58,7 +58,7 @@ def test_values_and_defaults(tmp_path: Path) -> None:
     assert (settings.proc_id, settings.num_procs) == (0, 1)
     # The model and the user's own functions see the defaults too.
     assert settings.module.kafka_bootstrap_servers == ["localhost:9092"]
-    assert settings.module.enable_mixed_precision is False
+    assert settings.module.enable_mixed_precision is None
     assert not hasattr(settings.module, "__deeptool_checkpoint__")
 
 

@@ -10,6 +10,8 @@ import math
 import os
 import random
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -450,7 +452,7 @@ def test_xla_and_profiling(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision(policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "policy", lambda mixed, capabilities: (policy, None))
+    monkeypatch.setattr(devices, "policy", lambda *given: (policy, None))
     monkeypatch.setattr("deeptool.training.callbacks.WRITING", math.inf)
     whole = train(SETTINGS, hparams={"epochs": 4, "averages": True})
     assert keras.mixed_precision.dtype_policy().name == "float32"
@@ -459,6 +461,74 @@ def test_mixed_precision(policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole.session_dir.rename("whole")
     resumed = train(restart_from=interrupted(2, epochs=4, averages=True))
     assert resumed.final == pytest.approx(whole.final, rel=1e-3)
+
+
+SAYS = """
+import keras
+
+
+def model(usersettings):
+    net = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    layer = net.layers[-1]
+    print("MODEL", keras.config.floatx(), layer.compute_dtype, layer.kernel.dtype)
+    return net
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        (
+            "tf.keras.mixed_precision.set_global_policy('mixed_bfloat16')",
+            "float32 bfloat16 float32",
+        ),
+        ("tf.keras.config.set_floatx('float64')", "float64 float64 float64"),
+        (
+            "tf.keras.config.set_dtype_policy('mixed_float16')\nenable_mixed_precision = False",
+            "float32 float32 float32",
+        ),
+        (
+            "tf.keras.config.set_floatx('float64')\nenable_mixed_precision = True",
+            "float64 float64 float64",
+        ),
+    ],
+)
+def test_the_precision_that_the_settings_file_sets_holds_for_its_trial(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: str, expected: str
+) -> None:
+    (tmp_path / "says.py").write_text(f"{SETTINGS.read_text()}\n{more}\n")
+    (tmp_path / "trial_model.py").write_text(SAYS)
+    result = train("says.py", hparams={"epochs": 1})
+    assert f"MODEL {expected}\n" in capsys.readouterr().out
+    assert keras.config.floatx() == keras.config.dtype_policy().name == "float32"
+    config = json.loads((result.session_dir / "config.json").read_text())
+    assert config["precision"].removeprefix("mixed_") == expected.split()[1]
+
+
+def test_the_precision_of_keras_json_and_of_the_caller_holds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "says.py").write_text(SETTINGS.read_text())
+    (tmp_path / "trial_model.py").write_text(SAYS)
+    (tmp_path / "keras.json").write_text('{"floatx": "float64", "backend": "tensorflow"}')
+    command = [
+        str(Path(sys.executable).with_name("deeptool")),
+        "train",
+        "-u",
+        "says.py",
+        "--hparam",
+        "epochs=1",
+    ]
+    environment = {**os.environ, "KERAS_HOME": str(tmp_path)}
+    shown = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "MODEL float64 float64 float64\n" in shown.stdout
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        train("says.py", hparams={"epochs": 1})
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert "MODEL float32 bfloat16 float32\n" in capsys.readouterr().out
 
 
 def test_the_learning_rate_may_be_a_number_a_schedule_or_a_function() -> None:

@@ -67,21 +67,25 @@ def test_gpus_that_are_not_there_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mixed", "capabilities", "policy"),
+    ("mixed", "capabilities", "own", "expected"),
     [
-        (False, [(9, 0)], "float32"),
-        (True, [(8, 0), (9, 0)], "mixed_bfloat16"),
-        (True, [(7, 5), (8, 6)], "mixed_float16"),
-        (True, [(6, 1)], "float32"),
-        (True, [], "float32"),
+        (None, [(9, 0)], "float32", "float32"),
+        (None, [(9, 0)], "mixed_float16", "mixed_float16"),
+        (None, [], "float64", "float64"),
+        (False, [(9, 0)], "float64", "float64"),
+        (False, [(9, 0)], "mixed_bfloat16", "float64"),
+        (True, [(8, 0), (9, 0)], "float32", "mixed_bfloat16"),
+        (True, [(7, 5), (8, 6)], "mixed_bfloat16", "mixed_float16"),
+        (True, [(6, 1)], "float64", "float64"),
+        (True, [], "mixed_bfloat16", "mixed_bfloat16"),
     ],
 )
-def test_the_precision_follows_the_slowest_gpu(
-    mixed: bool, capabilities: list[tuple[int, int]], policy: str
+def test_the_precision_is_the_users_own_or_follows_the_slowest_gpu(
+    mixed: bool | None, capabilities: list[tuple[int, int]], own: str, expected: str
 ) -> None:
-    name, note = devices.policy(mixed, capabilities)
-    assert name == policy
-    assert (note is not None) == (mixed and policy == "float32")
+    name, note = devices.policy(mixed, capabilities, own, "float64")
+    assert name == expected
+    assert (note is not None) == (mixed is True and name == own)
 
 
 def test_preparing_without_a_gpu_says_so_and_needs_no_strategy() -> None:
