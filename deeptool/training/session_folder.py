@@ -25,9 +25,10 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 class SessionFolder:
     """A session folder.
 
-    What is in it: copies of the settings and the model file, ``config.json`` (what was asked for
-    and what it was made of), ``progress.json``, ``history.csv``, ``result.json``, ``checkpoints/``,
-    ``logs/`` (TensorBoard), ``model.keras`` and ``saved_model/`` (the best weights).
+    What is in it: ``request.json`` (what was asked for), copies of the settings and the model file,
+    ``config.json`` (what the trial was made of), ``progress.json``, ``history.csv``,
+    ``result.json``, ``checkpoints/``, ``logs/`` (TensorBoard), ``model.keras`` and ``saved_model/``
+    (the best weights).
     """
 
     path: Path
@@ -47,6 +48,15 @@ class SessionFolder:
     def config(self) -> dict[str, Any]:
         """What `begin` wrote; empty before."""
         return read_json(self.path / "config.json") or {}
+
+    def request(self) -> dict[str, Any] | None:
+        """What was asked for; None where that was not even written."""
+        # Earlier releases kept it in config.json alone.
+        return read_json(self.path / "request.json") or self.config().get("request")
+
+    def ask(self, request: Mapping[str, Any]) -> None:
+        """Keep what is asked for, so that a trial that dies before it begins can be run again."""
+        write_json(self.path / "request.json", dict(request))
 
     def begin(self, config: Mapping[str, Any], copies: Mapping[str, bytes]) -> None:
         """Keep what the trial is made of: this claims the folder."""
@@ -127,11 +137,12 @@ def reopen(folder: str | os.PathLike[str]) -> SessionFolder:
         It is not one.
     """
     session = SessionFolder(Path(os.path.abspath(Path(folder).expanduser())))
-    if not session.config():
+    if session.request() is None:
         raise UserError(
-            "this is not a session folder: it holds no config.json",
+            "this is not a session folder: it holds no request.json",
             seen=str(session.path),
             valid="a folder that an earlier trial made",
+            next_step="start the trial anew: deeptool train --usersettings FILE",
         )
     return session
 

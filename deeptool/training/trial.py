@@ -109,9 +109,11 @@ def train(
         if done is not None and done.status in DONE:
             display.say(f"this trial is already {done.status}: {earlier.path}")
             return done
-        request = TrialRequest.from_json(earlier.config()["request"], source)
+        request = TrialRequest.from_json(earlier.request() or {}, source)
+        # Without it, the trial was killed before it began, and nothing of it is kept.
+        begun = bool(earlier.config())
         with kept_random_state(), kept_keras_config():
-            return TrialRun(request, earlier, display, resumed=True).run()
+            return TrialRun(request, earlier, display, resumed=begun).run()
     if settings is None:
         raise UserError("no settings file was given")
     source.check(kafka is not False)

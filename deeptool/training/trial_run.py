@@ -50,6 +50,8 @@ class TrialRun:
             if self._session is not None:
                 held.enter_context(self._session.held())
             try:
+                if self._session is not None and not self._resumed:
+                    self._session.ask(self._request.to_json())
                 self._train(held)
                 if self._keeper.diverged is None:
                     return self._end("complete", None)
@@ -193,6 +195,7 @@ class TrialRun:
             )
             self._session = session_folder.create(None, settings.workingFolder, name)
             held.enter_context(self._session.held())
+            self._session.ask(self._request.to_json())
         files = copies(settings)
         config = {
             "deeptool": version("deeptool"),

@@ -226,6 +226,36 @@ def test_a_trial_that_never_reached_a_checkpoint_begins_anew() -> None:
     assert any("no checkpoint" in note for note in resumed.notes)
 
 
+KILLED = """
+import os, signal, sys
+from deeptool.training.session_folder import SessionFolder
+from deeptool import train
+def die(*given): os.kill(os.getpid(), signal.SIGKILL)
+setattr(SessionFolder, {name!r}, die)
+train(sys.argv[1], hparams={{"epochs": 2}}, session_dir={session!r})
+"""
+
+
+@pytest.mark.parametrize("session", ["given", None])
+def test_a_trial_killed_before_it_began_is_run_again(tmp_path: Path, session: str | None) -> None:
+    code = KILLED.format(name="begin", session=session)
+    killed = subprocess.run([sys.executable, "-c", code, str(SETTINGS)], capture_output=True)
+    assert killed.returncode == -signal.SIGKILL
+    (folder,) = [path.parent for path in tmp_path.rglob("request.json")]
+    assert not (folder / "config.json").exists()
+    resumed = train(restart_from=folder)
+    assert (resumed.status, resumed.epochs_run) == ("complete", 2)
+    assert resumed.session_dir == folder
+    assert train(restart_from=folder) == resumed
+
+
+def test_a_folder_without_a_request_says_what_to_do() -> None:
+    Path("empty").mkdir()
+    with pytest.raises(UserError, match="not a session folder") as caught:
+        train(restart_from="empty")
+    assert "deeptool train --usersettings" in str(caught.value.next_step)
+
+
 def test_the_given_session_folder_is_used_once() -> None:
     result = train(SETTINGS, session_dir="here/it/is", hparams={"epochs": 1})
     assert result.session_dir == Path("here/it/is").absolute()
