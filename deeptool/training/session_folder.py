@@ -142,7 +142,7 @@ def reopen(folder: str | os.PathLike[str]) -> SessionFolder:
             "this is not a session folder: it holds no request.json",
             seen=str(session.path),
             valid="a folder that an earlier trial made",
-            next_step="start the trial anew: deeptool train --usersettings FILE",
+            next_step="start the trial again: deeptool train --usersettings FILE",
         )
     return session
 
