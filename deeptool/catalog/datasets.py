@@ -233,7 +233,11 @@ def _choose(
 ) -> list[Entry]:
     name, lacking = f"dataset {session}, split {split}", _lacking("stored", follow)
     if not entries:
-        raise NotStored(f"{name}, {lacking}", seen="nothing of it", next_step=_INSPECT)
+        raise NotStored(
+            f"{name}, {lacking}",
+            seen="nothing of it",
+            next_step=f"upload it: deeptool produce --split {split}; {_INSPECT}",
+        )
     # Uploads that failed are only named where there is nothing else.
     alive = [e for e in entries.values() if e.readable or e.state.pending]
     if proc_ids is None:
