@@ -65,6 +65,12 @@ class Stored:
         return self.begun.batch_size
 
     @property
+    def exact_batches(self) -> bool:
+        """Whether the pipelines made whole batches only, as ``batch(drop_remainder=True)`` does."""
+        specs = [shard.upload.begun.element_spec for shard in self.shards]
+        return all(leaf.shape[0] is not None for spec in specs for leaf in spec.leaves)
+
+    @property
     def codec(self) -> str:
         return self.begun.codec
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deeptool.codec import DEFAULT_CODEC, make_codec
 from deeptool.codec.protocol import Codec
@@ -26,6 +26,7 @@ class ElementForm:
     batch_size : int or None
         None for single samples.
     drop_remainder : bool
+        Every batch has exactly `batch_size` samples; what is left of a pass is left out.
     as_stored : bool
         The elements are the batches that were uploaded, because others cannot be made.
     padding : mapping of str to scalar
@@ -79,10 +80,15 @@ def padding_by_path(
 def element_form(
     plan: ReadPlan,
     batch_size: int | None,
-    drop_remainder: bool,
+    drop_remainder: bool | None,
     padding_value: Padding | Mapping[str, Padding] | None,
 ) -> ElementForm:
     """What the elements of a dataset are to be, read as asked.
+
+    Parameters
+    ----------
+    drop_remainder : bool or None
+        None: as the pipeline did, where its element_spec shows it.
 
     Raises
     ------
@@ -111,17 +117,52 @@ def element_form(
             seen=str(spec),
             next_step=f"give a padding_value, or upload with codec {DEFAULT_CODEC}",
         )
-    static = all(leaf.shape[0] is not None for leaf in spec.leaves)
-    whole = (
-        static
-        and batch_size == stored.batch_size
-        and stored.complete
-        and all(plan.samples(k) % batch_size == 0 for k in range(stored.epochs))
-    )
-    return ElementForm(
+    form = ElementForm(
         codec=codec,
         batch_size=batch_size,
-        drop_remainder=drop_remainder or whole,
+        drop_remainder=False,
         as_stored=unpadded,
         padding=padding_by_path(spec, padding_value) if padding_value is not None else {},
     )
+    return replace(form, drop_remainder=_drops_remainder(plan, form, drop_remainder))
+
+
+def _drops_remainder(plan: ReadPlan, form: ElementForm, asked: bool | None) -> bool:
+    """Whether what is left of a pass behind its last whole batch is left out."""
+    size = form.batch_size
+    if size is None:
+        return False
+    if form.whole_batches and not _exact_as_stored(plan, form):
+        if asked:
+            raise UserError(
+                "drop_remainder needs batches that can be made anew, and samples of unknown "
+                "dimensions come in the batches that were uploaded",
+                seen=str(form.spec),
+                next_step="give a padding_value, or leave out drop_remainder",
+            )
+        return False
+    stored = plan.stored
+    samples = [plan.samples(k) for k in range(stored.epochs)] if stored.complete else []
+    if asked is False or not (asked or stored.exact_batches):
+        # Where nothing would be left out, the shape can be the pipeline's all the same.
+        return stored.exact_batches and bool(samples) and all(n % size == 0 for n in samples)
+    for k, count in enumerate(samples):
+        batches = plan.whole_batches(k, size) if form.whole_batches else count // size
+        # Of an empty part there is nothing to leave out.
+        if count and not batches:
+            part = f", part {plan.index} of {plan.num_shards}" if plan.num_shards > 1 else ""
+            raise UserError(
+                "drop_remainder leaves no batch of this dataset: it holds fewer samples than one",
+                seen=f"{count} samples of {stored.session!r}, split {stored.split!r}{part}",
+                valid=f"at least {size}, the batch_size",
+                next_step="make batch_size smaller, upload more samples, or set "
+                "drop_remainder = False",
+            )
+    return True
+
+
+def _exact_as_stored(plan: ReadPlan, form: ElementForm) -> bool:
+    """Whether all batches that were uploaded have `batch_size` samples, but for each last one."""
+    epochs = range(plan.stored.epochs) if plan.stored.complete else ()
+    kept = plan.num_shards == 1 and all(plan.batches(k) is not None for k in epochs)
+    return kept and all(leaf.shape[0] == form.batch_size for leaf in form.spec.leaves)

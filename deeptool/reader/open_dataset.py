@@ -35,7 +35,7 @@ class TfOptions(TypedDict, total=False):
     seed: int | None
     first_epoch: int | Callable[[], int]
     repeat: int | None
-    drop_remainder: bool
+    drop_remainder: bool | None
     num_shards: int
     index: int
     reader: Reader

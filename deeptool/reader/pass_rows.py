@@ -67,6 +67,7 @@ def _planned_rows(
     if form.whole_batches and form.batch_size:
         chunks = row_chunks.gathered(samples, decoder, 0)
         pieces = _all(row_chunks.stored_batches(chunks, form.batch_size), plan.batches(k))
+        pieces = _wanted(pieces, form)
         if shuffled:
             return row_chunks.shuffled_batches(pieces, memory, planned.rng)
         return pieces
@@ -77,6 +78,11 @@ def _planned_rows(
         )
         return row_chunks.shuffled(chunks, buffer)
     return (chunk.leaves for chunk in chunks)
+
+
+def _wanted(batches: Iterable[Leaves], form: ElementForm) -> Iterator[Leaves]:
+    """The batches without those that are not whole, where these are to be left out."""
+    return (batch for batch in batches if not form.drop_remainder or rows(batch) == form.batch_size)
 
 
 def _all(batches: Iterable[Leaves], valid: int | None) -> Iterator[Leaves]:
@@ -122,7 +128,7 @@ def arriving_rows(
     if form.whole_batches and form.batch_size:
         arrived = (record for record in records if record is not None)
         chunks = row_chunks.gathered(arrived, decoder, 0)
-        yield from row_chunks.stored_batches(chunks, form.batch_size)
+        yield from _wanted(row_chunks.stored_batches(chunks, form.batch_size), form)
         return
     buffer: RowBuffer | None = None
     for record in records:

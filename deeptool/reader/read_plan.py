@@ -113,6 +113,10 @@ class ReadPlan:
             return None
         return sum(count for count in counts if count is not None)
 
+    def whole_batches(self, k: int, batch_size: int) -> int:
+        """How many whole ones pass k holds of batches that end with each shard."""
+        return sum(epoch.samples // batch_size for epoch in self._stored(k % self.stored.epochs))
+
     def plan(self, k: int) -> PlannedPass:
         """Pass k: stored pass ``k % epochs``, in an order of its own.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from deeptool.catalog.stored import Stored
 from deeptool.codec.spec import Spec
 from deeptool.errors import UserError, WorkError
-from deeptool.reader.element_form import Padding, element_form
+from deeptool.reader.element_form import ElementForm, Padding, element_form
 from deeptool.reader.read_plan import MemoryShares, ReadPlan
 from deeptool.reader.tf_dataset import Reader, elements_of_pass, tf_dataset
 from deeptool.store.read_meter import ReadMeter
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 LEAST_MEMORY = 8 << 20
 MEMORY = 256 << 20
+_LOG = logging.getLogger(__name__)
 _READERS = ("librdkafka", "tfio")
 
 
@@ -102,15 +104,36 @@ class StoredDataset:
         epoch: int,
         *,
         batch_size: int | None = None,
-        drop_remainder: bool = False,
+        drop_remainder: bool | None = None,
         padding_value: Padding | Mapping[str, Padding] | None = None,
     ) -> int | None:
         """The elements of pass `epoch`, read by `tf` with these parameters; None: not known."""
         if not self.complete:
             return None
-        plan = ReadPlan(self.store, self.stored, MemoryShares(MEMORY))
+        plan = self._plan()
         form = element_form(plan, batch_size, drop_remainder, padding_value)
         return elements_of_pass(plan, form, epoch)
+
+    def drops_remainder(
+        self,
+        *,
+        batch_size: int | None = None,
+        drop_remainder: bool | None = None,
+        padding_value: Padding | Mapping[str, Padding] | None = None,
+    ) -> bool:
+        """Whether `tf` with these parameters leaves out what is no whole batch.
+
+        Raises
+        ------
+        UserError
+            It cannot be read as asked.
+        """
+        form = element_form(self._plan(), batch_size, drop_remainder, padding_value)
+        return form.drop_remainder
+
+    def _plan(self) -> ReadPlan:
+        """For what depends on neither memory, part nor seed."""
+        return ReadPlan(self.store, self.stored, MemoryShares(MEMORY))
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -150,7 +173,7 @@ class StoredDataset:
         seed: int | None = None,
         first_epoch: int | Callable[[], int] = 0,
         repeat: int | None = 1,
-        drop_remainder: bool = False,
+        drop_remainder: bool | None = None,
         num_shards: int = 1,
         index: int = 0,
         reader: Reader = "librdkafka",
@@ -177,8 +200,10 @@ class StoredDataset:
             callable is asked each time an iterator begins, and decides alone.
         repeat : int or None
             How many passes an iterator makes; None never ends.
-        drop_remainder : bool
-            Leave out the last batch of a pass if it is not whole.
+        drop_remainder : bool, optional
+            Leave out the last batch of a pass if it is not whole; then element_spec has the batch
+            size. By default as the pipeline did: True where its element_spec has a batch size, as
+            that of ``batch(drop_remainder=True)``. What that leaves out is logged as a warning.
         num_shards, index : int
             Read part `index` of `num_shards` of each pass: disjoint, together all of it, and of
             the same size but for one sample.
@@ -222,14 +247,33 @@ class StoredDataset:
             seed = secrets.randbits(32)
         memory = MemoryShares(memory_bytes)
         plan = ReadPlan(self.store, self.stored, memory, num_shards, index, seed)
+        form = element_form(plan, batch_size, drop_remainder, padding_value)
+        if drop_remainder is None:
+            _tell_left_out(plan, form)
         return tf_dataset(
             plan,
-            element_form(plan, batch_size, drop_remainder, padding_value),
+            form,
             self.meter,
             first_epoch=first_epoch,
             repeat=repeat,
             reader=reader,
             known=not self.follow,
+        )
+
+
+def _tell_left_out(plan: ReadPlan, form: ElementForm) -> None:
+    if not (form.drop_remainder and plan.stored.complete):
+        return
+    samples, elements = plan.samples(0), elements_of_pass(plan, form, 0)
+    left_out = samples - (elements or 0) * (form.batch_size or 1)
+    if left_out:
+        _LOG.warning(
+            "%s, split %s: %d of %d samples are left out of a pass, because the pipeline made "
+            "batches of exactly one size (drop_remainder)",
+            plan.stored.session,
+            plan.stored.split,
+            left_out,
+            samples,
         )
 
 

@@ -106,10 +106,12 @@ class GeneratedRows:
         """The chunks of pass k, as a ``tf.data.Dataset``."""
         import tensorflow as tf
 
-        spec = decoder_for(self.form).spec
+        form, spec = self.form, decoder_for(self.form).spec
+        if form.whole_batches and form.drop_remainder:
+            spec = spec.with_rows(form.batch_size)
 
         def chunks(number: int) -> Generator[Any, None, None]:
-            with closing(pass_rows(self.plan, self.form, int(number), self.meter)) as passed:
+            with closing(pass_rows(self.plan, form, int(number), self.meter)) as passed:
                 for leaves in passed:
                     # On a machine with a GPU, TensorFlow would put them there.
                     with tf.device("CPU"):
@@ -153,8 +155,10 @@ def elements_of_pass(plan: ReadPlan, form: ElementForm, k: int) -> int | None:
     Batches that come back as they were made are counted since their ends are kept.
     """
     samples = plan.samples(k)
-    if form.whole_batches:
-        return plan.batches(k)
     if form.batch_size is None:
         return samples
+    if form.whole_batches:
+        if form.drop_remainder:
+            return plan.whole_batches(k, form.batch_size)
+        return plan.batches(k)
     return samples // form.batch_size if form.drop_remainder else -(-samples // form.batch_size)

@@ -67,7 +67,7 @@ def _leaf(value: Any, path: str, leaf: Leaf, form: ElementForm) -> Any:
         return value
     if leaf.ragged_rank:
         return value.with_row_splits_dtype(leaf.row_splits_dtype)
-    rows = () if form.batch_size is None else (None,)
+    rows = () if form.batch_size is None else (form.batch_size if form.drop_remainder else None,)
     padding = form.padding.get(path)
     default = None if padding is None else tf.cast(padding, value.dtype)
     return value.to_tensor(default_value=default, shape=(*rows, *leaf.inner))
