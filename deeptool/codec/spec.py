@@ -215,7 +215,8 @@ def _structure_from_tf(spec: Any, batched: bool, path: str) -> Structure:
             f"{place} has no axis that counts samples",
             seen=str(spec),
             valid="batches",
-            next_step="call .batch(batch_size) in get_input_pipeline, or upload with batched=False",
+            next_step="call .batch(batch_size) in get_input_pipeline, or upload single samples "
+            "(batched = False in a settings file)",
         )
     if isinstance(spec, tf.RaggedTensorSpec) and spec.ragged_rank > 0:
         # The axis of samples makes one more dimension ragged around those of a single sample.

@@ -40,7 +40,8 @@ def leaves_from_tf(element: Any, spec: Spec) -> Leaves:
         raise WorkError(
             "the components of a batch differ in their number of samples",
             seen=", ".join(f"'{path}': {count}" for path, count in counts.items()),
-            next_step="let axis 0 of every component count samples, or upload with batched=False",
+            next_step="let axis 0 of every component count samples, or upload single samples "
+            "(batched = False in a settings file)",
         )
     return leaves
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import click
 
 from deeptool.client import probe
 from deeptool.errors import UserError
+from deeptool.settings.contract import Padding
 
 DEFAULT_SERVERS = ("localhost:9092",)
 
@@ -31,6 +34,24 @@ def _pairs(
             raise click.BadParameter(f"{name.strip()} is given twice")
         pairs[name.strip()] = value
     return pairs
+
+
+def _padding(
+    ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> Padding | dict[str, Padding] | None:
+    if not values:
+        return None
+    if len(values) == 1 and "=" not in values[0]:
+        return _scalar(values[0])
+    return {path: _scalar(value) for path, value in _pairs(ctx, parameter, values).items()}
+
+
+def _scalar(text: str) -> Padding:
+    """A number where the text is one, else the text itself."""
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
 
 
 # Passes `servers`, a tuple of "host:port": empty where none was given, for the command to fall
@@ -63,6 +84,16 @@ settings_option = click.option(
     required=True,
     metavar="FILE",
     help="The experiment's settings file.",
+)
+
+# Passes `padding_value`: a number or str, a dict of them by path, or None.
+padding_value_option = click.option(
+    "--padding-value",
+    multiple=True,
+    metavar="[PATH=]VALUE",
+    callback=_padding,
+    help="What fills up samples of unknown dimensions, so that they can be batched anew; with"
+    " PATH=VALUE for one component, can be repeated.  [default: as padding_value says]",
 )
 
 # Passes `as_json`.

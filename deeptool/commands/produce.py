@@ -93,6 +93,13 @@ _AT_LEAST_1 = click.IntRange(min=1)
     "--auto-shard", is_flag=True, help="With --num-procs: take every M-th element of the pipeline."
 )
 @click.option(
+    "--single-samples/--batches",
+    "single",
+    default=None,
+    help="Whether an element of the pipeline is one sample, or a batch."
+    "  [default: as batched says]",
+)
+@click.option(
     "--limit", type=_AT_LEAST_1, metavar="N", help="End each epoch after this many samples."
 )
 @click.option(
@@ -134,6 +141,7 @@ def command(
     reuse_any: bool,
     num_procs: int | None,
     auto_shard: bool,
+    single: bool | None,
     hparams: dict[str, str],
     client_properties: str | None,
     progress_file: str | None,
@@ -165,17 +173,23 @@ def command(
     from deeptool.settings import load_settings
 
     made: dict[str, Any] = {"proc_id": proc_id, "num_procs": num_procs, "hparams": hparams}
+    batched = None if single is None else not single
     passes = {"limit": options["limit"], "epochs": options["epochs"], "auto_shard": auto_shard}
     with contextlib.ExitStack() as stack:
         # Before the settings run: then the probes' processes can be forked from this one.
         probes = [
             stack.enter_context(
-                SplitProbe(ProbeRequest(usersettings, name, seconds=seconds, **made, **passes))
+                SplitProbe(
+                    ProbeRequest(
+                        usersettings, name, seconds=seconds, batched=batched, **made, **passes
+                    )
+                )
             )
             for seconds in (() if check else (probe_seconds(),))
             for name in splits
         ]
         settings = load_settings(usersettings, **made)
+        settings.batched = settings.batched if batched is None else batched
         if auto_shard and settings.num_procs == 1:
             raise UserError(
                 "--auto-shard needs the number of shards", next_step="give --num-procs M"

@@ -13,6 +13,7 @@ from deeptool.commands.options import (
     client_properties_option,
     hparam_option,
     json_option,
+    padding_value_option,
     proc_id_option,
     server_option,
 )
@@ -57,6 +58,13 @@ from deeptool.errors import UserError
     " arrives. --wait then applies to the start of the upload and to the validation set.",
 )
 @click.option(
+    "--drop-remainder/--keep-remainder",
+    default=None,
+    help="Whether to leave out the samples that fill no whole batch at the end of a pass."
+    "  [default: as drop_remainder says, or as the pipeline did]",
+)
+@padding_value_option
+@click.option(
     "--session-dir",
     metavar="DIR",
     help="The session folder.  [default: <workingFolder>/<session_name>_<hparams>_<time>]",
@@ -80,6 +88,8 @@ def command(
     reader: Literal["librdkafka", "tfio"],
     wait: float,
     online: bool,
+    drop_remainder: bool | None,
+    padding_value: Any,
     session_dir: str | None,
     restart: bool,
     model_dir: str | None,
@@ -110,10 +120,14 @@ def command(
     if not restart:
         how |= {"session_dir": session_dir, "reader": reader, "online": online}
         how |= {"hparams": hparams, "proc_id": proc_id, "kafka": kafka}
-    elif hparams or proc_id is not None or session_dir is not None:
+        how |= {"drop_remainder": drop_remainder, "padding_value": padding_value}
+    elif hparams or any(
+        given is not None for given in (proc_id, session_dir, drop_remainder, padding_value)
+    ):
         raise UserError(
-            "a resumed trial keeps its hparams, its procID and its session folder",
-            next_step="leave out --hparam, --procID and --session-dir",
+            "a resumed trial keeps its hparams, its procID, its batches and its session folder",
+            next_step="leave out --hparam, --procID, --drop-remainder, --padding-value and "
+            "--session-dir",
         )
 
     from deeptool.training import failures, train

@@ -44,6 +44,8 @@ class ProbeRequest:
         For reading samples. 0: the pipeline is built, and not read.
     training : bool
         Whether the code of the training and the user's files are asked for, too.
+    batched : bool or None
+        Whether the pipeline makes batches; None: as the settings say.
     """
 
     usersettings: str
@@ -56,6 +58,7 @@ class ProbeRequest:
     epochs: int = 1
     seconds: float = 5.0
     training: bool = False
+    batched: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -219,7 +222,8 @@ class _Reading:
 
         request = self._request
         dataset = self._settings.pipeline(request.split)
-        spec = Spec.from_tf(dataset.element_spec)
+        batched = self._settings.batched if request.batched is None else request.batched
+        spec = Spec.from_tf(dataset.element_spec, batched)
         self._spec = str(spec.with_rows(None))
         if request.seconds <= 0:
             return

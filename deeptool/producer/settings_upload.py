@@ -179,7 +179,8 @@ def upload_split(
         epochs=asked.epochs,
         limit=pipeline.limit,
         replace=asked.replace,
-        batch_size=settings.batch_size,
+        batched=settings.batched,
+        batch_size=settings.batch_size if settings.batched else None,
         topic=topic,
         provenance=Provenance(
             hparams=settings.hparams,

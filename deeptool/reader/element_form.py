@@ -66,15 +66,26 @@ def padding_by_path(
         A leaf has none, or cannot be padded, or a path is unknown.
     """
     paths = spec.open_paths
-    if not isinstance(padding_value, Mapping):
-        return dict.fromkeys(paths, padding_value)
-    if set(padding_value) != set(paths):
+    by_path = padding_value
+    if not isinstance(by_path, Mapping):
+        by_path = dict.fromkeys(paths, by_path)
+    if set(by_path) != set(paths):
         raise UserError(
             "padding_value is for other components than those with unknown dimensions",
-            seen=", ".join(map(repr, padding_value)),
+            seen=", ".join(map(repr, by_path)),
             valid=", ".join(map(repr, paths)) or "none has unknown dimensions",
         )
-    return dict(padding_value)
+    for path, leaf in zip(spec.paths, spec.leaves, strict=True):
+        text = isinstance(by_path.get(path, ""), (str, bytes))
+        if path in by_path and text != (leaf.dtype == "string"):
+            raise UserError(
+                f"padding_value is of another type than component '{path}'",
+                seen=repr(by_path[path]),
+                valid=str(leaf),
+                next_step="give one for each path: "
+                + ", ".join(f"{path!r}: ..." for path in paths),
+            )
+    return dict(by_path)
 
 
 def element_form(
@@ -101,13 +112,9 @@ def element_form(
         batch_size = stored.batch_size
     unpadded = bool(spec.open_paths) and padding_value is None and batch_size is not None
     if unpadded and (batch_size != stored.batch_size or not spec.batched):
-        raise UserError(
-            "samples of unknown dimensions cannot be rebatched without a padding_value",
-            seen=f"batch_size {batch_size}; {spec}",
-            valid=f"batch_size {stored.batch_size}, as uploaded"
-            if spec.batched
-            else "no batch_size: single samples",
-            next_step="give a padding_value",
+        as_uploaded = f"batch_size {stored.batch_size}, as uploaded"
+        raise _without_padding(
+            spec, batch_size, as_uploaded if spec.batched else "no batch_size: single samples"
         )
     codec = make_codec(stored.codec, spec)
     if unpadded and codec.graph_parser is not None and plan.seed is not None:
@@ -125,6 +132,35 @@ def element_form(
         padding=padding_by_path(spec, padding_value) if padding_value is not None else {},
     )
     return replace(form, drop_remainder=_drops_remainder(plan, form, drop_remainder))
+
+
+def form_of_samples(
+    spec: Spec,
+    batch_size: int,
+    drop_remainder: bool,
+    padding_value: Padding | Mapping[str, Padding] | None,
+) -> ElementForm:
+    """How single samples that are not stored are batched.
+
+    Raises
+    ------
+    UserError
+        They have unknown dimensions, and there is no padding_value.
+    """
+    if spec.open_paths and padding_value is None:
+        raise _without_padding(spec, batch_size, "batched = True, and batches from the pipeline")
+    padding = {} if padding_value is None else padding_by_path(spec, padding_value)
+    return ElementForm(make_codec(DEFAULT_CODEC, spec), batch_size, drop_remainder, False, padding)
+
+
+def _without_padding(spec: Spec, batch_size: int | None, valid: str) -> UserError:
+    return UserError(
+        "samples of unknown dimensions cannot be rebatched without a padding_value",
+        seen=f"batch_size {batch_size}; {spec}",
+        valid=valid,
+        next_step="give a padding_value: padding_value = 0 in a settings file, --padding-value 0 "
+        "of deeptool train",
+    )
 
 
 def _drops_remainder(plan: ReadPlan, form: ElementForm, asked: bool | None) -> bool:

@@ -33,6 +33,17 @@ def _parsed(rows: Any, form: ElementForm, parser: GraphParser) -> Any:
     import tensorflow as tf
 
     samples = rows.unbatch().map(parser, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return batches_of_samples(samples, form)
+
+
+def batches_of_samples(samples: Any, form: ElementForm) -> Any:
+    """Batches of a dataset of single samples, or these where the form has no batch size.
+
+    Parameters
+    ----------
+    samples : tf.data.Dataset
+        Of elements as ``form.spec`` says, without the axis that counts samples.
+    """
     if form.batch_size is None:
         return _finished(samples, form)
     how = {"batch_size": form.batch_size, "drop_remainder": form.drop_remainder}

@@ -81,6 +81,23 @@ def _keys(value: Any) -> list[str]:
     return sorted(value)
 
 
+def _scalar(value: Any) -> bool | int | float | str:
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, bytes):
+        value = value.decode()
+    if not isinstance(value, (bool, int, float, str)):
+        raise TypeError
+    return value
+
+
+def _padding(value: Any) -> Padding | dict[str, Padding]:
+    if not isinstance(value, Mapping):
+        return _scalar(value)
+    if not value or not all(isinstance(path, str) for path in value):
+        raise TypeError
+    return {path: _scalar(one) for path, one in value.items()}
+
+
 def _hparams(value: Any) -> Mapping[str, Any]:
     # dict.keys: the type of the keys is asked here, not their values looked up.
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in dict.keys(value)):
@@ -102,6 +119,9 @@ def _function(*parameters: str) -> Kind:
     return Kind(f"a function of ({', '.join(parameters)})", read)
 
 
+# What fills up a dense tensor; for strings a str.
+Padding = bool | int | float | str
+
 PIPELINE_PARAMETERS = ("raw_data_files_folder", "isTraining", "batch_size", "nbEpoch")
 
 TEXT = Kind("str", _text)
@@ -115,9 +135,12 @@ NUMBERS = Kind("list of int", _numbers)
 HPARAMS = Kind("dict with str keys", _hparams)
 KEYS = Kind("list of str", _keys)
 SERVERS = Kind("str or list of str", _servers)
+PADDING = Kind("a number or str, or a dict of them by path", _padding)
 
 # What errors and the settings file call a field where it is not the field's own name.
 _IN_FILE = {"declared_data_hparams": "data_hparams"}
+# Files were written before these meant something: a function or module of that name is their own.
+_TAKEN_LATER = ("batched", "drop_remainder", "padding_value")
 
 
 @dataclass(kw_only=True, eq=False)
@@ -163,6 +186,9 @@ class Contract:
     )
     recoverFromCheckpoint: Annotated[bool, FLAG] = False
     monitored_loss_name: Annotated[str, TEXT] = "val_loss"
+    batched: Annotated[bool, FLAG] = True
+    drop_remainder: Annotated[bool | None, FLAG] = None
+    padding_value: Annotated[Padding | dict[str, Padding] | None, PADDING] = None
     declared_data_hparams: Annotated[list[str] | None, KEYS] = None
     get_loss_weights: Annotated[Callable[..., Any] | None, _function()] = None
     get_online_pipeline: Annotated[
@@ -207,6 +233,8 @@ def read_contract(namespace: Mapping[str, Any], path: Path) -> dict[str, Any]:
     for name, field_ in FIELDS.items():
         kind: Kind = hints[name].__metadata__[0]
         value = namespace.get(in_file(name), MISSING)
+        if name in _TAKEN_LATER and (callable(value) or inspect.ismodule(value)):
+            value = MISSING
         required = field_.default is MISSING and field_.default_factory is MISSING
         if value is MISSING and required:
             missing.append(f"  missing: {in_file(name)}, expected {kind.expected}")

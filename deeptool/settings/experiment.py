@@ -29,6 +29,7 @@ DATA_NAMES = (
     "raw_data_dir_val",
     "nb_train_samples",
     "nb_val_samples",
+    "batched",
 )
 
 
@@ -154,7 +155,8 @@ class Settings(Contract):
         Returns
         -------
         tf.data.Dataset
-            Of batches, what get_input_pipeline returns for batch_size and nbEpoch=1.
+            What get_input_pipeline returns for batch_size and nbEpoch=1: of batches, or of single
+            samples where `batched` is False.
 
         Raises
         ------

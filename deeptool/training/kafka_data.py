@@ -15,6 +15,7 @@ from deeptool.settings import Settings, compare
 from deeptool.store.kafka_store import KafkaStore
 from deeptool.store.read_meter import ReadMeter
 from deeptool.training.arrival import Arrival
+from deeptool.training.batching import tell_left_out
 from deeptool.training.trial_data import (
     EpochClock,
     Planned,
@@ -84,9 +85,14 @@ def from_kafka(
         arrival = Arrival(connection, settings, train.stored)
         say("train: is still being uploaded, and is read as it arrives")
 
+    batching = source.batching(settings)
+    how, how_val = batching.of_stored(train), batching.of_stored(val)
+    for data, options in ((train, how), (val, how_val)):
+        tell_left_out(data, options, say)
+
     def shuffled(first_epoch: int | EpochClock = 0, repeat: int | None = 1) -> Any:
         return train.tf(
-            batch_size=settings.batch_size,
+            **how,
             shuffle=True,
             seed=settings.random_seed,
             first_epoch=first_epoch,
@@ -94,10 +100,7 @@ def from_kafka(
             reader=source.reader,
         )
 
-    counts = [
-        train.elements(k, batch_size=settings.batch_size)
-        for k in range(train.epochs if train.complete else 0)
-    ]
+    counts = [train.elements(k, **how) for k in range(train.epochs if train.complete else 0)]
     clock = EpochClock(first_epoch)
     steps = settings.steps_per_epoch or None
     if steps:
@@ -112,7 +115,7 @@ def from_kafka(
     else:
         batches = settings.online(shuffled(clock), True)
     in_order = val.tf(
-        batch_size=settings.batch_size,
+        **how_val,
         # Every epoch is validated on the same samples.
         first_epoch=lambda: 0,
         repeat=None if settings.validation_steps else 1,

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from deeptool.errors import UserError
 from deeptool.settings import Settings
+from deeptool.settings.contract import Padding
 from deeptool.settings.hparams import plain
 from deeptool.settings.random_state import kept_random_state
 from deeptool.training import session_folder
@@ -31,6 +32,8 @@ def train(
     reader: Literal["librdkafka", "tfio"] = "librdkafka",
     wait: float = 0.0,
     online: bool = False,
+    drop_remainder: bool | None = None,
+    padding_value: Padding | Mapping[str, Padding] | None = None,
     session_dir: str | os.PathLike[str] | None = None,
     restart_from: str | os.PathLike[str] | None = None,
     verbose: bool = False,
@@ -65,6 +68,8 @@ def train(
     online : bool
         Begin while the training set is still being uploaded: the first epoch reads it as it
         arrives. The validation set must be complete.
+    drop_remainder, padding_value
+        See `deeptool.StoredDataset.tf`; instead of what the settings say of them.
     session_dir : path, optional
         The session folder, instead of ``<workingFolder>/<session_name>_<hparams>_<time>``.
     restart_from : path, optional
@@ -100,7 +105,9 @@ def train(
     """
     display = Display(verbose)
     addresses = (servers,) if isinstance(servers, str) else tuple(servers or ())
-    source = TrialSource(addresses, client_properties, reader, wait, online)
+    source = TrialSource(
+        addresses, client_properties, reader, wait, online, drop_remainder, padding_value
+    )
     if restart_from is not None:
         if settings or hparams or proc_id is not None or kafka is not None or session_dir:
             raise UserError("a trial resumes under the settings and hparams that it began with")

@@ -11,6 +11,8 @@ from typing import Any, Literal, Protocol
 from deeptool.client.topic_names import Split
 from deeptool.errors import UserError
 from deeptool.settings import Settings
+from deeptool.settings.contract import Padding
+from deeptool.training.batching import Batching
 
 # More steps than any epoch has: it ends with its data.
 UNBOUNDED = 2**40
@@ -70,6 +72,8 @@ class TrialSource:
         Seconds to wait for a dataset that is not complete.
     online : bool
         The training set may be one that is still being uploaded.
+    drop_remainder, padding_value
+        As in the settings, and instead of what these say; None: as they say.
     """
 
     servers: tuple[str, ...] = ()
@@ -79,6 +83,17 @@ class TrialSource:
     reader: Literal["librdkafka", "tfio"] = "librdkafka"
     wait: float = 0.0
     online: bool = False
+    drop_remainder: bool | None = None
+    padding_value: Padding | Mapping[str, Padding] | None = None
+
+    def batching(self, settings: Settings) -> Batching:
+        """How the trial's batches are made."""
+        drop, padding = self.drop_remainder, self.padding_value
+        return Batching(
+            settings.batch_size,
+            settings.drop_remainder if drop is None else drop,
+            settings.padding_value if padding is None else padding,
+        )
 
     def check(self, kafka: bool) -> None:
         """Whether what `online` asks for can be read.
@@ -140,8 +155,11 @@ class TrialData:
     arrival: Arriving | None = None
 
 
-def from_pipeline(settings: Settings, first_epoch: int) -> TrialData:
+def from_pipeline(settings: Settings, source: TrialSource, first_epoch: int) -> TrialData:
     """The settings' own pipeline, one pass per epoch, in whatever order it yields.
+
+    Its batches are its own. Single samples (``batched = False``) are batched as those of a stored
+    dataset are.
 
     Raises
     ------
@@ -151,7 +169,10 @@ def from_pipeline(settings: Settings, first_epoch: int) -> TrialData:
     meter = SampleMeter()
 
     def passes(split: Split) -> Any:
-        return settings.online(settings.pipeline(split), split == "train")
+        dataset = settings.pipeline(split)
+        if not settings.batched:
+            dataset = source.batching(settings).of_samples(dataset)
+        return settings.online(dataset, split == "train")
 
     train, val = passes("train"), passes("val")
     steps = settings.steps_per_epoch or None

@@ -58,6 +58,8 @@ class TrialRequest:
             else None,
             "reader": self.source.reader,
             "online": self.source.online,
+            "drop_remainder": self.source.drop_remainder,
+            "padding_value": self.source.padding_value,
         }
 
     @classmethod
@@ -75,6 +77,8 @@ class TrialRequest:
                 reader=values["reader"],
                 # Sessions of earlier releases do not say it.
                 online=values.get("online", False),
+                drop_remainder=values.get("drop_remainder"),
+                padding_value=values.get("padding_value"),
             ),
         )
 
