@@ -70,3 +70,9 @@ def tell_left_out(data: StoredDataset, how: Mapping[str, Any], say: Callable[[st
             f"{data.split}: {sum(left_out)} of {sum(samples)} samples are left out of {where}: "
             f"{reason}"
         )
+
+
+def last_batches(data: StoredDataset, how: Mapping[str, Any]) -> frozenset[int]:
+    """Sizes of the batches that end a pass and are smaller than the others."""
+    passes = range(data.epochs if data.complete and not how["drop_remainder"] else 0)
+    return frozenset(data.samples(k) % how["batch_size"] for k in passes) - {0}

@@ -15,7 +15,7 @@ from deeptool.settings import Settings, compare
 from deeptool.store.kafka_store import KafkaStore
 from deeptool.store.read_meter import ReadMeter
 from deeptool.training.arrival import Arrival
-from deeptool.training.batching import tell_left_out
+from deeptool.training.batching import last_batches, tell_left_out
 from deeptool.training.trial_data import (
     EpochClock,
     Planned,
@@ -145,6 +145,9 @@ def from_kafka(
             "element_spec": [str(leaf) for leaf in train.spec.leaves],
         },
         arrival=arrival,
+        last_batches=last_batches(train, how) | last_batches(val, how_val)
+        if settings.get_online_pipeline is None
+        else frozenset(),
     )
 
 

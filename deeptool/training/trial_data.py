@@ -142,6 +142,8 @@ class TrialData:
         For ``config.json``.
     arrival : Arriving or None
         To be checked after each epoch, where training began before the upload had ended.
+    last_batches : frozenset of int
+        Sizes of batches that are smaller than the others, as far as they are known.
     """
 
     train: Any
@@ -153,6 +155,7 @@ class TrialData:
     proc_id: int | None
     facts: dict[str, Any]
     arrival: Arriving | None = None
+    last_batches: frozenset[int] = frozenset()
 
 
 def from_pipeline(settings: Settings, source: TrialSource, first_epoch: int) -> TrialData:

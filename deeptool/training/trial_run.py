@@ -103,13 +103,15 @@ class TrialRun:
 
         self._check_uploads(self._data)
 
-        from deeptool.training import fitting, model
+        from deeptool.training import fitting, fixed_batch, model
         from deeptool.training.rehearsal import rehearse
 
         scope = place.strategy.scope if place.strategy else contextlib.nullcontext
         devices.use_precision(place.precision)
         with scope():
             network = settings.build_model()
+            origin = "the stored dataset" if kafka else "the pipeline's dataset"
+            fixed_batch.check(network, self._data, origin, kafka)
             compiled = model.compiled(settings, network)
             rehearse(network, self._data, settings)
             self._restore(settings, network)
