@@ -92,8 +92,8 @@ padding_value_option = click.option(
     multiple=True,
     metavar="[PATH=]VALUE",
     callback=_padding,
-    help="What fills up samples of unknown dimensions, so that they can be batched anew; with"
-    " PATH=VALUE for one component, can be repeated.  [default: as padding_value says]",
+    help="What fills up samples of unknown dimensions, so that any batches can be made of them;"
+    " with PATH=VALUE for one component, can be repeated.  [default: as padding_value says]",
 )
 
 # Passes `as_json`.

@@ -171,7 +171,7 @@ def _drops_remainder(plan: ReadPlan, form: ElementForm, asked: bool | None) -> b
     if form.whole_batches and not _exact_as_stored(plan, form):
         if asked:
             raise UserError(
-                "drop_remainder needs batches that can be made anew, and samples of unknown "
+                "drop_remainder needs batches that deeptool makes, but samples of unknown "
                 "dimensions come in the batches that were uploaded",
                 seen=str(form.spec),
                 next_step="give a padding_value, or leave out drop_remainder",
@@ -179,13 +179,17 @@ def _drops_remainder(plan: ReadPlan, form: ElementForm, asked: bool | None) -> b
         return False
     stored = plan.stored
     samples = [plan.samples(k) for k in range(stored.epochs)] if stored.complete else []
+    batches = [
+        plan.whole_batches(k, size) if form.whole_batches else count // size
+        for k, count in enumerate(samples)
+    ]
     if asked is False or not (asked or stored.exact_batches):
         # Where nothing would be left out, the shape can be the pipeline's all the same.
-        return stored.exact_batches and bool(samples) and all(n % size == 0 for n in samples)
-    for k, count in enumerate(samples):
-        batches = plan.whole_batches(k, size) if form.whole_batches else count // size
+        held = [size * number for number in batches]
+        return stored.exact_batches and stored.complete and held == samples
+    for count, number in zip(samples, batches, strict=True):
         # Of an empty part there is nothing to leave out.
-        if count and not batches:
+        if count and not number:
             part = f", part {plan.index} of {plan.num_shards}" if plan.num_shards > 1 else ""
             raise UserError(
                 "drop_remainder leaves no batch of this dataset: it holds fewer samples than one",

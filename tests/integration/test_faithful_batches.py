@@ -1,4 +1,4 @@
-"""The batches of a trial: of exactly one size, padded, or of single samples, whoever asks for it."""
+"""The batches of a trial: of exactly one size, padded, or of single samples."""
 
 from __future__ import annotations
 

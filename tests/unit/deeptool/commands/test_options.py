@@ -20,6 +20,7 @@ from deeptool.commands.inspect import rounded_span
 @options.json_option
 @options.hparam_option
 @options.proc_id_option
+@options.padding_value_option
 @click.pass_context
 def command(context: click.Context, **values: Any) -> None:
     context.obj.update(values)
@@ -46,6 +47,7 @@ def test_what_is_passed_when_nothing_is_given() -> None:
         "as_json": False,
         "hparams": {},
         "proc_id": None,
+        "padding_value": None,
     }
 
 
@@ -67,6 +69,14 @@ def test_the_other_options() -> None:
     assert parse(DEEPTOOL_CLIENT_PROPERTIES="p")["client_properties"] == "p"
 
 
+def test_padding_values() -> None:
+    assert parse("--padding-value", "-1")["padding_value"] == -1
+    assert parse("--padding-value", "nan")["padding_value"] != 0
+    assert parse("--padding-value", "end")["padding_value"] == "end"
+    values = parse("--padding-value", "0/ids=2", "--padding-value", "0/word=-")
+    assert values["padding_value"] == {"0/ids": 2, "0/word": "-"}
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [
@@ -74,6 +84,7 @@ def test_the_other_options() -> None:
         (("--hparam", "=1"), "'=1' is not key=value"),
         (("--hparam", "a=1", "--hparam", "a=2"), "a is given twice"),
         (("-pid", "-1"), "-1 is not in the range x>=0"),
+        (("--padding-value", "1", "--padding-value", "2"), "'1' is not key=value"),
         (("--procID", "x"), "'x' is not a valid integer"),
     ],
 )

@@ -112,7 +112,7 @@ def test_whole_batches_of_open_dimensions_come_as_they_were(
     assert [spec.shape[0] for spec in dataset.element_spec] == [8, 8]
     assert sizes(dataset) == [8, 8]
     assert int(dataset.cardinality()) == data.elements(0) == 2
-    # Made anew, of another size.
+    # Others, of another size.
     padded = data.tf(shuffle=shuffle, batch_size=5, padding_value=0 if spec is OPEN else None)
     assert [spec.shape[0] for spec in padded.element_spec] == [5, 5]
 
@@ -126,7 +126,7 @@ def _ragged(x: Any) -> Any:
 def test_batches_of_sizes_of_their_own_have_no_remainder(store: MemoryStore) -> None:
     data = of(store, 20, spec=OPEN.with_rows(None))
     assert sizes(data.tf()) == [8, 8, 4]
-    with pytest.raises(UserError, match="batches that can be made anew") as caught:
+    with pytest.raises(UserError, match="batches that deeptool makes") as caught:
         data.tf(drop_remainder=True)
     assert "padding_value" in str(caught.value)
     assert sizes(data.tf(drop_remainder=True, padding_value=0)) == [8, 8]
@@ -152,7 +152,7 @@ def test_shards_that_end_within_a_batch(store: MemoryStore, spec: Spec) -> None:
     ]
     data = StoredDataset(store, Stored("s", "train", tuple(shards)))
     dataset = data.tf()
-    # Rows of both go together where batches are made anew.
+    # Rows of both go together where other batches are made.
     whole = 4 if spec is EXACT else 3
     assert sizes(dataset) == [8] * whole
     assert int(dataset.cardinality()) == data.elements(0) == whole

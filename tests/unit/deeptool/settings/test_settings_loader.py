@@ -425,11 +425,38 @@ def test_wrong_types(tmp_path: Path, name: str, value: str) -> None:
         ("data_hparams", "'image_size'"),
         ("get_online_pipeline", "lambda dataset: dataset"),
         ("enable_mixed_precision", "'no'"),
+        ("batched", "'no'"),
+        ("drop_remainder", "2"),
+        ("padding_value", "[0]"),
+        ("padding_value", "{}"),
+        ("padding_value", "{0: 1}"),
     ],
 )
 def test_wrong_types_of_optional_names(tmp_path: Path, name: str, value: str) -> None:
     error = refused(tmp_path, after=f"{name} = {value}")
     assert f"wrong: {name}, expected" in error.what
+
+
+def test_names_of_batches(tmp_path: Path) -> None:
+    settings = load(tmp_path)
+    assert (settings.batched, settings.drop_remainder, settings.padding_value) == (True, None, None)
+    assert settings.module.drop_remainder is None
+    settings = load(
+        tmp_path,
+        before="import numpy as np",
+        after="batched = 0\ndrop_remainder = np.True_\n"
+        "padding_value = {'0/ids': np.int64(3), '0/words': b'-'}",
+    )
+    assert (settings.batched, settings.drop_remainder) == (False, True)
+    assert settings.padding_value == {"0/ids": 3, "0/words": "-"}
+
+
+def test_functions_that_have_these_names_are_the_files_own(tmp_path: Path) -> None:
+    """Files were written before the names meant something; itertools has a `batched`."""
+    own = "def drop_remainder():\n    return 1\n\nbatched, padding_value = map, np"
+    settings = load(tmp_path, before="import numpy as np", after=own)
+    assert (settings.batched, settings.drop_remainder, settings.padding_value) == (True, None, None)
+    assert settings.module.batched is map
 
 
 def test_long_values_are_cut_in_errors(tmp_path: Path) -> None:
