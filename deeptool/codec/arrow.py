@@ -14,6 +14,10 @@ ragged                    a list per ragged dimension; what is uniform inside, a
                           fixed-size lists
 ========================  ====================================================================
 
+Where leaves are very many, those of one dtype and shape are one column (see
+`deeptool.codec.leaf_groups`): a tensor whose first dimension counts them. A column of 4 bytes a row
+would otherwise take some 150 bytes of its own in each record.
+
 Dtypes that Arrow lacks come back as themselves too: bfloat16 travels as its bits (uint16), complex
 numbers as a last dimension of 2 (real, imaginary).
 """
@@ -25,6 +29,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from deeptool.codec.leaf_groups import LeafGroup, joined, leaf_groups, parted
 from deeptool.codec.spec import Spec
 from deeptool.codec.structure import Leaf
 from deeptool.codec.values import Array, Leaves, Ragged, Value, numpy_dtype, rows
@@ -56,9 +61,17 @@ class ArrowCodec:
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
-        self._columns = [
-            _ArrowColumn(path, leaf) for path, leaf in zip(spec.paths, spec.leaves, strict=True)
+        self._groups = leaf_groups(spec)
+        self.columns = len(self._groups)
+        self._joined = [
+            _ArrowColumn(_column_name(group, spec.paths), group.leaf) for group in self._groups
         ]
+        self._single = self._joined
+        if self.columns < len(spec.leaves):
+            # As uploads of earlier releases have them.
+            self._single = [
+                _ArrowColumn(path, leaf) for path, leaf in zip(spec.paths, spec.leaves, strict=True)
+            ]
 
     def encode(self, leaves: Leaves) -> bytes:
         """One stream of all samples of a batch.
@@ -73,20 +86,24 @@ class ArrowCodec:
         WorkError
             A leaf is not what the spec says.
         """
-        if len(leaves) != len(self._columns):
+        if len(leaves) != len(self._single):
             raise WorkError(
                 "a batch has another number of leaves than the element_spec",
                 seen=len(leaves),
-                valid=str(len(self._columns)),
+                valid=str(len(self._single)),
             )
         count = rows(leaves)
+        if self._joined is not self._single:
+            for column, leaf in zip(self._single, leaves, strict=True):
+                column.check(leaf, count)
+            leaves = joined(self._groups, leaves)
         arrays = [
             column.to_arrow(value, count)
-            for column, value in zip(self._columns, leaves, strict=True)
+            for column, value in zip(self._joined, leaves, strict=True)
         ]
         fields = [
             pa.field(column.path, array.type, nullable=False, metadata=column.metadata)
-            for column, array in zip(self._columns, arrays, strict=True)
+            for column, array in zip(self._joined, arrays, strict=True)
         ]
         batch = pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
         sink = pa.BufferOutputStream()
@@ -110,7 +127,8 @@ class ArrowCodec:
         try:
             with pa.ipc.open_stream(pa.py_buffer(value)) as reader:
                 names = reader.schema.names
-                if names != list(self.spec.paths):
+                columns = self._single if len(names) == len(self._single) else self._joined
+                if names != [column.path for column in columns]:
                     raise WorkError(
                         "a stored record has other columns than its dataset's element_spec",
                         seen=", ".join(map(repr, names)),
@@ -120,16 +138,23 @@ class ArrowCodec:
                 batch = reader.read_next_batch()
             # Or a damaged record could send the views below out of its memory.
             batch.validate(full=True)
-            return tuple(
+            arrays = tuple(
                 column.from_arrow(field, array)
-                for column, field, array in zip(self._columns, fields, batch.columns, strict=True)
+                for column, field, array in zip(columns, fields, batch.columns, strict=True)
             )
+            return arrays if columns is self._single else parted(self._groups, arrays)
         except (pa.ArrowException, ValueError, OSError, StopIteration) as error:
             raise WorkError(
                 "a stored record is not a readable Arrow stream",
                 seen=f"{len(value)} bytes: {error}",
                 next_step="deeptool check names the damaged records of a dataset",
             ) from error
+
+
+def _column_name(group: LeafGroup, paths: tuple[str, ...]) -> str:
+    """Of a group: its first and its last leaf, which no other has."""
+    first, last = paths[group.members[0]], paths[group.members[-1]]
+    return first if first == last else f"{first}..{last}"
 
 
 class _ArrowColumn:
@@ -144,7 +169,14 @@ class _ArrowColumn:
         self.stored = _STORED.get(leaf.dtype, self.dtype)
         self.type = pa.binary() if self.string else pa.from_numpy_dtype(self.stored)
 
-    def to_arrow(self, value: Value, count: int) -> pa.Array:
+    def check(self, value: Value, count: int) -> None:
+        """Whether a batch of `count` rows holds this for the leaf.
+
+        Raises
+        ------
+        WorkError
+            It is not what the spec says.
+        """
         splits = value.row_splits if isinstance(value, Ragged) else ()
         flat = value.flat_values if isinstance(value, Ragged) else value
         for what, seen, valid in (
@@ -164,6 +196,11 @@ class _ArrowColumn:
                 seen=str(flat.shape),
                 valid=str(self.leaf),
             )
+
+    def to_arrow(self, value: Value, count: int) -> pa.Array:
+        self.check(value, count)
+        splits = value.row_splits if isinstance(value, Ragged) else ()
+        flat = value.flat_values if isinstance(value, Ragged) else value
         inner = (*flat.shape[1:], *self.parts)
         column = self._values(flat)
         # Arrow's tensor type needs fixed-width values, and rows of at least one dimension.

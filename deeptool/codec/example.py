@@ -45,7 +45,7 @@ class ExampleCodec:
     samples_per_record: int | None = 1
 
     def __init__(self, spec: Spec) -> None:
-        self.spec = spec
+        self.spec, self.columns = spec, len(spec.leaves)
         if isinstance(spec.structure, tuple) and len(spec.structure) > len(PARTS):
             raise UserError(
                 "codec example holds elements of up to three parts",

@@ -27,11 +27,14 @@ class Codec(Protocol):
         Of the datasets; what is decoded is compared with it.
     samples_per_record : int or None
         1, or None for as many as fit.
+    columns : int
+        Arrays in a record: each takes some bytes of its own, however few the samples.
     """
 
     name: str
     spec: Spec
     samples_per_record: int | None
+    columns: int
 
     @property
     def graph_parser(self) -> GraphParser | None:

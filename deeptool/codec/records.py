@@ -14,6 +14,7 @@ import crc32c
 import numpy as np
 
 from deeptool.codec import batch_ends
+from deeptool.codec.leaf_groups import MANY
 from deeptool.codec.protocol import Codec
 from deeptool.codec.row_sizes import stored_row_bytes
 from deeptool.codec.spec import Spec
@@ -31,8 +32,10 @@ TARGET_BYTES = 1 << 20
 # Kafka's own framing (record batch, headers, key length) and the site's largest message: 64 MiB.
 MAX_BYTES = (64 << 20) - (64 << 10)
 
-# About what a record's schema and buffer headers take, per leaf.
+# About what a record's schema and buffer headers take, per column.
 _FRAMING = 256
+# The samples of a record of very many columns take at least so many times that.
+_LEAST_SHARE = 4
 
 
 @dataclass(frozen=True)
@@ -242,8 +245,12 @@ def pack(
     WorkError
         One sample alone is larger than `max_bytes`.
     """
-    longest = max_bytes - _FRAMING * (1 + len(codec.spec.leaves))
-    target_bytes = min(target_bytes, max_bytes) - _FRAMING * (1 + len(codec.spec.leaves))
+    framing = _FRAMING * (1 + codec.columns)
+    longest = max_bytes - framing
+    target_bytes = min(target_bytes, max_bytes) - framing
+    if codec.columns >= MANY:
+        # Or records would hold little else than what surrounds the data.
+        target_bytes = max(target_bytes, min(_LEAST_SHARE * framing, longest))
     kept_whole = codec.samples_per_record is None and bool(codec.spec.open_paths)
     waiting: list[Leaves] = []
     ends: list[int] = []

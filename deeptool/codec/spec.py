@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from deeptool.codec.structure import (
@@ -41,11 +42,12 @@ class Spec:
     structure: Structure
     batched: bool = True
 
-    @property
+    # Kept: there may be thousands, and readers ask for them again and again.
+    @cached_property
     def leaves(self) -> tuple[Leaf, ...]:
         return tuple(leaf for _, leaf in walk(self.structure, ()))
 
-    @property
+    @cached_property
     def paths(self) -> tuple[str, ...]:
         """One unique name per leaf: "0/image" is element[0]["image"]; "" is the element itself.
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from deeptool.codec import DEFAULT_CODEC, make_codec
+from deeptool.codec.leaf_groups import LeafGroup, leaf_groups
 from deeptool.codec.protocol import Codec
 from deeptool.codec.spec import Spec
 from deeptool.errors import UserError
@@ -43,6 +45,14 @@ class ElementForm:
     def spec(self) -> Spec:
         """As stored."""
         return self.codec.spec
+
+    @cached_property
+    def groups(self) -> tuple[LeafGroup, ...]:
+        """The arrays that very many leaves are on their way to TensorFlow; else none."""
+        if self.codec.graph_parser is not None or not all(leaf.fixed for leaf in self.spec.leaves):
+            return ()
+        groups = leaf_groups(self.spec)
+        return groups if len(groups) < len(self.spec.leaves) else ()
 
     @property
     def whole_batches(self) -> bool:

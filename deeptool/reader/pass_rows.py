@@ -17,7 +17,7 @@ from deeptool.reader.element_form import ElementForm
 from deeptool.reader.read_plan import PlannedPass, ReadPlan
 from deeptool.reader.record_order import Samples, in_plan_order, in_sample_order
 from deeptool.reader.row_buffer import RowBuffer
-from deeptool.reader.row_chunks import DecodedRows, Decoder, SerializedRows
+from deeptool.reader.row_chunks import DecodedRows, Decoder, JoinedRows, SerializedRows
 from deeptool.store.read_meter import ReadMeter
 from deeptool.store.record_store import ArrivingRecords
 
@@ -26,6 +26,8 @@ def decoder_for(form: ElementForm) -> Decoder:
     """What turns records into the rows that `deeptool.reader.tf_elements` makes elements of."""
     if form.codec.graph_parser is not None:
         return SerializedRows()
+    if form.groups:
+        return JoinedRows(form.codec, form.groups)
     return DecodedRows(form.codec, ragged=not form.as_stored)
 
 

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from deeptool.codec.leaf_groups import LeafGroup, joined
 from deeptool.codec.protocol import Codec
 from deeptool.codec.records import TARGET_BYTES
 from deeptool.codec.row_sizes import stored_row_bytes
@@ -92,6 +93,17 @@ class DecodedRows:
             as_ragged(value, leaf) if leaf.ragged_rank and isinstance(value, np.ndarray) else value
             for value, leaf in zip(leaves, self.spec.leaves, strict=True)
         )
+
+
+class JoinedRows:
+    """Decoded rows of very many leaves, those of one dtype and shape as one array."""
+
+    def __init__(self, codec: Codec, groups: tuple[LeafGroup, ...]) -> None:
+        self._decoded, self._groups = DecodedRows(codec, ragged=False), groups
+        self.spec = Spec(tuple(group.leaf for group in groups)).with_rows(None)
+
+    def rows(self, records: list[Samples]) -> Leaves:
+        return concat_rows([joined(self._groups, self._decoded.rows([one])) for one in records])
 
 
 class SerializedRows:

@@ -26,7 +26,26 @@ def elements(rows: Any, form: ElementForm) -> Any:
         dataset = rows.unbatch()
     else:
         dataset = rows.rebatch(form.batch_size, drop_remainder=form.drop_remainder)
+    if form.groups:
+        return _parted(dataset, form)
     return dataset if all(leaf.fixed for leaf in form.spec.leaves) else _finished(dataset, form)
+
+
+def _parted(dataset: Any, form: ElementForm) -> Any:
+    """Leaves that came as few arrays are themselves again."""
+    import tensorflow as tf
+
+    axis = 0 if form.batch_size is None else 1
+
+    def part(*arrays: Any) -> Any:
+        leaves: dict[int, Any] = {}
+        for group, array in zip(form.groups, arrays, strict=True):
+            several = len(group.members) > 1
+            found = tf.unstack(array, len(group.members), axis) if several else [array]
+            leaves.update(zip(group.members, found, strict=True))
+        return form.spec.nest([leaves[place] for place in range(len(leaves))])
+
+    return dataset.map(part, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
 def _parsed(rows: Any, form: ElementForm, parser: GraphParser) -> Any:

@@ -20,7 +20,7 @@ class NpzCodec:
     graph_parser = None
 
     def __init__(self, spec: Spec) -> None:
-        self.spec = spec
+        self.spec, self.columns = spec, len(spec.leaves)
 
     def to_record(self, leaves: Leaves) -> tuple[bytes | None, bytes]:
         arrays = {}
