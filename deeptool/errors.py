@@ -36,6 +36,15 @@ def printable(text: object, *, lines: bool = False) -> str:
     )
 
 
+# A dataset may have thousands of components, and each has a name.
+_LONGEST_DETAIL = 2000
+
+
+def _cut(text: str) -> str:
+    left_out = len(text) - _LONGEST_DETAIL
+    return text if left_out <= 0 else f"{text[:_LONGEST_DETAIL]}... ({left_out:,} characters more)"
+
+
 class DeeptoolError(Exception):
     """An error with all its reader needs: what failed, what was seen, what is valid, what next.
 
@@ -71,7 +80,7 @@ class DeeptoolError(Exception):
 
     def __str__(self) -> str:
         details = (("seen", self.seen_text), ("valid", self.valid), ("next", self.next_step))
-        found = [self.what] + [f"  {name}: {text}" for name, text in details if text]
+        found = [self.what] + [f"  {name}: {_cut(text)}" for name, text in details if text]
         # Much of it may have come from a broker.
         return printable("\n".join(found), lines=True)
 

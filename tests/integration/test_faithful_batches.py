@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 import settings_files
 import tensorflow as tf
 from click.testing import CliRunner
 
-from deeptool import TrialResult, train
+from deeptool import TrialResult, kafka_dataset, train, upload
 from deeptool.commands.produce import command as produce
 from deeptool.commands.train import command as train_command
 from deeptool.errors import UserError
@@ -48,6 +49,7 @@ EXACT = f"{PIPELINE}.batch(batch_size, drop_remainder=True)\n"
 FREE = f"{PIPELINE}.batch(batch_size)\n"
 STATEFUL = """
 import keras
+import numpy as np
 
 
 def model(usersettings):
@@ -262,6 +264,7 @@ def get_input_pipeline(raw_data_files_folder, isTraining, batch_size, nbEpoch):
 """
 RECURRENT = """
 import keras
+import numpy as np
 
 
 def model(usersettings):
@@ -330,6 +333,7 @@ def get_input_pipeline(raw_data_files_folder, isTraining, batch_size, nbEpoch):
 """
 CONVOLUTION = """
 import keras
+import numpy as np
 
 
 def model(usersettings):
@@ -368,3 +372,22 @@ def test_the_command_stores_single_samples(folder: Path, session_name: str, brok
     told, _ = run(file, broker, batch=16)
     assert told.steps == [(3, 3)] * 2
     assert told.sizes == {16, 12}
+
+
+# ---- very many components ----
+
+
+def test_a_table_of_thousands_of_columns(session_name: str, broker: str) -> None:
+    columns, rows = 3000, 48
+    x = {f"c{n}": np.arange(rows, dtype=np.float32) + n for n in range(columns)}
+    dataset = tf.data.Dataset.from_tensor_slices((x, np.arange(rows))).batch(8)
+    stored = upload(dataset, broker, session_name).epochs[0]
+    own = rows * (4 * columns + 8)
+    assert own <= stored.bytes < 1.05 * own
+    found = kafka_dataset(broker, session_name, batch_size=20, shuffle=True, seed=1)
+    assert found.element_spec == dataset.element_spec
+    elements = list(found.as_numpy_iterator())
+    assert [len(y) for _, y in elements] == [20, 20, 8]
+    for name in ("c0", "c7", "c2999"):
+        for values, y in elements:
+            np.testing.assert_array_equal(values[name], np.float32(y + int(name[1:])))

@@ -202,3 +202,15 @@ def test_nohup_is_respected(tmp_path: Path) -> None:
         env=dict(os.environ),
     )
     assert (result.returncode, result.stdout) == (0, "alive\n")
+
+
+def test_a_detail_of_thousands_of_names_is_cut() -> None:
+    names = ", ".join(f"'column {number}'" for number in range(4200))
+    error = UserError("other columns", seen=names, valid="'x'", next_step="look")
+    text = str(error)
+    assert len(text) < 2200
+    assert "'column 1'" in text
+    assert f"... ({len(names) - 2000:,} characters more)" in text
+    assert text.endswith("  valid: 'x'\n  next: look")
+    # Programs see all of it.
+    assert error.seen == names
