@@ -66,9 +66,17 @@ class Stored:
 
     @property
     def exact_batches(self) -> bool:
-        """Whether the pipelines made whole batches only, as ``batch(drop_remainder=True)`` does."""
-        specs = [shard.upload.begun.element_spec for shard in self.shards]
-        return all(leaf.shape[0] is not None for spec in specs for leaf in spec.leaves)
+        """Whether the pipelines made whole batches only, as ``batch(drop_remainder=True)`` does.
+
+        Where an element_spec has another size than was asked for, its pipeline made no batches of
+        that: it yields everything at once, perhaps.
+        """
+        uploads = [shard.upload.begun for shard in self.shards]
+        return all(
+            leaf.shape[0] == begun.batch_size
+            for begun in uploads
+            for leaf in begun.element_spec.leaves
+        )
 
     @property
     def codec(self) -> str:

@@ -201,14 +201,19 @@ def _drops_remainder(plan: ReadPlan, form: ElementForm, asked: bool | None) -> b
         # Of an empty part there is nothing to leave out.
         if count and not number:
             part = f", part {plan.index} of {plan.num_shards}" if plan.num_shards > 1 else ""
-            raise UserError(
-                "drop_remainder leaves no batch of this dataset: it holds fewer samples than one",
-                seen=f"{count} samples of {stored.session!r}, split {stored.split!r}{part}",
-                valid=f"at least {size}, the batch_size",
-                next_step="make batch_size smaller, upload more samples, or set "
-                "drop_remainder = False",
-            )
+            seen = f"{count} samples of {stored.session!r}, split {stored.split!r}{part}"
+            raise no_whole_batch(seen, size)
     return True
+
+
+def no_whole_batch(seen: str, batch_size: int) -> UserError:
+    """The error of a dataset that is smaller than one batch, where only whole ones are wanted."""
+    return UserError(
+        "drop_remainder leaves no batch of this dataset: it holds fewer samples than one",
+        seen=seen,
+        valid=f"at least {batch_size}, the batch_size",
+        next_step="make batch_size smaller, upload more samples, or set drop_remainder = False",
+    )
 
 
 def _exact_as_stored(plan: ReadPlan, form: ElementForm) -> bool:

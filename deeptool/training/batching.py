@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from deeptool.reader.element_form import Padding, form_of_samples
+from deeptool.reader.element_form import Padding, form_of_samples, no_whole_batch
 from deeptool.reader.stored_dataset import StoredDataset
+
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,13 @@ class Batching:
         asked = {**vars(self)}
         return {**asked, "drop_remainder": data.drops_remainder(**asked)}
 
-    def of_samples(self, dataset: Any) -> Any:
+    def of_samples(self, dataset: Any, split: str, say: Say) -> Any:
         """Batches of a ``tf.data.Dataset`` of single samples.
+
+        Parameters
+        ----------
+        say : callable
+            Called with how many samples no whole batch holds, where these are left out.
 
         Raises
         ------
@@ -49,27 +56,36 @@ class Batching:
         from deeptool.reader.tf_elements import batches_of_samples
 
         spec = Spec.from_tf(dataset.element_spec, batched=False)
-        form = form_of_samples(spec, self.batch_size, bool(self.drop_remainder), self.padding_value)
+        drop, samples = bool(self.drop_remainder), int(dataset.cardinality())
+        form = form_of_samples(spec, self.batch_size, drop, self.padding_value)
+        if drop and samples > 0:
+            if samples < self.batch_size:
+                raise no_whole_batch(f"{samples} samples, split {split!r}", self.batch_size)
+            _tell(split, samples % self.batch_size, samples, "each epoch", self.batch_size, say)
         return batches_of_samples(dataset, form)
 
 
-def tell_left_out(data: StoredDataset, how: Mapping[str, Any], say: Callable[[str], None]) -> None:
+def tell_left_out(data: StoredDataset, how: Mapping[str, Any], say: Say) -> None:
     """Say how many samples no whole batch holds, where these are left out."""
     if not how["drop_remainder"]:
         return
     size = how["batch_size"]
-    reason = f"batches have exactly {size} (drop_remainder)"
     if not data.complete:
-        say(f"{data.split}: samples that fill no batch are left out of each epoch: {reason}")
+        say(f"{data.split}: samples that fill no batch are left out of each epoch: {_reason(size)}")
         return
     samples = [data.samples(k) for k in range(data.epochs)]
-    left_out = [count - (data.elements(k, **how) or 0) * size for k, count in enumerate(samples)]
-    if any(left_out):
-        where = f"{data.epochs} stored epochs" if len(samples) > 1 else "each epoch"
-        say(
-            f"{data.split}: {sum(left_out)} of {sum(samples)} samples are left out of {where}: "
-            f"{reason}"
-        )
+    kept = [(data.elements(k, **how) or 0) * size for k in range(data.epochs)]
+    where = f"{data.epochs} stored epochs" if data.epochs > 1 else "each epoch"
+    _tell(data.split, sum(samples) - sum(kept), sum(samples), where, size, say)
+
+
+def _tell(split: str, left_out: int, samples: int, where: str, size: int, say: Say) -> None:
+    if left_out:
+        say(f"{split}: {left_out} of {samples} samples are left out of {where}: {_reason(size)}")
+
+
+def _reason(size: int) -> str:
+    return f"batches have exactly {size} (drop_remainder)"
 
 
 def last_batches(data: StoredDataset, how: Mapping[str, Any]) -> frozenset[int]:

@@ -15,11 +15,10 @@ from deeptool.settings import Settings, compare
 from deeptool.store.kafka_store import KafkaStore
 from deeptool.store.read_meter import ReadMeter
 from deeptool.training.arrival import Arrival
-from deeptool.training.batching import last_batches, tell_left_out
+from deeptool.training.batching import Say, last_batches, tell_left_out
 from deeptool.training.trial_data import (
     EpochClock,
     Planned,
-    Say,
     TrialData,
     TrialSource,
     length,

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from deeptool.errors import UserError
 from deeptool.settings import Settings
-from deeptool.settings.contract import Padding
+from deeptool.settings.contract import PADDING, Padding
 from deeptool.settings.hparams import plain
 from deeptool.settings.random_state import kept_random_state
 from deeptool.training import session_folder
@@ -105,6 +105,7 @@ def train(
     """
     display = Display(verbose)
     addresses = (servers,) if isinstance(servers, str) else tuple(servers or ())
+    padding_value = _checked_padding(padding_value)
     source = TrialSource(
         addresses, client_properties, reader, wait, online, drop_remainder, padding_value
     )
@@ -134,3 +135,14 @@ def train(
     folder = session_folder.create(session_dir) if session_dir is not None else None
     with kept_random_state(), kept_keras_config():
         return TrialRun(request, folder, display, loaded=loaded).run()
+
+
+def _checked_padding(given: Any) -> Padding | Mapping[str, Padding] | None:
+    """`padding_value` as JSON has it."""
+    try:
+        found: Padding | Mapping[str, Padding] | None = given
+        return found if given is None else PADDING.read(given)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            "padding_value cannot fill up anything", seen=given, valid=PADDING.expected
+        ) from error

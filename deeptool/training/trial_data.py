@@ -12,12 +12,11 @@ from deeptool.client.topic_names import Split
 from deeptool.errors import UserError
 from deeptool.settings import Settings
 from deeptool.settings.contract import Padding
-from deeptool.training.batching import Batching
+from deeptool.training.batching import Batching, Say
 
 # More steps than any epoch has: it ends with its data.
 UNBOUNDED = 2**40
 
-Say = Callable[[str], None]
 # From an epoch's number to its batches, None where nobody knows.
 Planned = Callable[[int], int | None]
 
@@ -158,7 +157,7 @@ class TrialData:
     last_batches: frozenset[int] = frozenset()
 
 
-def from_pipeline(settings: Settings, source: TrialSource, first_epoch: int) -> TrialData:
+def from_pipeline(settings: Settings, source: TrialSource, first_epoch: int, say: Say) -> TrialData:
     """The settings' own pipeline, one pass per epoch, in whatever order it yields.
 
     Its batches are its own. Single samples (``batched = False``) are batched as those of a stored
@@ -174,7 +173,7 @@ def from_pipeline(settings: Settings, source: TrialSource, first_epoch: int) -> 
     def passes(split: Split) -> Any:
         dataset = settings.pipeline(split)
         if not settings.batched:
-            dataset = source.batching(settings).of_samples(dataset)
+            dataset = source.batching(settings).of_samples(dataset, split, say)
         return settings.online(dataset, split == "train")
 
     train, val = passes("train"), passes("val")

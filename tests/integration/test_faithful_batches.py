@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,15 @@ def test_a_model_that_takes_one_size_only_is_rejected_where_others_come(
     assert "4 of 44 samples are left out" in " ".join(result.notes)
 
 
+def test_without_kafka_it_is_rejected_too(folder: Path, session_name: str) -> None:
+    file = case(folder, session_name, FREE.replace(".repeat()", ""), STATEFUL)
+    with pytest.raises(UserError, match="batches of one size only") as caught:
+        train(file)
+    assert "drop_remainder=True in get_input_pipeline" in str(caught.value)
+    told, _ = run(case(folder, session_name, EXACT.replace(".repeat()", ""), STATEFUL), None)
+    assert told.steps == [(12, 12)] * 2
+
+
 def test_the_command_asks_for_whole_batches(folder: Path, session_name: str, broker: str) -> None:
     file = case(folder, session_name, FREE, STATEFUL)
     store(broker, file)
@@ -249,6 +259,49 @@ def test_a_trial_during_the_upload_gets_whole_batches(
     store(broker, file)
     result = train(file, kafka=True, servers=broker, online=True)
     assert "4 of 44 samples are left out" in " ".join(result.notes)
+
+
+SIZED = """
+def get_input_pipeline(raw_data_files_folder, isTraining, batch_size, nbEpoch):
+    import numpy as np
+    import tensorflow as tf
+
+    passes.append(isTraining)
+    rows = 44 - 7 * sum(passes) if isTraining else 20
+    x = np.random.default_rng(rows).normal(size=(rows, 5, 1)).astype("float32")
+    return tf.data.Dataset.from_tensor_slices((x, x[:, 0])).batch(batch_size, drop_remainder=True)
+
+
+passes = []
+"""
+
+
+@pytest.mark.parametrize("steps", [0, 7])
+def test_a_trial_resumes_at_the_batch_where_it_ended(
+    folder: Path,
+    session_name: str,
+    broker: str,
+    steps: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In shuffled passes that differ in length, each with samples left out."""
+    monkeypatch.setattr("deeptool.training.callbacks.WRITING", math.inf)
+    file = case(folder, session_name, SIZED, CONVOLVED)
+    store(broker, file, "-e", "2", "--hparam", "samples=0", "--hparam", "val=0")
+    hparams = {"samples": 0, "val": 0, "epochs": 5, "steps": steps, "batch": 4}
+    whole = train(file, hparams=hparams, kafka=True, servers=broker)
+    half = load_settings(file, hparams=hparams)
+
+    def fail(epoch: int, logs: Any) -> None:
+        if epoch == 3:
+            raise OSError("pulled the plug")
+
+    half.addon_callbacks = lambda *given: [keras.callbacks.LambdaCallback(on_epoch_begin=fail)]
+    with pytest.raises(OSError, match="plug"):
+        train(half, kafka=True, servers=broker, session_dir="half")
+    resumed = train(restart_from="half")
+    assert resumed.final == pytest.approx(whole.final, rel=1e-5)
+    assert resumed.usage.samples_read >= whole.usage.samples_read
 
 
 # ---- padded ----
@@ -359,8 +412,34 @@ def test_graphs_are_batched_by_the_trial(
     if kafka:
         assert told.steps == [(steps, steps)] * 2
         assert result.usage.samples_read == 2 * (44 + 20)
-    error = rejected_later(file, broker, pad=None) if kafka else None
-    assert error is None or "without a padding_value" in str(error)
+        assert "left out" in " ".join(result.notes) or drop == "False"
+        error = rejected_later(file, broker, pad=None)
+        assert "without a padding_value" in str(error)
+
+
+def test_single_samples_without_kafka_are_left_out_too(folder: Path, session_name: str) -> None:
+    rows = PIPELINE.replace(".repeat()", "") + ".take(20 if isTraining else 10)\n"
+    model = RECURRENT.replace("(None, 3)", "(5, 1)")
+    file = case(folder, session_name, rows, model, "batched = False\n")
+    told, result = run(file, None, drop="True")
+    assert told.steps == [(2, 2)] * 2
+    assert told.cardinalities == (2, 1)
+    assert "train: 4 of 20 samples are left out of each epoch" in " ".join(result.notes)
+    with pytest.raises(UserError, match="leaves no batch") as caught:
+        train(file, hparams={"batch": 16}, drop_remainder=True)
+    assert "10 samples, split 'val'" in str(caught.value)
+    with pytest.raises(UserError, match="cannot fill up anything"):
+        train(file, padding_value=[0])  # type: ignore[arg-type]
+
+
+def test_a_pipeline_that_yields_all_at_once(folder: Path, session_name: str, broker: str) -> None:
+    """Its element_spec has a size, but it is not that of a batch."""
+    whole = PIPELINE.replace("from_tensor_slices", "from_tensors").replace(".repeat()", "") + "\n"
+    file = case(folder, session_name, whole, RECURRENT.replace("(None, 3)", "(5, 1)"))
+    store(broker, file)
+    told, result = run(file, broker)
+    assert told.steps == [(6, 6)] * 2
+    assert not any("left out" in note for note in result.notes)
 
 
 def test_the_command_stores_single_samples(folder: Path, session_name: str, broker: str) -> None:

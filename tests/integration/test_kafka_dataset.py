@@ -286,3 +286,40 @@ def test_following_an_upload_that_fails_is_an_error(broker: str, session_name: s
             read.set()
         with pytest.raises(WorkError, match="disk is gone"):
             upload.result(60)
+
+
+def test_a_follower_begins_the_next_pass_too(broker: str, session_name: str) -> None:
+    """The pass that arrived was the first one, of the first stored epoch."""
+    more = threading.Event()
+
+    def made(epoch: int) -> tf.data.Dataset:
+        def batches() -> Iterator[np.ndarray]:
+            for start in range(0, 80, 10):
+                if epoch == 1 and start == 40:
+                    more.wait(60)
+                yield np.arange(start, start + 10, dtype=np.int64) + 1000 * epoch
+
+        return tf.data.Dataset.from_generator(
+            batches, output_signature=tf.TensorSpec((None,), tf.int64)
+        )
+
+    def read(dataset: tf.data.Dataset) -> list[int]:
+        return [int(number) for batch in dataset for number in batch]
+
+    with ThreadPoolExecutor(1) as pool:
+        upload = pool.submit(
+            uploads.tuned_upload, made, broker, session_name, epochs=2, limit=80, record_bytes=64
+        )
+        try:
+            how = {"shuffle": True, "seed": 1}
+            dataset = deeptool.kafka_dataset(broker, session_name, follow=True, wait=60, **how)
+            assert sorted(read(dataset)) == list(range(80))
+            assert not upload.done()
+        finally:
+            more.set()
+        upload.result(60)
+    complete = deeptool.kafka_dataset(broker, session_name, first_epoch=1, **how)
+    for epoch in (1, 0, 1):
+        found = read(dataset)
+        assert sorted(found) == [number + 1000 * epoch for number in range(80)]
+        assert found == read(complete)

@@ -43,6 +43,43 @@ def test_every_sample_once(broker: str, session_name: str, codec: str, shuffle: 
     assert (found[:ROWS] == found[ROWS:]) is not shuffle
 
 
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_each_iterator_begins_the_next_pass(broker: str, session_name: str, shuffle: bool) -> None:
+    def made(epoch: int) -> tf.data.Dataset:
+        return tf.data.Dataset.range(1000 * epoch, 1000 * epoch + 90).batch(8)
+
+    uploads.tuned_upload(made, broker, session_name, epochs=2, record_bytes=64)
+    how = {"shuffle": shuffle, "seed": 1, "reader": "tfio"}
+
+    def read(**more: int) -> tf.data.Dataset:
+        return deeptool.kafka_dataset(broker, session_name, **how, **more)
+
+    def numbers(dataset: tf.data.Dataset) -> list[int]:
+        return [int(number) for batch in dataset for number in batch]
+
+    dataset, later = read(), read(first_epoch=1)
+    passes = [numbers(dataset) for _ in range(4)]
+    assert [sorted(one) for one in passes] == [
+        [number + 1000 * epoch for number in range(90)] for epoch in (0, 1, 0, 1)
+    ]
+    assert (passes[0] == passes[2]) is not shuffle
+    assert [numbers(later) for _ in range(3)] == passes[1:]
+    assert numbers(read(repeat=4)) == [number for one in passes for number in one]
+
+
+def test_whole_batches_and_very_many_columns(broker: str, session_name: str) -> None:
+    x = {f"c{n}": np.arange(50, dtype=np.float32) + n for n in range(100)}
+    source = tf.data.Dataset.from_tensor_slices((x, np.arange(50)))
+    uploads.tuned_upload(source.batch(8, drop_remainder=True), broker, session_name)
+    dataset = deeptool.kafka_dataset(broker, session_name, batch_size=5, reader="tfio")
+    assert dataset.element_spec[0]["c7"].shape.as_list() == [5]
+    found = list(dataset.as_numpy_iterator())
+    # 48 were stored.
+    assert len(found) == int(dataset.cardinality()) == 9
+    for x, y in found:
+        np.testing.assert_array_equal(x["c7"], np.float32(y + 7))
+
+
 def test_a_broker_that_goes_away_after_the_read_crashes_nobody(
     own_broker: OwnBroker, session_name: str
 ) -> None:

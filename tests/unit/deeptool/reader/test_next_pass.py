@@ -1,7 +1,8 @@
-"""Each iterator begins the pass after those of the one before it, whatever way a dataset is read."""
+"""Each iterator begins the pass after those of the one before it, however a dataset is read."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import keras
@@ -38,7 +39,7 @@ def passes(dataset: Any, count: int) -> list[list[int]]:
 
 def cut(found: list[int], *sizes: int) -> list[list[int]]:
     edges = np.cumsum([0, *sizes])
-    return [found[start:stop] for start, stop in zip(edges, edges[1:], strict=False)]
+    return [found[start:stop] for start, stop in pairwise(edges)]
 
 
 @pytest.fixture
