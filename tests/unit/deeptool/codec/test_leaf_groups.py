@@ -13,7 +13,8 @@ from memory_store import MemoryStore
 from deeptool.codec.arrow import ArrowCodec
 from deeptool.codec.leaf_groups import MANY, joined, leaf_groups, parted
 from deeptool.codec.records import pack, parse_headers
-from deeptool.codec.spec import Leaf, Spec
+from deeptool.codec.spec import Spec
+from deeptool.codec.structure import Leaf
 from deeptool.codec.values import Leaves, Ragged
 from deeptool.errors import WorkError
 from deeptool.reader import StoredDataset

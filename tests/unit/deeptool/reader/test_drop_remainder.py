@@ -11,7 +11,8 @@ import pytest
 from memory_store import MemoryStore
 
 from deeptool.catalog.stored import Stored
-from deeptool.codec.spec import Leaf, Spec
+from deeptool.codec.spec import Spec
+from deeptool.codec.structure import Leaf
 from deeptool.codec.values import Leaves
 from deeptool.errors import UserError
 from deeptool.producer.ledger import Ledger
