@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -32,6 +32,7 @@ _THE_LARGER_THE_BETTER = ("acc", "auc")
 def prepare(
     settings: Settings,
     compiled: Compiled,
+    callbacks: Sequence[Any],
     data: TrialData,
     session: SessionFolder,
     display: Display,
@@ -43,6 +44,8 @@ def prepare(
 
     Parameters
     ----------
+    callbacks : sequence of keras.callbacks.Callback
+        Those of the settings file.
     resumed : Checkpoint or None
         Where the trial resumes; its variables are in the model.
     usage : callable
@@ -66,7 +69,7 @@ def prepare(
     averages = Averages(compiled.averaging) if compiled.averaging is not None else None
     others = [
         *([compiled.schedule] if compiled.schedule is not None else []),
-        *settings.addon_callbacks(model, data.train, data.val),
+        *callbacks,
         *_early_stopping(monitor, settings.early_stopping_patience),
     ]
     history = History(session.history, first)
@@ -82,7 +85,7 @@ def prepare(
         settings.nbEpoch,
         monitor,
     )
-    callbacks = [
+    together = [
         pace,
         *([averages] if averages is not None else []),
         *others,
@@ -91,7 +94,7 @@ def prepare(
     ]
 
     told = keras.callbacks.CallbackList(
-        callbacks,
+        together,
         add_history=True,
         model=model,
         verbose=0,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import traceback
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -17,13 +18,19 @@ from deeptool.training.refusals import STEPS, refused
 from deeptool.training.trial_data import TrialData
 
 
-def rehearse(model: Any, data: TrialData, settings: Settings) -> None:
+def rehearse(model: Any, data: TrialData, settings: Settings, callbacks: Sequence[Any]) -> None:
     """Have Keras trace both steps of a compiled model for the elements of its datasets.
 
     All variables are made by that, of the optimizers and metrics too. None changes, no random
-    number is drawn and no sample is read. ``fit`` goes on with the functions that were traced here.
+    number is drawn and no sample is read. ``fit`` goes on with the functions that were traced here,
+    unless a callback of the user's own could change the model before the first batch.
 
     A model that runs eagerly has nothing to trace: only its variables are made, from one batch.
+
+    Parameters
+    ----------
+    callbacks : sequence of keras.callbacks.Callback
+        Those of the settings file.
 
     Raises
     ------
@@ -41,6 +48,14 @@ def rehearse(model: Any, data: TrialData, settings: Settings) -> None:
     with refused(settings, model, data.val.element_spec):
         model.make_test_function()
         _trace(model.test_function, _iterator(model, data.val))
+    if not all(map(_leaves_the_model, callbacks)):
+        model.train_function = model.test_function = None
+
+
+def _leaves_the_model(callback: Any) -> bool:
+    """Whether it is Keras' own: those change variables only, and no layer."""
+    kind = type(callback)
+    return kind is not keras.callbacks.LambdaCallback and kind.__module__.startswith("keras.")
 
 
 def _iterator(model: Any, dataset: Any) -> Any:

@@ -113,12 +113,15 @@ class TrialRun:
             origin = "the stored dataset" if kafka else "the pipeline's dataset"
             fixed_batch.check(network, self._data, origin, kafka)
             compiled = model.compiled(settings, network)
-            rehearse(network, self._data, settings)
+            # Before the rehearsal, since the function may change the model.
+            callbacks = settings.addon_callbacks(network, self._data.train, self._data.val)
+            rehearse(network, self._data, settings, callbacks)
             self._restore(settings, network)
         folder = self._begin(held, settings, self._data, place)
         self._keeper, fit = fitting.prepare(
             settings,
             compiled,
+            callbacks,
             self._data,
             folder,
             self._display,

@@ -18,7 +18,7 @@ from deeptool.settings import load_settings
 from deeptool.training import train
 from deeptool.training.rehearsal import rehearse
 from deeptool.training.result import TrialResult
-from deeptool.training.trial_data import from_pipeline
+from deeptool.training.trial_data import TrialSource, from_pipeline
 
 SETTINGS = HELPERS / "trial_settings.py"
 ROWS = 16
@@ -346,10 +346,10 @@ def test_the_rehearsal_changes_nothing_and_is_not_repeated() -> None:
     )
     model.optimizer.build(model.trainable_variables)
     settings = load_settings(SETTINGS)
-    data = from_pipeline(settings, 0)
+    data = from_pipeline(settings, TrialSource(), 0, print)
     before = [np.array(v) for v in [*model.variables, *model.optimizer.variables]]
     traced.clear()
-    rehearse(model, data, settings)
+    rehearse(model, data, settings, [keras.callbacks.TerminateOnNaN()])
     after = [np.array(v) for v in [*model.variables, *model.optimizer.variables]]
     assert data.meter.samples == 0
     for one, other in zip(before, after, strict=True):
@@ -358,6 +358,31 @@ def test_the_rehearsal_changes_nothing_and_is_not_repeated() -> None:
     assert set(so_far) == {True, False}
     model.fit(data.train, validation_data=data.val, epochs=2, verbose=0)
     assert traced == so_far
+
+
+class Freezes(keras.callbacks.Callback):  # type: ignore[misc]
+    def on_train_begin(self, logs: Any = None) -> None:
+        self.model.layers[-1].trainable = False
+
+
+@pytest.mark.parametrize("how", ["callback", "function"])
+def test_callbacks_may_change_the_model_before_the_first_batch(how: str) -> None:
+    settings = load_settings(SETTINGS, hparams={"epochs": 1})
+    models: list[Any] = []
+
+    def addon_callbacks(model: Any, train_samples: Any, val_samples: Any) -> list[Any]:
+        models.extend([model, [np.array(value) for value in model.layers[-1].get_weights()]])
+        if how == "callback":
+            return [Freezes()]
+        model.layers[-1].trainable = False
+        return []
+
+    settings.addon_callbacks = addon_callbacks
+    train(settings)
+    model, before = models
+    for value, same in zip(model.layers[-1].get_weights(), before, strict=True):
+        np.testing.assert_array_equal(value, same)
+    assert np.any(model.layers[0].get_weights()[1])
 
 
 def test_a_label_out_of_range_in_a_later_batch_is_a_failure_of_the_work() -> None:
