@@ -13,15 +13,12 @@ from deeptool.errors import UserError
 from deeptool.training.trial_data import TrialData
 
 
-def check(model: Any, data: TrialData, origin: str, kafka: bool) -> None:
+def check(model: Any, data: TrialData, kafka: bool) -> None:
     """Trace a model whose inputs have a batch size with the batches that it is going to get.
 
     Parameters
     ----------
     model : keras.Model
-        That the elements of ``data.train`` fit, apart from their number of samples.
-    origin : str
-        Names the data in the error.
     kafka : bool
         Whether deeptool makes the batches, or the settings' own pipeline.
 
@@ -41,16 +38,18 @@ def check(model: Any, data: TrialData, origin: str, kafka: bool) -> None:
         x = spec[0] if isinstance(spec, tuple) else spec
         given = _sizes(x)
         if given == {size} or not _takes(model, x, size):
-            # Where it does not take its own size either, that is no matter of the size.
+            # Where it does not take its own size either, that is not because of the size: Keras
+            # says why (see `rehearsal`).
             continue
         # None before the others: it is what TensorFlow compiles for.
         sizes = sorted(given | (data.last_batches if None in given else set()), key=_none_first)
         for other in sizes:
             if not _takes(model, x, other):
-                raise _misfit(split, other, size, origin, kafka)
+                raise _misfit(split, other, size, kafka)
 
 
-def _misfit(split: str, other: int | None, size: int, origin: str, kafka: bool) -> UserError:
+def _misfit(split: str, other: int | None, size: int, kafka: bool) -> UserError:
+    origin = "the stored dataset" if kafka else "the pipeline's dataset"
     seen = "batches of any size" if other is None else f"a batch of {other}"
     return UserError(
         f"the model takes batches of one size only, and {origin} holds others",

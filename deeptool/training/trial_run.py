@@ -110,8 +110,7 @@ class TrialRun:
         devices.use_precision(place.precision)
         with scope():
             network = settings.build_model()
-            origin = "the stored dataset" if kafka else "the pipeline's dataset"
-            fixed_batch.check(network, self._data, origin, kafka)
+            fixed_batch.check(network, self._data, kafka)
             compiled = model.compiled(settings, network)
             # Before the rehearsal, since the function may change the model.
             callbacks = settings.addon_callbacks(network, self._data.train, self._data.val)
