@@ -97,7 +97,7 @@ def refused_at_first(
 def _of_the_step(error: Exception) -> bool:
     import tensorflow as tf
 
-    if isinstance(error, tf.errors.InvalidArgumentError):
+    if isinstance(error, (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError)):
         return not any(mark in str(error) for mark in _NOT_KERAS)
     names = {frame.name for frame in traceback.extract_tb(error.__traceback__)}
     return not isinstance(error, tf.errors.OpError) and not STEPS.isdisjoint(names)
@@ -150,14 +150,17 @@ def _whole_tracebacks() -> Iterator[None]:
 
 def _setting(error: Exception, settings: Settings) -> str | None:
     """The function of the settings file whose result Keras was busy with; None for the model."""
+    in_step = False
     for frame, _ in traceback.walk_tb(error.__traceback__):
+        in_step |= frame.f_code.co_name in STEPS
         part = _PARTS.get(type(frame.f_locals.get("self")).__name__)
         part = part or _PARTS.get(frame.f_code.co_name)
         if part == "get_total_loss" and settings.get_loss_weights and "loss_weights" in str(error):
             return "get_loss_weights"
         if part:
             return part
-        if frame.f_globals.get("__name__", "").startswith(_OPTIMIZERS):
+        # Within a step, an optimizer lacks what the model should have given it: gradients.
+        if not in_step and frame.f_globals.get("__name__", "").startswith(_OPTIMIZERS):
             return "get_optimizer"
     return "get_total_loss" if _IN_LOSS.search(str(error)) else None
 

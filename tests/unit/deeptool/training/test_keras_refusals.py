@@ -28,6 +28,7 @@ KERAS_RAISES = (
     TypeError,
     AttributeError,
     tf.errors.InvalidArgumentError,
+    tf.errors.UnimplementedError,
 )
 Sides = namedtuple("Sides", ["left", "right"])
 
@@ -253,6 +254,20 @@ REFUSED: dict[str, tuple[Any, ...]] = {
         CROSS,
         None,
         "what get_total_loss returns: InvalidArgumentError: Received a label value of",
+    ),
+    "labels that are text": (
+        lambda: one_input(4),
+        dataset(X, np.array([["a"]] * ROWS)),
+        "mse",
+        None,
+        "what get_total_loss returns: UnimplementedError: Cast string to float",
+    ),
+    "no gradients": (
+        lambda: Sum(tf.stop_gradient),
+        dataset(X, Y),
+        lambda y, p: tf.reduce_mean(y),
+        None,
+        "the model: ValueError: No gradients",
     ),
     "no labels": (lambda: one_input(4), dataset(X), "mse", None, "what get_total_loss returns"),
     "a metric that is none": (
