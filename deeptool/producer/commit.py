@@ -18,6 +18,7 @@ _log = logging.getLogger(__name__)
 
 _ATTEMPTS = 3
 _GIVE_UP_SECONDS = 5.0
+_CLEAN_SECONDS = 20.0
 
 
 def commit(log: CatalogLog, begun: Begun, completed: Completed) -> None:
@@ -43,10 +44,18 @@ def commit(log: CatalogLog, begun: Begun, completed: Completed) -> None:
         return
 
 
-def give_up(log: CatalogLog, heart: Heartbeat, begun: Begun, error: BaseException) -> None:
+def give_up(
+    log: CatalogLog, heart: Heartbeat, begun: Begun, error: BaseException, *, clean: bool = False
+) -> None:
     """Tell the catalog that the upload failed, if the broker takes it within five seconds.
 
     Where it does not, the upload stays pending without a heartbeat, and the next one takes over.
+
+    Parameters
+    ----------
+    clean : bool
+        Whether what the upload has stored is to be deleted at once: on a full disk others wait for
+        the space.
     """
     reason = error.what if isinstance(error, DeeptoolError) else f"{type(error).__name__} {error}"
 
@@ -56,11 +65,14 @@ def give_up(log: CatalogLog, heart: Heartbeat, begun: Begun, error: BaseExceptio
             log.append(Failed(begun.topic, begun.upload, reason.strip(), time.time()))
         except DeeptoolError as silent:
             _log.info("the catalog does not know that the upload failed: %s", silent)
+        else:
+            if clean:
+                delete_garbage(log, begun.topic)
 
     # A process that must end does not wait for a broker that is away.
     thread = threading.Thread(target=tell, name="give up", daemon=True)
     thread.start()
-    thread.join(_GIVE_UP_SECONDS)
+    thread.join(_CLEAN_SECONDS if clean else _GIVE_UP_SECONDS)
 
 
 def delete_garbage(log: CatalogLog, topic: str) -> None:

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from deeptool.client import admin
 from deeptool.client.connection import Connection
+from deeptool.client.log_dirs import LogDirs
 from deeptool.codec.records import Record
 from deeptool.errors import WorkError
 
@@ -16,17 +17,6 @@ _log = logging.getLogger(__name__)
 _AFTER_RECORDS = 8
 # About what Kafka keeps with a record: its headers and framing.
 _RECORD_OVERHEAD = 150
-
-# kafka-python's names for librdkafka's; any other is the same with "_" for ".".
-_NAMES = {
-    "sasl.username": "sasl_plain_username",
-    "sasl.password": "sasl_plain_password",
-    "sasl.mechanisms": "sasl_mechanism",
-    "ssl.ca.location": "ssl_cafile",
-    "ssl.certificate.location": "ssl_certfile",
-    "ssl.key.location": "ssl_keyfile",
-    "ssl.key.password": "ssl_password",
-}
 
 
 class DiskSpaceCheck:
@@ -103,39 +93,15 @@ def check_fits(needed: int, free: dict[int, int], copies: dict[int, float], topi
 
 
 def free_bytes(connection: Connection, timeout: float = 10.0) -> dict[int, int] | None:
-    """Usable bytes in each broker's log folders; None where the brokers do not report them.
-
-    Kafka reports them since 3.3 (KIP-827), and only to clients that may describe the cluster.
-    librdkafka has no such request; kafka-python has.
-    """
-    from kafka import KafkaAdminClient
-    from kafka.errors import KafkaError
-
-    settings = {_NAMES.get(k, k.replace(".", "_")): v for k, v in connection.properties.items()}
-    known = {k: v for k, v in settings.items() if k in KafkaAdminClient.DEFAULT_CONFIG}
-    if "security_protocol" in known:
-        known["security_protocol"] = known["security_protocol"].upper()
-    milliseconds = int(timeout * 1000)
+    """Usable bytes in each broker's log folders; None where the brokers do not report them."""
+    free: dict[int, int] = {}
     try:
-        client = KafkaAdminClient(
-            bootstrap_servers=list(connection.servers),
-            request_timeout_ms=milliseconds,
-            bootstrap_timeout_ms=milliseconds,
-            **known,
-        )
-        try:
-            described = client.describe_log_dirs()
-        finally:
-            client.close()
-        free = {
-            broker["broker"]: sum(folder["usable_bytes"] for folder in broker["log_dirs"])
-            for broker in described
-        }
-    except (KafkaError, OSError, KeyError, ValueError, AssertionError) as error:
-        _log.info("the brokers do not report how much space is free: %r", error)
-        return None
-    # Brokers before 3.3 say -1.
-    return free if free and min(free.values()) >= 0 else None
+        with LogDirs(connection, timeout) as brokers:
+            for folder in brokers.ask():
+                free[folder.broker] = free.get(folder.broker, 0) + folder.free
+    except OSError as error:
+        _log.info("%s", error)
+    return free or None
 
 
 def _copies(connection: Connection, topic: str) -> dict[int, float]:

@@ -183,7 +183,8 @@ class Sender:
         return WorkError(
             f"{self._rejected} of {self._sent} records sent were not acknowledged",
             seen=f"first: {error.str()} ({error.name()})",
-            next_step="check that the broker is up and its disk is not full, then upload again",
+            next_step="check that the broker is up and its disk is not full (deeptool-hpc broker"
+            " status --dir DIR says why an embedded one stopped), then upload again",
         )
 
     def _on_error(self, error: KafkaError) -> None:

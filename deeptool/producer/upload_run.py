@@ -18,6 +18,7 @@ from deeptool.codec.protocol import Codec
 from deeptool.producer import data_topic
 from deeptool.producer.commit import commit, delete_garbage, give_up
 from deeptool.producer.disk_space import DiskSpaceCheck
+from deeptool.producer.disk_watch import DiskWatch
 from deeptool.producer.heartbeat import Heartbeat
 from deeptool.producer.pipeline_cpu import PipelineCpuMeter
 from deeptool.producer.pipeline_samples import PipelineSamples
@@ -144,9 +145,14 @@ class _Claimed:
         heart = Heartbeat(
             self.log, self.begun, lambda: (ledger.samples, ledger.bytes), self.sender.stop
         )
+        watch = DiskWatch(
+            self.log.connection, self.begun.topic, tuple(self.begun.start), self.sender.stop
+        )
         try:
             heart.start()
-            self.meter.leave_out(heart.thread)
+            watch.start()
+            for thread in (heart.thread, watch.thread):
+                self.meter.leave_out(thread)
             space = DiskSpaceCheck(
                 self.log.connection, self.begun.topic, request.compression, self.work.expected
             )
@@ -158,9 +164,11 @@ class _Claimed:
             commit(self.log, self.begun, completed)
         except BaseException as error:
             self.sender.stop()
-            give_up(self.log, heart, self.begun, error)
+            give_up(self.log, heart, self.begun, error, clean=watch.saw_full_disk)
             self.work.report("failed", self.sender)
             raise
+        finally:
+            watch.stop()
         self.work.report("complete", self.sender)
         return completed
 

@@ -23,6 +23,8 @@ class BrokerState:
         ``starting``, ``ready``, ``stopped`` or ``failed``.
     error : str or None
         Why it has failed.
+    disk_full : bool
+        Whether that was because its disk is full: a producer on the same node looks here.
     bootstrap : str
         ``host:port`` for clients.
     mode, host, port, metadata_port, node
@@ -48,6 +50,7 @@ class BrokerState:
 
     state: str = "starting"
     error: str | None = None
+    disk_full: bool = False
     bootstrap: str = ""
     mode: Mode | None = None
     host: str | None = None

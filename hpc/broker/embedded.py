@@ -7,13 +7,14 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 from deeptool.errors import DeeptoolError, WorkError
 from deeptool.files import write_text
-from hpc.broker import folder, jars, passwords, ports, servers
+from hpc.broker import disk_reserve, folder, jars, passwords, ports, servers
 from hpc.broker.broker_options import PRIVATE, BrokerOptions, Metadata, settle
 from hpc.broker.broker_state import BrokerState, read_broker_state, write_broker_state
 from hpc.broker.class_archive import keep_class_names
@@ -21,6 +22,7 @@ from hpc.broker.data_folder import cluster_id, note_user, read_data_state
 from hpc.broker.limits import limits_here
 from hpc.broker.node import VERSION, BrokerNode
 from hpc.broker.readiness import round_trip, write_user
+from hpc.broker.stale_node import node_was_stale
 from hpc.processes.apptainer import Images
 from hpc.processes.identity import identity
 from hpc.processes.service import Service
@@ -32,8 +34,6 @@ READY_SECONDS = 60.0
 NODES_SECONDS = 600.0
 STOP_SECONDS = 20.0
 _STEP = 0.05
-# With less left a server that died is taken to have died of that: its log may not say so any more.
-_SPARE_BYTES = 4 << 20
 
 Check = Callable[[], None]
 Progress = Callable[[str], None]
@@ -121,6 +121,7 @@ class EmbeddedBroker:
         with folder.writing(self.directory):
             self.directory.mkdir(parents=True, exist_ok=True)
             self._lock = folder.lock(self.directory)
+            disk_reserve.release_reserve(self.directory)
         try:
             earlier = read_broker_state(self.directory) or BrokerState()
             folder.end_processes(earlier)
@@ -149,20 +150,23 @@ class EmbeddedBroker:
             noted = sorted((self.directory / "tmp").glob(f"*{servers.CLASSES}"))
             keep_class_names(runtime.class_names, noted)
         self.save("ready")
+        if warning := disk_reserve.warning(self.directory, self.bootstrap):
+            progress(warning)
+        disk_reserve.keep_reserve(self.directory)
 
     def check(self) -> None:
         """Raise `WorkError` with the end of its log if a server has died."""
-        try:
-            for service in self._services.values():
+        for service in self._services.values():
+            try:
                 service.check()
-        except WorkError as error:
-            if shutil.disk_usage(self.directory).free > _SPARE_BYTES:
-                raise
-            raise WorkError(
-                f"{error.what}: the disk is full",
-                seen=error.seen,
-                next_step=f"free space in {self.directory}, then start again; stored data is kept",
-            ) from error
+            except WorkError as error:
+                if not disk_reserve.died_of_full_disk(self.directory, service.output()):
+                    raise
+                disk_reserve.give_part(self.directory)
+                secured = self._options.secret is not None
+                raise disk_reserve.disk_full(
+                    self.directory, error.what, secured=secured, seen=f";{error.seen}"
+                ) from error
 
     def watch(self, check: Check, save_every: float = 5.0) -> None:
         """Never return: raise what `check` raises, or `WorkError` when a server has died."""
@@ -171,7 +175,10 @@ class EmbeddedBroker:
             check()
             self.check()
             if time.monotonic() - saved > save_every:
-                self.save("ready")
+                # Another program may have filled the disk: the broker can still be read from.
+                with suppress(OSError):
+                    self.save("ready")
+                    disk_reserve.keep_reserve(self.directory)
                 saved = time.monotonic()
             time.sleep(_STEP)
 
@@ -200,7 +207,8 @@ class EmbeddedBroker:
                 self._services[name].stop(STOP_SECONDS)
         try:
             if self._node is not None:
-                self.save("failed" if error else "stopped", str(error) if error else None)
+                self.save("failed" if error else "stopped", error)
+            disk_reserve.keep_reserve(self.directory)
         except OSError:
             # A full disk is a likely cause of the error: let that be the one that is reported.
             if error is None:
@@ -222,12 +230,13 @@ class EmbeddedBroker:
         services = list(self._services.values())
         return self._earlier_cpu_seconds + sum(service.cpu_seconds() for service in services)
 
-    def save(self, state: str, error: str | None = None) -> None:
+    def save(self, state: str, error: DeeptoolError | None = None) -> None:
         """Write the state file."""
         node = self.config
         written = BrokerState(
             state=state,
-            error=error,
+            error=str(error) if error else None,
+            disk_full=isinstance(error, disk_reserve.DiskFull),
             bootstrap=node.bootstrap,
             mode=node.mode,
             host=node.host,
@@ -246,7 +255,9 @@ class EmbeddedBroker:
             updated=time.time(),
             logs={name: str(service.log) for name, service in self._services.items()},
         )
-        write_broker_state(self.directory, written)
+        disk_reserve.write_into_reserve(
+            self.directory, lambda: write_broker_state(self.directory, written)
+        )
 
     def _make_folders(self, node: BrokerNode) -> None:
         home = self.directory
@@ -324,16 +335,6 @@ class EmbeddedBroker:
                 announced = True
             time.sleep(1)
             broker.start()
-
-
-def node_was_stale(output: str) -> bool:
-    """Whether Kafka ended over the node in ZooKeeper that its killed predecessor left.
-
-    The node is there still, or it vanished after Kafka had found it and before it could read whose
-    it is: Kafka 3.9 then looks for the owner of nothing.
-    """
-    vanished = "NullPointerException" in output and "getEphemeralOwner" in output
-    return "NodeExistsException" in output or vanished
 
 
 def _write_files(files: Iterable[servers.ServerFile]) -> None:

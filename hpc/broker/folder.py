@@ -14,6 +14,7 @@ import psutil
 
 from deeptool.errors import UserError
 from deeptool.files import lock as lock_file
+from hpc.broker import disk_reserve
 from hpc.broker.broker_state import (
     STATE_FILE,
     BrokerState,
@@ -53,6 +54,13 @@ def writing(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if disk_reserve.is_full_disk(error):
+            raise UserError(
+                f"the disk of the broker's folder {directory} is full",
+                seen=str(error),
+                valid=disk_reserve.ROOM,
+                next_step=disk_reserve.make_room(directory),
+            ) from error
         raise UserError(
             f"the broker's folder {directory} cannot be written",
             seen=str(error),
@@ -99,7 +107,12 @@ def current_state(directory: Path) -> BrokerState:
             next_step=f"deeptool-hpc broker up --dir {directory}",
         )
     if state.state in ("starting", "ready") and not alive(state.supervisor):
-        return replace(state, state="failed", error="its supervisor was killed")
+        error = "its supervisor was killed"
+        full = disk_reserve.died_of_full_disk(directory, "")
+        if full:
+            what = "its supervisor ended without a word"
+            error = str(disk_reserve.disk_full(directory, what, secured=state.secured))
+        return replace(state, state="failed", error=error, disk_full=full)
     return state
 
 
@@ -125,7 +138,7 @@ def down(directory: Path, timeout: float) -> BrokerState:
     if state.state in ("starting", "ready", "failed") and state.processes:
         state = replace(state, state="stopped", processes={})
         with writing(directory):
-            write_broker_state(directory, state)
+            disk_reserve.write_into_reserve(directory, lambda: write_broker_state(directory, state))
     return state
 
 
