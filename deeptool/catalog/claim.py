@@ -14,7 +14,7 @@ from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.catalog.damage import damaged_topic
 from deeptool.catalog.events import Begun
 from deeptool.catalog.fold import TopicState, Upload
-from deeptool.client import admin
+from deeptool.client import admin, segments
 from deeptool.client.connection import Connection
 from deeptool.errors import UserError
 
@@ -179,4 +179,6 @@ def clean_up(connection: Connection, log: CatalogLog, topic: str) -> int:
     starts = admin.start_offsets(connection, topic)
     before = {p: offset for p, offset in before.items() if offset > starts.get(p, 0)}
     admin.delete_records(connection, topic, before)
+    if not kept:
+        segments.free_last_segments(connection, topic, before)
     return len(before)

@@ -1,7 +1,7 @@
-"""The folders in which brokers keep their topics: where they are, and how much space is left there.
+"""The folders in which brokers keep their topics, and how much space is left there.
 
-By kafka-python: librdkafka has no such request. Kafka says how much is left since 3.3 (KIP-827), and
-only to clients that may describe the cluster.
+By kafka-python: librdkafka has no such request. Kafka says how much is left since 3.3 (KIP-827),
+and only to clients that may describe the cluster.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Ends an upload before it fills a broker's disk: a broker whose disk is full stops, for everybody."""
+"""Ends an upload before it fills a broker's disk: Kafka stops where it cannot write."""
 
 from __future__ import annotations
 
@@ -137,12 +137,12 @@ class DiskWatch:
             here = free_here(folder.path, self._brokers.cluster_id)
             if here is not None and here < SPARE_BYTES:
                 return stopped_full(folder, f"{here:,} bytes are free in {folder.path}")
-        folder, left = self._last.shortest(self._before)
-        if folder is not None and left < 2 * SPARE_BYTES and seconds > _AWAY_SECONDS:
+        shortest, left = self._last.shortest(self._before)
+        if shortest is not None and left < 2 * SPARE_BYTES and seconds > _AWAY_SECONDS:
             return stopped_full(
-                folder,
-                f"no answer for {seconds:.0f} s; before, {folder.free:,} bytes were free in"
-                f" {folder.path}",
+                shortest,
+                f"no answer for {seconds:.0f} s; before, {shortest.free:,} bytes were free in"
+                f" {shortest.path}",
             )
         return None
 

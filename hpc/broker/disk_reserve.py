@@ -119,8 +119,8 @@ def warning(directory: Path, bootstrap: str) -> str | None:
         return None
     return (
         f"warning: the broker's disk is almost full: {free:,} bytes are free in {directory}, and"
-        f" uploads end at once; delete datasets (deeptool delete NAME --server {bootstrap}; deeptool"
-        f" inspect --server {bootstrap} lists them), or free space there"
+        f" uploads end at once; delete datasets (deeptool delete NAME --server {bootstrap};"
+        f" deeptool inspect --server {bootstrap} lists them), or free space there"
     )
 
 

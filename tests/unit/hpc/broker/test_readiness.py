@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 
 from deeptool.errors import WorkError
-from hpc.broker.stale_node import node_was_stale
 from hpc.broker.ports import free_ports
 from hpc.broker.readiness import round_trip, write_user
+from hpc.broker.stale_node import node_was_stale
 
 LOGIN = {
     "security.protocol": "SASL_PLAINTEXT",
