@@ -6,6 +6,7 @@ and only to clients that may describe the cluster.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -116,6 +117,10 @@ class LogDirs:
     def _connect(self) -> Any:
         from kafka import KafkaAdminClient
 
+        noisy = logging.getLogger("kafka")
+        if noisy.level == logging.NOTSET:
+            # Each broken connection would be an error with a traceback on the terminal.
+            noisy.setLevel(logging.CRITICAL)
         properties = self._connection.properties
         settings = {_NAMES.get(k, k.replace(".", "_")): v for k, v in properties.items()}
         known = {k: v for k, v in settings.items() if k in KafkaAdminClient.DEFAULT_CONFIG}

@@ -3,37 +3,18 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from deeptool.errors import UserError, WorkError
+from deeptool.errors import UserError
 from hpc.broker import folder
 from hpc.broker.broker_state import BrokerState, write_broker_state
-from hpc.broker.embedded import BrokerOptions, EmbeddedBroker
 from hpc.processes import identity as processes
-from hpc.processes.service import Service
-
-
-@pytest.mark.parametrize(("free", "full"), [(1 << 10, True), (1 << 30, False)])
-def test_a_server_that_died_of_a_full_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, full: bool
-) -> None:
-    service = Service("server", ["false"], tmp_path / "server.log")
-    with pytest.raises(WorkError):
-        service.run(10)
-    broker = EmbeddedBroker(BrokerOptions(tmp_path))
-    monkeypatch.setattr(broker, "_services", {"broker": service})
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
-    with pytest.raises(WorkError) as caught:
-        broker.check()
-    assert ("the disk is full" in str(caught.value)) == full
 
 
 @pytest.fixture
