@@ -149,10 +149,10 @@ class EmbeddedBroker:
         if runtime.class_names:
             noted = sorted((self.directory / "tmp").glob(f"*{servers.CLASSES}"))
             keep_class_names(runtime.class_names, noted)
-        self.save("ready")
         if warning := disk_reserve.warning(self.directory, self.bootstrap):
             progress(warning)
         disk_reserve.keep_reserve(self.directory)
+        self.save("ready")
 
     def check(self) -> None:
         """Raise `WorkError` with the end of its log if a server has died."""

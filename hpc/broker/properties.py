@@ -109,6 +109,9 @@ def broker_properties(node: BrokerNode, limits: BrokerLimits, renew: bool = Fals
         # Deleted records give their space back by whole segments.
         "log.segment.bytes": 256 << 20,
         "log.retention.check.interval.ms": 10_000,
+        # From this long after its start on; by default half a minute, for which a broker that was
+        # started on a full disk to delete something would stay full.
+        "log.initial.task.delay.ms": 5000,
         "log.segment.delete.delay.ms": 10_000,
         # The catalog is compacted. It is small, and the default buffer takes 128 MiB of the heap.
         "log.cleaner.enable": "true",

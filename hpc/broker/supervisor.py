@@ -123,6 +123,8 @@ def _wait(
     shown = True
     while True:
         ended = process.poll() is not None
+        state = read_broker_state(directory)
+        # After the state: a warning is there before its supervisor is ready.
         for line in log.read().decode(errors="replace").splitlines():
             # Its error is raised here, and so shown by whoever called.
             shown = shown and not line.startswith("error: ")
@@ -130,7 +132,6 @@ def _wait(
                 progress(line)
         if ended:
             raise _failure(process.returncode, read_outcome(directory / _OUTCOME), log.name)
-        state = read_broker_state(directory)
         # It is another one's where this one has come too late.
         mine = state is not None and (state.supervisor or {}).get("pid") == process.pid
         if state is not None and mine and state.state == "ready":

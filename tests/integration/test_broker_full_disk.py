@@ -83,6 +83,11 @@ def write_until_it_ends(broker: Broker) -> None:
         producer.flush(1)
 
 
+def delete_dataset(server: str, name: str) -> None:
+    done = CliRunner().invoke(cli, ["delete", name, "--yes", "--server", server])
+    assert done.exit_code == 0, done.output
+
+
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[SmallDisk]:
     with small_disk(tmp_path / "disk", "240m") as made:
@@ -152,11 +157,7 @@ def test_a_disk_that_another_program_fills(disk: SmallDisk, mode: str) -> None:
     with pytest.raises(WorkError, match="the disk of broker 1 is full"):
         deeptool.upload(noise(100, pause=0.1), broker.server, "refused")
     before = disk.free()
-    deleted = disk.run(
-        *(sys.executable, "-m", "deeptool.cli", "delete", "kept", "--yes"),
-        *("--server", broker.server),
-    )
-    assert deleted.returncode == 0, deleted.stderr
+    delete_dataset(broker.server, "kept")
     broker.wait_free(before + 40 * MIB)
     assert sum(1 for _ in deeptool.open(broker.server, "small").tf(batch_size=1)) == 2
 
@@ -171,8 +172,7 @@ def test_a_deleted_dataset_gives_its_space_back(own_broker: Any) -> None:
         return sum(log.stat().st_size for each in folders for log in each.glob("*.log*"))
 
     assert size() > 40 * MIB
-    delete = ["delete", "deleted", "--yes", "--server", broker.bootstrap]
-    assert CliRunner().invoke(cli, delete).exit_code == 0
+    delete_dataset(broker.bootstrap, "deleted")
     deadline = time.monotonic() + 40
     while size() > MIB:
         assert time.monotonic() < deadline, size()
@@ -182,7 +182,7 @@ def test_a_deleted_dataset_gives_its_space_back(own_broker: Any) -> None:
     topic = "deleted.0.train"
     assert admin.start_offsets(connection, topic) == admin.end_offsets(connection, topic)
     ends = admin.end_offsets(connection, topic)
-    assert CliRunner().invoke(cli, delete).exit_code == 0
+    delete_dataset(broker.bootstrap, "deleted")
     assert admin.end_offsets(connection, topic) == ends
     deeptool.upload(noise(3), broker.bootstrap, "deleted")
     assert sum(1 for _ in deeptool.open(broker.bootstrap, "deleted").tf(batch_size=1)) == 3
