@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from deeptool.catalog import events
 from deeptool.catalog.bad_record import BadRecord
+from deeptool.catalog.damage import unreadable_catalog
 from deeptool.catalog.event_frame import MAX_EVENT_BYTES
 from deeptool.catalog.events import Event
 from deeptool.catalog.fold import TopicState, fold
@@ -26,8 +27,8 @@ from deeptool.client.topic_names import CATALOG_TOPIC
 from deeptool.errors import WorkError
 
 _CATALOG_CONFIG = {"cleanup.policy": "compact", "max.message.bytes": str(MAX_EVENT_BYTES)}
-# Waiting does not help: the log is shorter or damaged, or this user may not read it.
-_FATAL = NO_SUCH_OFFSET | NOT_ALLOWED | DAMAGED
+# Waiting does not help: the log is shorter, or this user may not read it.
+_FATAL = NO_SUCH_OFFSET | NOT_ALLOWED
 _MOST_BAD = 1000
 # How long the log may seem shorter than it was.
 _SHORT_SECONDS = 5.0
@@ -150,6 +151,8 @@ class CatalogLog:
         if not isinstance(found, NoRecord):
             self._next = int(found.offset()) + 1
             return events.read_record(int(found.offset()), found.key(), found.value())
+        if found.damaged or (found.error is not None and found.error.code() in DAMAGED):
+            raise unreadable_catalog(self._next, found.reason)
         if found.end is not None:
             # Compaction leaves gaps: the end can be reached without a record there.
             self._next = max(self._next, found.end)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from deeptool.catalog.fold import Catalog, TopicState
-from deeptool.client.topic_names import parse_topic
-from deeptool.errors import UserError
+from deeptool.client.topic_names import CATALOG_TOPIC, parse_topic
+from deeptool.errors import UserError, WorkError
 
 
 def damaged_topic(topic: str, state: TopicState) -> UserError:
@@ -20,6 +20,20 @@ def damaged_topic(topic: str, state: TopicState) -> UserError:
         valid="a topic without damage: nothing that may be a dataset is deleted by itself",
         next_step=f"deeptool delete --damaged {topic} deletes what the topic holds, then upload"
         " again; or give another session_name",
+    )
+
+
+def unreadable_catalog(offset: int, reason: str) -> WorkError:
+    """The error where the broker cannot read the catalog's log from an offset on.
+
+    It is not skipped: nobody knows which datasets the events behind it tell of.
+    """
+    return WorkError(
+        "the catalog is damaged: the broker cannot read its log any more",
+        seen=f"offset {offset} of partition 0 of topic {CATALOG_TOPIC}: {reason}",
+        valid="a log that can be read to its end: it says which records are datasets",
+        next_step="restore the broker's folder from a copy made before the damage, or upload again"
+        " to a broker on a new folder (deeptool-hpc broker up --dir NEW)",
     )
 
 

@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from deeptool.client.connection import Connection
 from deeptool.client.kafka_errors import PARTITION_END, PASSING, UNREACHABLE
+from deeptool.client.unreadable import STALL_SECONDS, unreadable
 
 # A broker that is up but has sent nothing for so long cannot read what is there.
 SILENT_SECONDS = 10.0
@@ -91,6 +92,8 @@ class NoRecord:
         Nothing came in time.
     away : bool
         Nor could any broker be reached.
+    damaged : bool
+        The broker answers, but cannot read what it keeps there.
     """
 
     reason: str
@@ -98,6 +101,7 @@ class NoRecord:
     end: int | None = None
     silent: bool = False
     away: bool = False
+    damaged: bool = False
 
 
 class RecordReader:
@@ -124,7 +128,9 @@ class RecordReader:
         ahead_bytes: int = _AHEAD_BYTES,
         on_poll: Callable[[], None] | None = None,
     ) -> None:
-        self._topic, self._on_poll = topic, on_poll
+        self._connection, self._topic, self._on_poll = connection, topic, on_poll
+        # Where one record is damaged, its neighbours are soon asked for.
+        self._stall_seconds = STALL_SECONDS
         # Partition and offset of what the consumer delivers next; None: it must be assigned again.
         self._position: tuple[int, int] | None = None
         # One partition at a time: an answer may hold much of it.
@@ -176,13 +182,14 @@ class RecordReader:
         if self._position != (partition, offset):
             self._consumer.assign([TopicPartition(self._topic, partition, offset)])
         self._position = None
-        found = self._poll(offset, patience)
+        found = self._poll(partition, offset, patience)
         if not isinstance(found, NoRecord):
             self._position = (partition, int(found.offset()) + 1)
         return found
 
-    def _poll(self, offset: int, patience: Patience) -> Message | NoRecord:
+    def _poll(self, partition: int, offset: int, patience: Patience) -> Message | NoRecord:
         began = time.monotonic()
+        look = self._stall_seconds
         trouble: KafkaError | None = None
         end: int | None = None
         away = False
@@ -204,6 +211,12 @@ class RecordReader:
             seconds = time.monotonic() - began
             if end is not None and seconds >= patience.end:
                 return NoRecord("no record is there", end=end)
+            if seconds > look and end is None and not away:
+                look = seconds + SILENT_SECONDS
+                place = (self._topic, partition, offset)
+                if reason := unreadable(self._connection, *place, self._on_poll):
+                    self._stall_seconds = POLL_SECONDS
+                    return NoRecord(reason, trouble, damaged=True)
             if seconds > (patience.away if away else patience.silent):
                 reason = f"the broker sent nothing for {seconds:.0f} s"
                 return NoRecord(reason, trouble, silent=True, away=away)

@@ -11,12 +11,14 @@ from types import TracebackType
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from deeptool.client.connection import Connection
-from deeptool.client.consume import POLL_SECONDS, consumer_config
+from deeptool.client.consume import POLL_SECONDS, SILENT_SECONDS, consumer_config
 from deeptool.client.kafka_errors import PARTITION_END
+from deeptool.client.unreadable import STALL_SECONDS, unreadable
 from deeptool.errors import WorkError
 from deeptool.store import read_shutdown
 from deeptool.store.fetch_clock import FetchClock
 from deeptool.store.read_errors import (
+    damaged_at,
     header_of,
     missing,
     raise_unless_passing,
@@ -126,17 +128,26 @@ class KafkaFetcher:
 
     def _await(self, lane: Lane, state: _LaneState) -> None:
         began = time.monotonic()
+        look = STALL_SECONDS
         while not state.arrived:
             read_shutdown.check()
             while state.done == state.opened:
                 self._open_next()
             message = self._consumer.poll(POLL_SECONDS)
             if message is not None and self._receive(message):
-                began = time.monotonic()
+                began, look = time.monotonic(), STALL_SECONDS
                 continue
             silent = time.monotonic() - began
+            if silent > look and state.gap is None and state.position is not None:
+                look = silent + SILENT_SECONDS
+                self._look_at(lane, state.position)
             if silent > (self._silence_seconds if state.gap is None else SHORT_SECONDS):
                 raise self._silence(lane, state)
+
+    def _look_at(self, lane: Lane, offset: int) -> None:
+        """Raise `WorkError` where the broker cannot read a record that is waited for."""
+        if reason := unreadable(self._connection, *lane, offset, read_shutdown.check):
+            raise damaged_at(lane, offset, reason)
 
     def _open_ahead(self) -> None:
         while self._next < len(self._order):

@@ -12,7 +12,7 @@ from deeptool.codec.records import parse_headers
 from deeptool.store import read_shutdown
 from deeptool.store.kafka_arrivals import KafkaArrivals
 from deeptool.store.kafka_fetcher import SHORT_SECONDS, KafkaFetcher
-from deeptool.store.read_errors import dataset_error, missing, silence
+from deeptool.store.read_errors import damaged_at, dataset_error, missing, silence
 from deeptool.store.read_meter import ReadMeter
 from deeptool.store.record_store import Block, Lane
 
@@ -92,6 +92,8 @@ class KafkaSampleIndex:
             header = parse_headers(found.headers())
             if header is not None and header.upload == self._upload:
                 return header.first
+        elif found.damaged:
+            raise damaged_at(lane, offset, found.reason)
         elif found.silent:
             raise silence(self._silence_seconds, lane, offset, found.error)
         elif found.error is not None:

@@ -86,6 +86,10 @@ def damaged(topic: str, seen: str) -> WorkError:
     )
 
 
+def damaged_at(lane: Lane, offset: int, reason: str) -> WorkError:
+    return damaged(lane.topic, f"offset {offset} of {lane}: {reason}")
+
+
 def missing(lane: Lane, start: int, stop: int) -> WorkError:
     """The error for records that the catalog lists and the broker does not have."""
     return WorkError(
