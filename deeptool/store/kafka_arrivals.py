@@ -13,12 +13,13 @@ from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.catalog.stored import Stored
 from deeptool.client import admin
 from deeptool.client.connection import Connection
-from deeptool.client.consume import consumer_config
+from deeptool.client.consume import SILENT_SECONDS, consumer_config
 from deeptool.client.kafka_errors import PARTITION_END
+from deeptool.client.unreadable import STALL_SECONDS, unreadable
 from deeptool.errors import WorkError
 from deeptool.store import read_shutdown
 from deeptool.store.fetch_clock import FetchClock
-from deeptool.store.read_errors import damaged, header_of, raise_unless_passing
+from deeptool.store.read_errors import damaged, damaged_at, header_of, raise_unless_passing
 from deeptool.store.read_meter import ReadMeter
 from deeptool.store.record_store import Lane, StoredRecord, replaced_while_read
 from deeptool.store.sample_coverage import SampleCoverage
@@ -42,10 +43,13 @@ class _LanePosition:
         The offset expected next.
     beyond : bool
         Whether a record of a later epoch was there.
+    waiting : float or None
+        Since when the broker has a record there that does not come.
     """
 
     position: int
     beyond: bool = False
+    waiting: float | None = None
 
 
 @dataclass
@@ -153,6 +157,7 @@ class KafkaArrivals:
                     return
             message = consumer.poll(_POLL_SECONDS)
             if message is None:
+                self._look_at_stalled(consumer)
                 yield None
                 continue
             error = message.error()
@@ -160,6 +165,22 @@ class KafkaArrivals:
                 yield from self._accept(message, consumer, clock)
             elif error.code() != PARTITION_END:
                 raise_unless_passing(error, message.topic() or "", self._connection)
+
+    def _look_at_stalled(self, consumer: Consumer) -> None:
+        """Raise `WorkError` where a broker cannot read what it says that a partition holds."""
+        now = time.monotonic()
+        for topic, progress in self._read.items():
+            for number, lane in progress.lanes.items():
+                _, end = consumer.get_watermark_offsets(TopicPartition(topic, number), cached=True)
+                if lane.beyond or end <= lane.position:
+                    lane.waiting = None
+                elif lane.waiting is None:
+                    lane.waiting = now
+                elif now - lane.waiting > STALL_SECONDS:
+                    lane.waiting = now + SILENT_SECONDS
+                    place = (topic, number, lane.position)
+                    if reason := unreadable(self._connection, *place, read_shutdown.check):
+                        raise damaged_at(Lane(topic, number), lane.position, reason)
 
     def _accept(
         self, message: Message, consumer: Consumer, clock: FetchClock
@@ -170,7 +191,7 @@ class KafkaArrivals:
         offset = int(message.offset())
         if offset < lane.position or lane.beyond:
             return
-        lane.position = offset + 1
+        lane.position, lane.waiting = offset + 1, None
         place = Lane(topic, number)
         header = header_of(place, message, self._uploads[topic])
         if header is None or header.upload != self._uploads[topic]:
