@@ -257,11 +257,12 @@ def test_delete_frees_the_records_and_keeps_the_empty_topic(broker: str, store: 
     )
     assert rows_of(broker, store.session) == []
     assert starts(store, begun.topic) == admin.end_offsets(store.connection, begun.topic)
-    assert starts(store, begun.topic)[0] == 3
+    # Of its three records, and of the one that makes Kafka free their segment.
+    assert starts(store, begun.topic)[0] == 4
     # The next upload goes on behind it.
     again = store.begin()
     store.finish(again)
-    assert again.start[0] == 3
+    assert again.start[0] == 4
     assert rows_of(broker, store.session)[0]["upload"] == again.upload
 
 
@@ -345,7 +346,8 @@ def test_delete_ends_an_upload_that_is_dead(broker: str, store: Store) -> None:
     assert result.exit_code == 0, result.output
     assert "an upload by node7:123, unless it is still running" in result.output
     assert f"emptied {begun.topic}" in result.output
-    assert starts(store, begun.topic)[0] == 4
+    assert starts(store, begun.topic) == admin.end_offsets(store.connection, begun.topic)
+    assert starts(store, begun.topic)[0] >= 4
     (row,) = rows_of(broker, store.session)
     assert (row["state"], row["reason"]) == ("failed", "it was silent, and its topic was deleted")
     # It was only asleep, and is told so by the catalog.
@@ -362,7 +364,8 @@ def test_an_interrupted_deletion_is_finished_by_the_next(broker: str, store: Sto
     assert rows_of(broker, store.session) == []
     assert starts(store, begun.topic)[0] == 0
     assert f"emptied {begun.topic}" in run(broker, "delete", store.session, "--yes").output
-    assert starts(store, begun.topic)[0] == 3
+    assert starts(store, begun.topic) == admin.end_offsets(store.connection, begun.topic)
+    assert starts(store, begun.topic)[0] >= 3
 
 
 def test_a_dataset_that_came_while_the_question_was_open_is_kept(store: Store) -> None:
