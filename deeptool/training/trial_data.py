@@ -157,7 +157,12 @@ class TrialData:
     last_batches: frozenset[int] = frozenset()
 
 
-def from_pipeline(settings: Settings, source: TrialSource, first_epoch: int, say: Say) -> TrialData:
+def from_pipeline(
+    settings: Settings,
+    first_epoch: int,
+    source: TrialSource | None = None,
+    say: Say = lambda _: None,
+) -> TrialData:
     """The settings' own pipeline, one pass per epoch, in whatever order it yields.
 
     Its batches are its own. Single samples (``batched = False``) are batched as those of a stored
@@ -173,7 +178,8 @@ def from_pipeline(settings: Settings, source: TrialSource, first_epoch: int, say
     def passes(split: Split) -> Any:
         dataset = settings.pipeline(split)
         if not settings.batched:
-            dataset = source.batching(settings).of_samples(dataset, split, say)
+            batching = (source or TrialSource()).batching(settings)
+            dataset = batching.of_samples(dataset, split, say)
         return settings.online(dataset, split == "train")
 
     train, val = passes("train"), passes("val")

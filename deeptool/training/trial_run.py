@@ -93,7 +93,7 @@ class TrialRun:
             source, proc_id = self._request.source, self._request.proc_id
             self._data = from_kafka(settings, source, proc_id, first, self._say, self._waiting)
         else:
-            self._data = from_pipeline(settings, self._request.source, first, self._say)
+            self._data = from_pipeline(settings, first, self._request.source, self._say)
         facts = self._data.facts
         self._display.say(
             f"reads {', '.join(facts['topics'])} from {', '.join(facts['servers'])}"
