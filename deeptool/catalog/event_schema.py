@@ -182,6 +182,14 @@ def _epoch(value: Any) -> None:
         raise MalformedEvent(f"{value['records']} records hold {value['samples']} samples")
 
 
+def _shapes(value: Any) -> None:
+    if not isinstance(value, list) or not all(isinstance(shape, list) for shape in value):
+        raise MalformedEvent(f"is {_shown(value)}, not a list of shapes")
+    for shape in value:
+        for size in shape:
+            _count(size)
+
+
 def _offsets(value: Any) -> None:
     if not isinstance(value, list):
         raise MalformedEvent(f"is {_shown(value)}, not a list of offsets")
@@ -207,9 +215,10 @@ _EPOCH: dict[str, Check] = {
     "runs": _per_partition(_runs),
     "digests": _per_partition(_text(128)),
     "batches": _optional(_number(1, _MAX_COUNT)),
+    "open_shapes": _optional(_shapes),
 }
 # What earlier releases did not write.
-_LATER = ("batches",)
+_LATER = ("batches", "open_shapes")
 _SAME: dict[str, Check] = {"topic": _topic, "upload": _name, "time": _seconds}
 # Per event, the fields that it must have, and those that earlier releases did not write or that
 # have a default.

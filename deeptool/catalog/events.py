@@ -36,6 +36,8 @@ class EpochStored:
         its value) in the order of offsets; see `deeptool.codec.records`.
     batches : int or None
         Batches of the pipeline, where they come back as they were (see `deeptool.codec.records`).
+    open_shapes : tuple of tuple of int or None
+        The inner shapes of the leaves whose spec leaves them open, where all samples have the same.
     """
 
     samples: int
@@ -44,6 +46,7 @@ class EpochStored:
     runs: Mapping[int, tuple[OffsetRun, ...]]
     digests: Mapping[int, str]
     batches: int | None = None
+    open_shapes: tuple[tuple[int, ...], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -310,6 +313,7 @@ def _plain(value: Any) -> Any:
 
 
 def _epoch_from_json(value: dict[str, Any]) -> EpochStored:
+    shapes = value.get("open_shapes")
     return EpochStored(
         samples=value["samples"],
         records=value["records"],
@@ -320,4 +324,5 @@ def _epoch_from_json(value: dict[str, Any]) -> EpochStored:
         },
         digests={int(p): digest for p, digest in value["digests"].items()},
         batches=value.get("batches"),
+        open_shapes=shapes and tuple(map(tuple, shapes)),
     )

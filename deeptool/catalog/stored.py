@@ -79,6 +79,24 @@ class Stored:
         )
 
     @property
+    def uniform(self) -> bool:
+        """Whether all samples have one shape, though their spec leaves dimensions open."""
+        if not self.complete:
+            return False
+        epochs = [epoch for shard in self.shards for epoch in self._completed(shard).epochs]
+        shapes = {epoch.open_shapes for epoch in epochs}
+        return len(shapes) == 1 and None not in shapes
+
+    @property
+    def even_batches(self) -> bool:
+        """Whether a pass has as many batches as one size makes of its samples."""
+        return self.complete and all(
+            epoch.batches == -(-epoch.samples // shard.upload.begun.batch_size)
+            for shard in self.shards
+            for epoch in self._completed(shard).epochs
+        )
+
+    @property
     def codec(self) -> str:
         return self.begun.codec
 

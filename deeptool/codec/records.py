@@ -32,6 +32,9 @@ TARGET_BYTES = 1 << 20
 # Kafka's own framing (record batch, headers, key length) and the site's largest message: 64 MiB.
 MAX_BYTES = (64 << 20) - (64 << 10)
 
+# The inner shape of each leaf whose spec leaves that open.
+OpenShapes = tuple[tuple[int, ...], ...]
+
 # About what a record's schema and buffer headers take, per column.
 _FRAMING = 256
 # The samples of a record of very many columns take at least so many times that.
@@ -178,6 +181,8 @@ class Record:
     batches : int or None
         How many batches of the pipeline it holds; None: that was not kept, or the last one is
         continued by the next record, so that a shuffled pass gives it in parts.
+    open_shapes : tuple of tuple of int
+        The inner shapes that the spec leaves open, as all of its samples have them.
     """
 
     key: bytes | None
@@ -187,6 +192,7 @@ class Record:
     count: int
     crc: int
     batches: int | None = None
+    open_shapes: OpenShapes = ()
 
 
 def checksum(value: bytes, key: bytes | None = None) -> int:
@@ -316,7 +322,8 @@ def _record(
     _check_size(len(value) + len(key or b""), max_bytes, first)
     header = RecordHeader(upload, epoch, first, count, checksum(value, key), ends)
     batches = len(ends) if ends is not None and ends[-1:] == (count,) else None
-    return Record(key, value, header.to_kafka(), first, count, header.crc, batches)
+    shapes = tuple(_open_shapes(codec.spec, leaves))
+    return Record(key, value, header.to_kafka(), first, count, header.crc, batches, shapes)
 
 
 def _check_size(size: int, max_bytes: int, first: int) -> None:

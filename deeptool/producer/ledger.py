@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from deeptool.catalog.events import EpochStored
-from deeptool.codec.records import Digest, Record
+from deeptool.codec.records import Digest, OpenShapes, Record
 from deeptool.errors import WorkError
 
 
@@ -22,6 +22,7 @@ class _Epoch:
     records: int = 0
     bytes: int = 0
     batches: int | None = 0
+    open_shapes: set[OpenShapes] = field(default_factory=set)
     partitions: dict[int, _Partition] = field(default_factory=dict)
 
 
@@ -61,6 +62,8 @@ class Ledger:
             stored.batches = None
         else:
             stored.batches += record.batches
+        if len(stored.open_shapes) < 2:
+            stored.open_shapes.add(record.open_shapes)
         part.digest.update(record.first, record.count, record.crc)
         for total in (self, stored):
             total.samples += record.count
@@ -80,6 +83,7 @@ class Ledger:
                 },
                 {n: part.digest.hexdigest() for n, part in sorted(epoch.partitions.items())},
                 epoch.batches,
+                (next(iter(epoch.open_shapes)) or None) if len(epoch.open_shapes) == 1 else None,
             )
             for epoch in self._epochs
         )
@@ -96,7 +100,7 @@ class RecordFacts:
     size : int
         Bytes of key and value.
     batches : int or None
-        See `deeptool.codec.records.Record`.
+        See `deeptool.codec.records.Record`, as for `open_shapes`.
     """
 
     first: int
@@ -104,8 +108,9 @@ class RecordFacts:
     crc: int
     size: int
     batches: int | None = None
+    open_shapes: OpenShapes = ()
 
     @classmethod
     def of(cls, record: Record) -> RecordFacts:
         size = len(record.value) + len(record.key or b"")
-        return cls(record.first, record.count, record.crc, size, record.batches)
+        return cls(record.first, record.count, record.crc, size, record.batches, record.open_shapes)

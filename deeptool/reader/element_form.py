@@ -33,6 +33,8 @@ class ElementForm:
         The elements are the batches that were uploaded, because others cannot be made.
     padding : mapping of str to scalar
         By path (`Spec.paths`), for leaves with open dimensions.
+    uniform : bool
+        All samples have one shape, though the spec leaves dimensions open.
     """
 
     codec: Codec
@@ -40,6 +42,7 @@ class ElementForm:
     drop_remainder: bool
     as_stored: bool
     padding: Mapping[str, Padding]
+    uniform: bool = False
 
     @property
     def spec(self) -> Spec:
@@ -121,13 +124,18 @@ def element_form(
     if batch_size is None and spec.batched:
         batch_size = stored.batch_size
     unpadded = bool(spec.open_paths) and padding_value is None and batch_size is not None
-    if unpadded and (batch_size != stored.batch_size or not spec.batched):
+    others = batch_size != stored.batch_size or not spec.batched
+    codec = make_codec(stored.codec, spec)
+    parsed = codec.graph_parser is not None
+    # Then there is nothing to fill up; only batches of sizes of their own are kept all the same.
+    uniform = stored.uniform and bool(others or drop_remainder or parsed or stored.even_batches)
+    unpadded = unpadded and not uniform
+    if unpadded and others:
         as_uploaded = f"batch_size {stored.batch_size}, as uploaded"
         raise _without_padding(
             spec, batch_size, as_uploaded if spec.batched else "no batch_size: single samples"
         )
-    codec = make_codec(stored.codec, spec)
-    if unpadded and codec.graph_parser is not None and plan.seed is not None:
+    if unpadded and parsed and plan.seed is not None:
         raise UserError(
             f"samples of unknown dimensions stored by codec {codec.name} are shuffled one by one, "
             "and cannot be batched then without a padding_value",
@@ -140,6 +148,7 @@ def element_form(
         drop_remainder=False,
         as_stored=unpadded,
         padding=padding_by_path(spec, padding_value) if padding_value is not None else {},
+        uniform=uniform,
     )
     return replace(form, drop_remainder=_drops_remainder(plan, form, drop_remainder))
 

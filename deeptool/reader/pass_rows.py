@@ -28,7 +28,7 @@ def decoder_for(form: ElementForm) -> Decoder:
         return SerializedRows()
     if form.groups:
         return JoinedRows(form.codec, form.groups)
-    return DecodedRows(form.codec, ragged=not form.as_stored)
+    return DecodedRows(form.codec, ragged=not (form.as_stored or form.uniform))
 
 
 def pass_rows(

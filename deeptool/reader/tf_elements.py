@@ -66,7 +66,8 @@ def batches_of_samples(samples: Any, form: ElementForm) -> Any:
     if form.batch_size is None:
         return _finished(samples, form)
     how = {"batch_size": form.batch_size, "drop_remainder": form.drop_remainder}
-    if form.as_stored or all(leaf.fixed for leaf in form.spec.leaves):
+    dense = not any(leaf.ragged_rank for leaf in form.spec.leaves)
+    if form.as_stored or (form.uniform and dense) or all(leaf.fixed for leaf in form.spec.leaves):
         return samples.batch(**how)
     return _finished(samples.ragged_batch(**how), form)
 

@@ -332,7 +332,34 @@ def test_windows_are_searched_over_with_other_batch_sizes(
     file = case(folder, session_name, WINDOWS, RECURRENT)
     none = ["--hparam", "samples=0", "--hparam", "val=0"]
     store(broker, file, *none)
-    # 41 windows.
+    # 41 windows, all of one length.
+    for batch, sizes in ((8, {8, 1}), (16, {16, 9}), (5, {5, 1})):
+        told, _ = run(file, broker, samples=0, val=0, batch=batch)
+        steps = -(-41 // batch)
+        assert told.steps == [(steps, steps)] * 2
+        assert told.cardinalities == (steps, steps)
+        assert told.sizes == sizes
+
+
+SENTENCES = """
+def get_input_pipeline(raw_data_files_folder, isTraining, batch_size, nbEpoch):
+    import numpy as np
+    import tensorflow as tf
+
+    def sentences():
+        for number in range(41):
+            yield np.full((1 + number % 7, 3), 1 / (1 + number), "float32"), np.float32([number])
+
+    signature = (tf.TensorSpec([None, 3]), tf.TensorSpec([1]))
+    dataset = tf.data.Dataset.from_generator(sentences, output_signature=signature)
+    return dataset.padded_batch(batch_size)
+"""
+
+
+def test_sentences_are_padded(folder: Path, session_name: str, broker: str) -> None:
+    file = case(folder, session_name, SENTENCES, RECURRENT)
+    none = ["--hparam", "samples=0", "--hparam", "val=0"]
+    store(broker, file, *none)
     told, _ = run(file, broker, samples=0, val=0)
     assert told.steps == [(6, 6)] * 2
     error = rejected_later(file, broker, samples=0, val=0, batch=16)
@@ -356,7 +383,7 @@ def rejected_later(file: Path, broker: str, **hparams: Any) -> UserError:
 def test_a_padding_value_of_another_type_is_rejected(
     folder: Path, session_name: str, broker: str
 ) -> None:
-    file = case(folder, session_name, WINDOWS, RECURRENT)
+    file = case(folder, session_name, SENTENCES, RECURRENT)
     store(broker, file, "--hparam", "samples=0", "--hparam", "val=0")
     error = rejected(file, broker, samples=0, val=0, pad="none")
     assert "padding_value is of another type than component '0'" in str(error)

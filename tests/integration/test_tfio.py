@@ -80,6 +80,21 @@ def test_whole_batches_and_very_many_columns(broker: str, session_name: str) -> 
         np.testing.assert_array_equal(x["c7"], np.float32(y + 7))
 
 
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_windows_of_one_length(broker: str, session_name: str, shuffle: bool) -> None:
+    series = np.arange(60, dtype=np.float32)[:, None]
+    source = tf.keras.utils.timeseries_dataset_from_array(series, series, 10, batch_size=8)
+    uploads.tuned_upload(source, broker, session_name, record_bytes=256)
+    dataset = deeptool.kafka_dataset(
+        broker, session_name, batch_size=20, shuffle=shuffle, reader="tfio"
+    )
+    found = list(dataset.as_numpy_iterator())
+    assert [x.shape for x, _ in found] == [(20, 10, 1), (20, 10, 1), (11, 10, 1)]
+    assert sorted(int(n) for _, y in found for n in y[:, 0]) == list(range(51))
+    for x, y in found:
+        np.testing.assert_array_equal(x[:, -1], y + 9)
+
+
 def test_a_broker_that_goes_away_after_the_read_crashes_nobody(
     own_broker: OwnBroker, session_name: str
 ) -> None:

@@ -31,8 +31,16 @@ def batches(rows: int, size: int = 8, columns: int = 2) -> list[Leaves]:
     return [(x[i : i + size], y[i : i + size]) for i in range(0, rows, size)]
 
 
+def widening(rows: int) -> list[Leaves]:
+    """The same samples, each batch of another width."""
+    return [
+        (np.repeat(x[:, :1], 1 + number % 3, axis=1), y)
+        for number, (x, y) in enumerate(batches(rows))
+    ]
+
+
 def of(store: MemoryStore, *rows: int, spec: Spec = EXACT, **facts: Any) -> StoredDataset:
-    epochs = [batches(count) for count in rows]
+    epochs = [widening(count) if spec.open_paths else batches(count) for count in rows]
     stored = store.upload("u", *epochs, spec=spec, **{"batch_size": 8, **facts})
     return StoredDataset(store, stored)
 
@@ -145,9 +153,10 @@ def test_a_part_of_a_pass_has_a_remainder_of_its_own(store: MemoryStore) -> None
 
 @pytest.mark.parametrize("spec", [EXACT, OPEN])
 def test_shards_that_end_within_a_batch(store: MemoryStore, spec: Spec) -> None:
+    made = widening if spec is OPEN else batches
     shards = [
         store.upload(
-            f"u{number}", batches(rows), spec=spec, proc_id=number, num_procs=2, batch_size=8
+            f"u{number}", made(rows), spec=spec, proc_id=number, num_procs=2, batch_size=8
         ).shards[0]
         for number, rows in enumerate([20, 12])
     ]
@@ -176,7 +185,7 @@ def test_fewer_samples_than_one_batch_are_an_error(
 @pytest.mark.parametrize("spec", [EXACT, OPEN])
 def test_an_upload_under_way_gives_whole_batches_too(store: MemoryStore, spec: Spec) -> None:
     event, ledger = store.begin("u", spec, batch_size=8), Ledger()
-    store.send(event, batches(20), ledger)
+    store.send(event, widening(20) if spec is OPEN else batches(20), ledger)
     data = StoredDataset(store, store.found(event), follow=True)
     dataset = data.tf()
     assert [spec.shape[0] for spec in dataset.element_spec] == [8, 8]
