@@ -11,11 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from deeptool.codec.spec import Spec
-from deeptool.codec.structure import Leaf
+from deeptool.codec.structure import MANY, Leaf
 from deeptool.codec.values import Leaves, Value
-
-# With fewer leaves, each is handled by itself.
-MANY = 64
 
 
 @dataclass(frozen=True)

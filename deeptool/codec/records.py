@@ -14,10 +14,10 @@ import crc32c
 import numpy as np
 
 from deeptool.codec import batch_ends
-from deeptool.codec.leaf_groups import MANY
 from deeptool.codec.protocol import Codec
 from deeptool.codec.row_sizes import stored_row_bytes
 from deeptool.codec.spec import Spec
+from deeptool.codec.structure import MANY
 from deeptool.codec.values import (
     Leaves,
     concat_rows,

@@ -9,6 +9,7 @@ from typing import Any
 
 from deeptool.codec.structure import (
     DTYPES,
+    MANY,
     Leaf,
     Structure,
     describe,
@@ -143,6 +144,8 @@ def _structure_to_json(structure: Structure) -> Any:
             "ragged_rank": structure.ragged_rank,
             "row_splits_dtype": structure.row_splits_dtype,
         }
+    if isinstance(structure, Mapping) and len(structure) >= MANY:
+        return {"columns": _runs_to_json(structure)}
     if isinstance(structure, Mapping):
         return {"dict": {key: _structure_to_json(inner) for key, inner in structure.items()}}
     inner = [_structure_to_json(inner) for inner in structure]
@@ -151,11 +154,40 @@ def _structure_to_json(structure: Structure) -> Any:
     return inner
 
 
+def _runs_to_json(structure: Mapping[str, Structure]) -> list[Any]:
+    """Neighbours that are the same leaf, told once with all of their keys.
+
+    The catalog keeps this for good, and every command reads it.
+    """
+    runs: list[tuple[Structure, list[str]]] = []
+    for key, inner in structure.items():
+        if runs and isinstance(inner, Leaf) and runs[-1][0] == inner:
+            runs[-1][1].append(key)
+        else:
+            runs.append((inner, [key]))
+    return [[_structure_to_json(inner), keys] for inner, keys in runs]
+
+
+def _runs_from_json(value: Any) -> Structure:
+    found: dict[str, Structure] = {}
+    count = 0
+    for inner, keys in value:
+        if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+            raise ValueError("columns without a list of keys")
+        found.update(dict.fromkeys(keys, _structure_from_json(inner)))
+        count += len(keys)
+    if len(found) != count:
+        raise ValueError("a key of columns comes twice")
+    return found
+
+
 def _structure_from_json(value: Any) -> Structure:
     if isinstance(value, list):
         return tuple(_structure_from_json(inner) for inner in value)
     if "dict" in value:
         return {key: _structure_from_json(inner) for key, inner in value["dict"].items()}
+    if "columns" in value:
+        return _runs_from_json(value["columns"])
     if "tuple" in value:
         kind = named_tuple(value["tuple"], tuple(value["fields"]))
         return kind(*map(_structure_from_json, value["inner"]))  # type: ignore[no-any-return]

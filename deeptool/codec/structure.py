@@ -18,6 +18,10 @@ DTYPES = (
 )
 
 
+# With fewer leaves, each is handled by itself (see `deeptool.codec.leaf_groups`).
+MANY = 64
+
+
 @dataclass(frozen=True)
 class Leaf:
     """One tensor of an element: a batch whose axis 0 counts samples.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -11,10 +12,10 @@ import pytest
 from memory_store import MemoryStore
 
 from deeptool.codec.arrow import ArrowCodec
-from deeptool.codec.leaf_groups import MANY, joined, leaf_groups, parted
+from deeptool.codec.leaf_groups import joined, leaf_groups, parted
 from deeptool.codec.records import pack, parse_headers
 from deeptool.codec.spec import Spec
-from deeptool.codec.structure import Leaf
+from deeptool.codec.structure import MANY, Leaf
 from deeptool.codec.values import Leaves, Ragged
 from deeptool.errors import WorkError
 from deeptool.reader import StoredDataset
@@ -156,6 +157,22 @@ def test_a_wide_dataset_takes_about_its_own_size() -> None:
     assert own / 2**20 <= len(records) <= 1.3 * own / 2**20
     headers = [parse_headers(record.headers) for record in records]
     assert sum(header.count for header in headers if header) == 512
+
+
+def test_the_catalog_tells_neighbours_that_are_the_same_once() -> None:
+    spec = table()
+    text = json.dumps(spec.to_json())
+    # The keys, and little else.
+    assert len(text) < 12 * COLUMNS
+    for spec in (table(), MIXED, OPEN, table(MANY - 2)):
+        found = Spec.from_json(json.loads(json.dumps(spec.to_json())))
+        assert found == spec
+        assert found.paths == spec.paths
+        assert str(found.to_tf()) == str(spec.to_tf())
+    leaf = Spec(Leaf("int8", (None,))).to_json()["structure"]
+    for columns in ([[leaf, ["a", "b", "a"]]], [[leaf, "ab"]], [[leaf, [1]]], [[leaf]], [leaf]):
+        with pytest.raises((ValueError, TypeError)):
+            Spec.from_json({"batched": True, "structure": {"columns": columns}})
 
 
 def test_leaves_that_stay_apart_fill_larger_records() -> None:

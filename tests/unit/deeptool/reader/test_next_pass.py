@@ -12,9 +12,8 @@ import tensorflow as tf
 from memory_store import MemoryStore
 
 from deeptool.catalog.stored import Stored
-from deeptool.codec.leaf_groups import MANY
 from deeptool.codec.spec import Spec
-from deeptool.codec.structure import Leaf
+from deeptool.codec.structure import MANY, Leaf
 from deeptool.codec.values import Leaves
 from deeptool.producer.ledger import Ledger
 from deeptool.reader import StoredDataset
