@@ -22,6 +22,9 @@ def checkpoint_counts(least: int, most: int) -> list[int]:
     return [count for count in counts if least <= count <= most]
 
 
+_LONGEST_SPEC = 1000
+
+
 @dataclass(frozen=True)
 class PipelineFacts:
     """What one reading of a pipeline, and a look at its code, have found out.
@@ -35,7 +38,7 @@ class PipelineFacts:
     reproducible : bool or None
         Whether another process reads the same samples; None: nobody has tried.
     element_spec : str
-        Of a single sample: no batch size in it.
+        Of a single sample: no batch size in it. A long one is cut, with its hash.
     code : mapping of str to str
         Definition or file -> hash; see `deeptool.settings.fingerprint.pipeline_code`.
     versions : mapping of str to str
@@ -51,6 +54,10 @@ class PipelineFacts:
     code: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     failed: str = ""
+
+    def __post_init__(self) -> None:
+        # There may be thousands of components, and the catalog keeps this for good.
+        object.__setattr__(self, "element_spec", _cut(self.element_spec))
 
     @property
     def fingerprint(self) -> str:
@@ -76,6 +83,14 @@ class PipelineFacts:
             return cls(checkpoints=marks, **known)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"these are no facts of a pipeline: {error!r}") from error
+
+
+def _cut(text: str) -> str:
+    if len(text) <= _LONGEST_SPEC:
+        return text
+    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
+    # What is cut is short enough to be left alone the next time.
+    return f"{text[: _LONGEST_SPEC - 100]}... ({len(text)} characters, SHA-256 {digest})"
 
 
 def kept_facts(value: Mapping[str, Any] | None) -> PipelineFacts | None:

@@ -70,3 +70,16 @@ def test_json_and_back() -> None:
     for damaged in ({}, {"checkpoints": [[1]]}, {"checkpoints": 5}):
         assert kept_facts(damaged) is None
     assert kept_facts(None) is None
+
+
+def test_a_long_element_spec_is_kept_as_its_beginning_and_its_hash() -> None:
+    columns = ", ".join(f"c{number}: float32[?]" for number in range(4200))
+    facts, other = (PipelineFacts(element_spec=f"{{{columns}{end}}}") for end in ("", ", y"))
+    assert len(json.dumps(facts.to_json())) < 1500
+    assert facts.element_spec.startswith("{c0: float32[?], c1")
+    assert facts != other
+    # Of an earlier release, which kept all of it.
+    whole = {**facts.to_json(), "element_spec": f"{{{columns}}}"}
+    for value in (whole, facts.to_json()):
+        assert PipelineFacts.from_json(json.loads(json.dumps(value))) == facts
+    assert PipelineFacts(element_spec="float32[?]").element_spec == "float32[?]"
