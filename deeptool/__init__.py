@@ -1,8 +1,8 @@
 """Preprocess once, train many: tf.data samples in Kafka, read by every trial of a search.
 
-`upload` stores a ``tf.data.Dataset``; `open` finds what is stored, and its ``tf()`` reads it back
-(`kafka_dataset` does both in one call); `train` runs a trial. Each name is imported when it is
-first used: neither TensorFlow nor a Kafka client is loaded before.
+`upload` stores a ``tf.data.Dataset``; `open` finds what is stored, and its ``tf()`` or ``numpy()``
+reads it back (`kafka_dataset` does both in one call, for TensorFlow); `train` runs a trial. Each
+name is imported when it is first used: neither TensorFlow nor a Kafka client is loaded before.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     # For editors and type checkers, which do not run `__getattr__`.
     from deeptool.catalog.stored import NotComplete as NotComplete
     from deeptool.catalog.stored import NotStored as NotStored
+    from deeptool.codec.values import Ragged as Ragged
     from deeptool.errors import UserError as UserError
     from deeptool.errors import WorkError as WorkError
     from deeptool.producer.upload import upload as upload
@@ -30,6 +31,7 @@ _PUBLIC = {
     "NotComplete": "deeptool.catalog.stored",
     "NotStored": "deeptool.catalog.stored",
     "Provenance": "deeptool.producer.upload_request",
+    "Ragged": "deeptool.codec.values",
     "ReadMeter": "deeptool.store.read_meter",
     "StoredDataset": "deeptool.reader",
     "TrialResult": "deeptool.training",
@@ -44,6 +46,7 @@ __all__ = [
     "NotComplete",
     "NotStored",
     "Provenance",
+    "Ragged",
     "ReadMeter",
     "StoredDataset",
     "TrialResult",

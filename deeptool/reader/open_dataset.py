@@ -15,8 +15,8 @@ from deeptool.catalog.stored import Stored
 from deeptool.client import topic_names
 from deeptool.client.connection import connect
 from deeptool.reader.element_form import Padding
+from deeptool.reader.read_request import Reader
 from deeptool.reader.stored_dataset import StoredDataset
-from deeptool.reader.tf_dataset import Reader
 from deeptool.store.kafka_store import KafkaStore
 
 if TYPE_CHECKING:

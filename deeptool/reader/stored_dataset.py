@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from deeptool.catalog.stored import Stored
 from deeptool.codec.spec import Spec
-from deeptool.errors import UserError, WorkError
-from deeptool.reader.element_form import ElementForm, Padding, element_form
+from deeptool.errors import WorkError
+from deeptool.reader.element_form import Padding, element_form
+from deeptool.reader.numpy_batches import NumpyBatches
+from deeptool.reader.pass_lengths import elements_of_pass
 from deeptool.reader.read_plan import MemoryShares, ReadPlan
-from deeptool.reader.tf_dataset import Reader, elements_of_pass, tf_dataset
+from deeptool.reader.read_request import MEMORY, Reader, check_reader, next_passes, prepared
+from deeptool.reader.tf_dataset import tf_dataset
 from deeptool.store.read_meter import ReadMeter
 from deeptool.store.record_store import RecordStore
 
 if TYPE_CHECKING:
     import tensorflow
-
-LEAST_MEMORY = 8 << 20
-MEMORY = 256 << 20
-_LOG = logging.getLogger(__name__)
-_READERS = ("librdkafka", "tfio")
 
 
 @dataclass(frozen=True, repr=False)
@@ -234,22 +230,22 @@ class StoredDataset:
         message in it; ``with data.meter.raising():`` around the loop makes it the `WorkError` that
         it was.
         """
-        _check(batch_size, repeat, first_epoch, num_shards, index, reader, memory_bytes)
-        if self.follow and (num_shards > 1 or reader == "tfio"):
-            raise UserError(
-                "a dataset that may still be uploading can only be read whole, and by librdkafka",
-                seen=f"num_shards={num_shards}, reader={reader!r}",
-                valid="follow=True without them",
-            )
-        if not shuffle:
-            seed = None
-        elif seed is None:
-            seed = secrets.randbits(32)
-        memory = MemoryShares(memory_bytes)
-        plan = ReadPlan(self.store, self.stored, memory, num_shards, index, seed)
-        form = element_form(plan, batch_size, drop_remainder, padding_value)
-        if drop_remainder is None:
-            _tell_left_out(plan, form)
+        check_reader(reader, self.follow)
+        plan, form = prepared(
+            self.store,
+            self.stored,
+            self.follow,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            first_epoch=first_epoch,
+            repeat=repeat,
+            drop_remainder=drop_remainder,
+            num_shards=num_shards,
+            index=index,
+            padding_value=padding_value,
+            memory_bytes=memory_bytes,
+        )
         return tf_dataset(
             plan,
             form,
@@ -260,50 +256,57 @@ class StoredDataset:
             known=not self.follow,
         )
 
+    def numpy(
+        self,
+        *,
+        batch_size: int | None = None,
+        shuffle: bool = False,
+        seed: int | None = None,
+        first_epoch: int | Callable[[], int] = 0,
+        repeat: int | None = 1,
+        drop_remainder: bool | None = None,
+        num_shards: int = 1,
+        index: int = 0,
+        padding_value: Padding | Mapping[str, Padding] | None = None,
+        memory_bytes: int = MEMORY,
+    ) -> NumpyBatches:
+        """Read it as NumPy arrays, without TensorFlow, each sample exactly once per pass.
 
-def _tell_left_out(plan: ReadPlan, form: ElementForm) -> None:
-    if not (form.drop_remainder and plan.stored.complete):
-        return
-    samples, elements = plan.samples(0), elements_of_pass(plan, form, 0)
-    left_out = samples - (elements or 0) * (form.batch_size or 1)
-    if left_out:
-        _LOG.warning(
-            "%s, split %s: %d of %d samples are left out of a pass, because the pipeline made "
-            "batches of exactly one size (drop_remainder)",
-            plan.stored.session,
-            plan.stored.split,
-            left_out,
-            samples,
-        )
+        Parameters
+        ----------
+        batch_size, shuffle, seed, first_epoch, repeat, drop_remainder, num_shards, index, \
+        padding_value, memory_bytes
+            As for `tf`; the same ones give the same elements.
 
+        Returns
+        -------
+        NumpyBatches
+            Iterable, of elements nested as those of `tf`: arrays of `spec`'s dtypes and shapes
+            (strings: dtype object, of bytes), and `deeptool.Ragged` for ragged tensors. Arrays may
+            be views of what was read, and read-only.
 
-def _check(
-    batch_size: int | None,
-    repeat: int | None,
-    first_epoch: int | Callable[[], int],
-    num_shards: int,
-    index: int,
-    reader: str,
-    memory_bytes: int,
-) -> None:
-    for name, number in (
-        ("batch_size", batch_size),
-        ("repeat", repeat),
-        ("num_shards", num_shards),
-    ):
-        if number is not None and number < 1:
-            raise UserError(f"{name} must be at least 1", seen=number)
-    if not callable(first_epoch) and first_epoch < 0:
-        raise UserError("first_epoch must not be negative", seen=first_epoch)
-    if not 0 <= index < num_shards:
-        raise UserError(
-            "there is no such part", seen=f"index {index}", valid=f"0 to {num_shards - 1}"
+        Raises
+        ------
+        UserError
+            It cannot be read as asked.
+
+        Notes
+        -----
+        Codec ``example`` needs TensorFlow to decode its records.
+        """
+        plan, form = prepared(
+            self.store,
+            self.stored,
+            self.follow,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            first_epoch=first_epoch,
+            repeat=repeat,
+            drop_remainder=drop_remainder,
+            num_shards=num_shards,
+            index=index,
+            padding_value=padding_value,
+            memory_bytes=memory_bytes,
         )
-    if reader not in _READERS:
-        raise UserError("unknown reader", seen=reader, valid=" or ".join(_READERS))
-    if memory_bytes < LEAST_MEMORY:
-        raise UserError(
-            "memory_bytes is too small to read with",
-            seen=memory_bytes,
-            valid=f"at least {LEAST_MEMORY}",
-        )
+        return NumpyBatches(plan, form, self.meter, next_passes(first_epoch, repeat), repeat)

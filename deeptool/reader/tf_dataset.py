@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from deeptool.codec.tensors import leaves_to_tf
 from deeptool.reader.element_form import ElementForm
+from deeptool.reader.pass_lengths import elements_of_iterator, elements_of_passes
 from deeptool.reader.pass_rows import decoder_for, pass_rows
 from deeptool.reader.read_plan import ReadPlan
+from deeptool.reader.read_request import Reader, next_passes
 from deeptool.reader.tf_elements import elements
 from deeptool.store.read_meter import ReadMeter
-
-Reader = Literal["librdkafka", "tfio"]
 
 
 class TfRows(Protocol):
@@ -51,8 +50,7 @@ def tf_dataset(
 
     source = _rows(reader, plan, form, meter)
     if not callable(first_epoch) and repeat is not None:
-        # model.fit makes an iterator for each epoch, and each is to see samples it has not seen.
-        first_epoch = itertools.count(first_epoch, repeat).__next__
+        first_epoch = next_passes(first_epoch, repeat)
 
     def one_pass(k: Any) -> Any:
         return elements(source.rows(k), form)
@@ -137,28 +135,6 @@ def _cardinality(
 
     if repeat is None:
         return int(tf.data.INFINITE_CARDINALITY)
-    epochs = plan.stored.epochs
-    counts = [elements_of_pass(plan, form, k) for k in range(epochs)]
-    if None in counts:
-        return None
-    known = [count for count in counts if count is not None]
-    if not callable(first_epoch):
-        return sum(known[k % epochs] for k in range(first_epoch, first_epoch + repeat))
-    if len(set(known)) == 1 or repeat % epochs == 0:
-        return sum(known[k % epochs] for k in range(repeat))
-    return None
-
-
-def elements_of_pass(plan: ReadPlan, form: ElementForm, k: int) -> int | None:
-    """The elements of pass k; None where the catalog does not say.
-
-    Batches that come back as they were made are counted since their ends are kept.
-    """
-    samples = plan.samples(k)
-    if form.batch_size is None:
-        return samples
-    if form.whole_batches:
-        if form.drop_remainder:
-            return plan.whole_batches(k, form.batch_size)
-        return plan.batches(k)
-    return samples // form.batch_size if form.drop_remainder else -(-samples // form.batch_size)
+    return elements_of_iterator(
+        elements_of_passes(plan, form), None if callable(first_epoch) else first_epoch, repeat
+    )

@@ -1,0 +1,172 @@
+"""The NumPy face gives what TensorFlow's gives, in the same order, and needs no TensorFlow."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import namedtuple
+from textwrap import dedent
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from memory_store import MemoryStore
+from paths import ROOT
+
+from deeptool import Ragged
+from deeptool.codec.leaf_groups import MANY
+from deeptool.codec.spec import Spec
+from deeptool.codec.structure import Leaf
+from deeptool.codec.values import Leaves
+from deeptool.errors import UserError, WorkError
+from deeptool.reader import StoredDataset
+
+ROWS = 44
+Sides = namedtuple("Sides", ["left", "right"])
+
+
+def leaf_values(leaf: Leaf, first: int, count: int) -> Any:
+    """Rows that carry their own number in every component."""
+    numbers = np.arange(first, first + count)
+    if leaf.ragged_rank:
+        sizes = numbers % 3
+        splits = (np.concatenate([[0], np.cumsum(sizes)]).astype(leaf.row_splits_dtype),)
+        if leaf.ragged_rank == 2:
+            inner = np.arange(int(sizes.sum()) + 1, dtype=leaf.row_splits_dtype) * 2
+            return Ragged(np.repeat(numbers, sizes * 2).astype(leaf.dtype), (*splits, inner))
+        return Ragged(np.repeat(numbers, sizes).astype(leaf.dtype), splits)
+    shape = [first % 5 + 1 if size is None else size for size in leaf.inner]
+    rows = np.broadcast_to(numbers.reshape(-1, *[1] * len(shape)), (count, *shape))
+    if leaf.dtype == "string":
+        return np.array([str(n).encode() for n in rows.ravel()], object).reshape(rows.shape)
+    return rows.astype(leaf.dtype)
+
+
+def made(spec: Spec, rows: int = ROWS, size: int = 4) -> list[Leaves]:
+    return [
+        tuple(leaf_values(leaf, first, min(size, rows - first)) for leaf in spec.leaves)
+        for first in range(0, rows, size)
+    ]
+
+
+def dense(value: Any) -> Any:
+    """For a comparison: TensorFlow's or ours, as nested lists."""
+    if isinstance(value, tf.RaggedTensor):
+        return value.to_list()
+    if isinstance(value, Ragged):
+        return tf.RaggedTensor.from_nested_row_splits(value.flat_values, value.row_splits).to_list()
+    return np.asarray(value).tolist()
+
+
+def leaves_of(spec: Spec, element: Any) -> list[Any]:
+    return [dense(leaf) for leaf in spec.flatten(element)]
+
+
+FIXED = Spec((Leaf("float32", (None, 2)), {"a": Leaf("int64", (None,))}))
+SPECS = {
+    "fixed": FIXED,
+    "exact": Spec((Leaf("float32", (4, 2)), Leaf("int64", (4,)))),
+    "single": Spec((Leaf("float32", (None, 2)), Leaf("int64", (None,))), batched=False),
+    "text": Spec({"s": Leaf("string", (None, 2)), "b": Leaf("bool", (None,))}),
+    "named": Spec(Sides(Leaf("uint8", (None, 2, 2)), (Leaf("float64", (None,)),))),
+    "ragged": Spec((Leaf("int32", (None, None), 1), Leaf("int64", (None,)))),
+    "ragged twice": Spec((Leaf("int32", (None, None, None), 2), Leaf("int64", (None,)))),
+    "open": Spec((Leaf("float32", (None, None, 2)), Leaf("int64", (None,)))),
+    "open text": Spec((Leaf("string", (None, None)), Leaf("int64", (None,)))),
+    "very many": Spec({f"c{n}": Leaf("float32", (None,)) for n in range(MANY + 3)}),
+}
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("name", SPECS)
+def test_the_elements_are_those_of_tensorflow(store: MemoryStore, name: str, shuffle: bool) -> None:
+    spec = SPECS[name]
+    stored = store.upload("u", made(spec), made(spec, 30), spec=spec, batch_size=4)
+    data = StoredDataset(store, stored)
+    options: list[dict[str, Any]] = [{}, {"repeat": 3}, {"num_shards": 3, "index": 1}]
+    if "open" in name:
+        padding = b"-" if name == "open text" else 7
+        options += [{"batch_size": 5, "padding_value": padding}]
+    else:
+        options += [{"batch_size": 5}, {"batch_size": 7, "drop_remainder": True}]
+    for option in options:
+        how = {"shuffle": shuffle, "seed": 5, **option}
+        for _ in range(2):
+            expected = [leaves_of(spec, element) for element in data.tf(**how, first_epoch=1)]
+            batches = data.numpy(**how, first_epoch=1)
+            assert [leaves_of(spec, element) for element in batches] == expected
+
+
+def test_codec_example_is_decoded(store: MemoryStore) -> None:
+    data = StoredDataset(store, store.upload("u", made(FIXED), spec=FIXED, codec="example"))
+    expected = [leaves_of(FIXED, element) for element in data.tf(shuffle=True, seed=1)]
+    assert [leaves_of(FIXED, each) for each in data.numpy(shuffle=True, seed=1)] == expected
+
+
+def test_each_iterator_is_the_next_pass_and_its_length_is_known(store: MemoryStore) -> None:
+    data = StoredDataset(store, store.upload("u", made(FIXED), made(FIXED, 30), spec=FIXED))
+    batches = data.numpy()
+    assert [sum(len(x) for x, _ in batches) for _ in range(4)] == [44, 30, 44, 30]
+    with pytest.raises(TypeError, match="differs from pass to pass"):
+        len(batches)
+    assert len(data.numpy(repeat=2)) == 11 + 8
+    assert len(data.numpy(batch_size=10, repeat=4, drop_remainder=True)) == 2 * (4 + 3)
+    with pytest.raises(TypeError, match="not known"):
+        len(data.numpy(repeat=None))
+    endless = iter(data.numpy(repeat=None))
+    assert sum(len(next(endless)[0]) for _ in range(11 + 8 + 11)) == 44 + 30 + 44
+
+
+def test_types_and_shapes_are_the_specs(store: MemoryStore) -> None:
+    spec = SPECS["named"]
+    data = StoredDataset(store, store.upload("u", made(spec), spec=spec))
+    element = next(iter(data.numpy()))
+    assert element._fields == ("left", "right")
+    assert (element.left.dtype, element.left.shape) == (np.uint8, (4, 2, 2))
+    assert element.right[0].dtype == np.float64
+
+
+def test_what_cannot_be_read_so_is_refused(store: MemoryStore) -> None:
+    spec = SPECS["open"]
+    data = StoredDataset(store, store.upload("u", made(spec), spec=spec, batch_size=4))
+    with pytest.raises(UserError, match="padding_value"):
+        data.numpy(batch_size=5)
+    with pytest.raises(UserError, match="memory_bytes"):
+        data.numpy(memory_bytes=1)
+
+
+def test_errors_are_those_that_were_raised(store: MemoryStore) -> None:
+    data = StoredDataset(store, store.upload("u", made(FIXED), spec=FIXED))
+    store.delete_records("u")
+    with pytest.raises(WorkError):
+        list(data.numpy())
+    assert isinstance(data.meter.error, WorkError)
+
+
+def test_no_tensorflow_is_imported() -> None:
+    code = """
+        import sys
+        import numpy as np
+        from memory_store import MemoryStore
+        from deeptool.reader import StoredDataset
+        store = MemoryStore()
+        y = np.arange(40)
+        batches = [(np.zeros((4, 2), "float32"), y[n : n + 4]) for n in range(0, 40, 4)]
+        data = StoredDataset(store, store.upload("u", batches))
+        found = [n for _, y in data.numpy(batch_size=6, shuffle=True, seed=1) for n in y.tolist()]
+        assert sorted(found) == list(range(40)) != found
+        assert not {"tensorflow", "keras"} & set(sys.modules)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", dedent(code)],
+        cwd=ROOT / "tests" / "helpers",
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
