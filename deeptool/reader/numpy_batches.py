@@ -15,10 +15,9 @@ from deeptool.codec.structure import Leaf
 from deeptool.codec.values import Array, Leaves, Ragged, Value, concat_rows, rows, slice_rows
 from deeptool.reader.element_form import ElementForm, Padding
 from deeptool.reader.pass_lengths import elements_of_iterator, elements_of_passes
-from deeptool.reader.pass_rows import pass_rows
+from deeptool.reader.pass_rows import decoded_rows, pass_rows
 from deeptool.reader.read_plan import ReadPlan
 from deeptool.reader.record_order import Samples
-from deeptool.reader.row_chunks import DecodedRows
 from deeptool.store.read_meter import ReadMeter
 
 
@@ -71,7 +70,7 @@ def _decoded(chunks: Iterable[Leaves], form: ElementForm) -> Iterator[Leaves]:
     if form.codec.graph_parser is None:
         yield from chunks
         return
-    decoder = DecodedRows(form.codec, ragged=not form.as_stored)
+    decoder = decoded_rows(form)
     for values, keys in chunks:
         pairs: Iterable[Any] = zip(values, keys, strict=True)  # type: ignore[arg-type]
         yield decoder.rows([Samples(key, value, 0, 0, 1) for value, key in pairs])

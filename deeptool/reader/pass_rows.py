@@ -28,6 +28,11 @@ def decoder_for(form: ElementForm) -> Decoder:
         return SerializedRows()
     if form.groups:
         return JoinedRows(form.codec, form.groups)
+    return decoded_rows(form)
+
+
+def decoded_rows(form: ElementForm) -> DecodedRows:
+    """What decodes records outside TensorFlow, to rows that can stand in one batch."""
     return DecodedRows(form.codec, ragged=not (form.as_stored or form.uniform))
 
 

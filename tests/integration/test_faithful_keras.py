@@ -213,15 +213,13 @@ def model(usersettings):
 """
 
 
-def test_named_tuples_come_back_from_kafka(
-    folder: Path, broker: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = case(folder, f"session_name = {folder.name!r}" + NAMED, BY_NAME)
+def test_named_tuples_come_back_from_kafka(folder: Path, broker: str, session_name: str) -> None:
+    file = case(folder, f"session_name = {session_name!r}" + NAMED, BY_NAME)
     own = train(file)
     stored = CliRunner().invoke(produce, ["-u", str(file), "-s", broker, "--split", "both"])
     assert stored.exit_code == 0, stored.output
     result = train(file, kafka=True, servers=broker)
     assert result.status == own.status == "complete"
     assert result.epochs_run == 2
-    element = next(iter(kafka_dataset(broker, folder.name, "train")))
+    element = next(iter(kafka_dataset(broker, session_name, "train")))
     assert element[0]._fields == ("left", "right")
