@@ -45,6 +45,8 @@ class ExperimentPlan:
         self._datasets = list(planned_topics(request))
         self._reports = {dataset: self._probe(dataset) for dataset in self._datasets}
         self._any = self._reports[self._datasets[0]]
+        # Those that change the batch size, and the samples with it.
+        self._resized: set[str] = set()
         # Before anything is connected: its threads would end the forking.
         self._data, self._free = self._hparams()
 
@@ -86,9 +88,13 @@ class ExperimentPlan:
         )
 
     def _probe(
-        self, dataset: PlannedTopic, hparams: Mapping[str, Any] | None = None
+        self,
+        dataset: PlannedTopic,
+        hparams: Mapping[str, Any] | None = None,
+        unpadded: bool = False,
     ) -> ProbeReport:
         asked = self._ask(dataset, {**dataset.hparams, **(hparams or {})})
+        asked = replace(asked, unpadded=unpadded)
         try:
             return ProbeProcess(asked).result()
         except WorkError as error:
@@ -186,6 +192,11 @@ class ExperimentPlan:
         for key in self._any.hparams:
             if key in found:
                 data[key] = f"the samples are others with {key} = {found[key]!r}"
+                if key in self._resized:
+                    data[key] += (
+                        ", which is a batch size: if they differ in their padding only, set"
+                        " padding_value in the settings file"
+                    )
             elif key not in data and key not in ALWAYS_VALID:
                 values = ", ".join(repr(value) for value in tried.get(key, ()))
                 seen = f", and the same samples with {values}" if values else ""
@@ -239,6 +250,14 @@ class ExperimentPlan:
             return True
         if not digests_differ(facts, other.facts):
             return False
+        if other.pads and not digests_differ(
+            self._probe(dataset, unpadded=True).facts,
+            self._probe(dataset, hparams, unpadded=True).facts,
+        ):
+            # Another batch size, to which the pipeline pads each sample.
+            return False
+        if other.batch_size != self._reports[dataset].batch_size and not other.pads:
+            self._resized.update(hparams)
         return self._settle(dataset).facts.reproducible is not False
 
     def _base(self, trial: Mapping[str, Any]) -> ProbeReport:
@@ -258,8 +277,8 @@ class ExperimentPlan:
                 own = base.hparams.get(key)
                 if not same_value(value, own):
                     message = (
-                        f"{key} = {value!r}, and the dataset is made with {own!r}; the samples "
-                        f"depend on it: {self._data[key]}"
+                        f"{key} = {value!r}, and the dataset is made with {own!r}: "
+                        f"{self._data[key]}"
                     )
                     yield {"trial": place, "message": message}
                     break

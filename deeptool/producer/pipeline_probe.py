@@ -46,6 +46,8 @@ class ProbeRequest:
         Whether the code of the training and the user's files are asked for, too.
     batched : bool or None
         Whether the pipeline makes batches; None: as the settings say.
+    unpadded : bool
+        Digest samples without what the settings' padding_value fills up at their ends.
     """
 
     usersettings: str
@@ -59,6 +61,7 @@ class ProbeRequest:
     seconds: float = 5.0
     training: bool = False
     batched: bool | None = None
+    unpadded: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,9 @@ class ProbeReport:
     training : mapping of str to str
     files : tuple of str
         Absolute paths of the user's files; empty where they were not asked for.
+    batch_size : int
+    pads : bool
+        Whether the settings have a padding_value.
     """
 
     facts: PipelineFacts
@@ -95,6 +101,8 @@ class ProbeReport:
     settings_sha256: str
     training: Mapping[str, str] = field(default_factory=dict)
     files: tuple[str, ...] = ()
+    batch_size: int = 0
+    pads: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "facts": self.facts.to_json()}
@@ -169,6 +177,8 @@ def make_report(
         settings_sha256=settings.sha256,
         training=training or {},
         files=tuple(str(file) for file in files),
+        batch_size=settings.batch_size,
+        pads=settings.padding_value is not None,
     )
 
 
@@ -227,7 +237,8 @@ class _Reading:
         self._spec = str(spec.with_rows(None))
         if request.seconds <= 0:
             return
-        digest = self._digest = SampleDigest(spec)
+        padding = self._settings.padding_value if request.unpadded else None
+        digest = self._digest = SampleDigest(spec, padding)
         endless = int(dataset.cardinality()) == tf.data.INFINITE_CARDINALITY
         limit = request.limit or sample_limit(
             self._settings, request.split, request.auto_shard, endless

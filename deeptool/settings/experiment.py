@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import difflib
 import functools
 import inspect
 import os
@@ -102,10 +103,14 @@ class Settings(Contract):
         for candidate in candidates:
             if code_snapshot.is_file(candidate):
                 return candidate.resolve()
+        here = {path.name for each in candidates for path in each.parent.glob("*.py")}
+        near = difflib.get_close_matches(candidates[0].name, here, 1)
         raise UserError(
             f"the model_file of {usercode.shown_path(self.path)} does not exist",
-            seen=self.model_file,
-            valid=" or ".join(dict.fromkeys(str(candidate) for candidate in candidates)),
+            seen=f"{self.model_file}: there is no "
+            + " and no ".join(dict.fromkeys(str(candidate) for candidate in candidates)),
+            valid="a file relative to the working directory, or to the settings file",
+            next_step=f"correct model_file{f': there is {near[0]}' * bool(near)}",
         )
 
     def build_model(self) -> Any:

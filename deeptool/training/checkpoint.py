@@ -84,6 +84,7 @@ def assign(variables: Sequence[Any], values: Sequence[Array]) -> None:
             "the checkpoint does not fit the model",
             seen=differing[0] if differing else f"{len(stored)} variables",
             valid=f"the {len(shapes)} variables of this model",
+            next_step="undo what has changed in the model since the trial began, or start a trial",
         )
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)

@@ -27,7 +27,11 @@ _LONGEST = 600
 
 
 @contextmanager
-def told(folders: tuple[Path, ...], how_far: Callable[[], str]) -> Iterator[None]:
+def told(
+    folders: tuple[Path, ...],
+    how_far: Callable[[], str],
+    blamed: Callable[[Exception], str | None] = lambda error: None,
+) -> Iterator[None]:
     """Say of what is raised within how far training came, and where it was raised.
 
     TensorFlow's errors become a WorkError: what a Python function in its graph raised is only a
@@ -40,6 +44,8 @@ def told(folders: tuple[Path, ...], how_far: Callable[[], str]) -> Iterator[None
         Where the user's files are.
     how_far : callable
         Says when it failed, as in "in epoch 2, after 3 batches".
+    blamed : callable
+        Where an error of TensorFlow that names no line of the user's files comes from.
 
     Raises
     ------
@@ -53,7 +59,7 @@ def told(folders: tuple[Path, ...], how_far: Callable[[], str]) -> Iterator[None
     except DeeptoolError:
         raise
     except tf.errors.OpError as error:
-        raise _in_graph(error, folders, how_far()) from error
+        raise _in_graph(error, folders, how_far(), blamed) from error
     except Exception as error:
         frames = [(f.filename, f.lineno or 0) for f in traceback.extract_tb(error.__traceback__)]
         raise error from _failure(one_line(error), _place(frames, folders), how_far())
@@ -104,12 +110,17 @@ def short(text: str) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 
-def _in_graph(error: Exception, folders: tuple[Path, ...], how_far: str) -> WorkError:
+def _in_graph(
+    error: Exception,
+    folders: tuple[Path, ...],
+    how_far: str,
+    blamed: Callable[[Exception], str | None],
+) -> WorkError:
     text = str(error)
     frames = [(match["file"], int(match["line"])) for match in _FRAME.finditer(text)]
     raised = [match["error"] for match in _RAISED.finditer(text)]
     what = short(raised[-1]) if raised else one_line(error)
-    return _failure(what, _place(frames, folders), how_far)
+    return _failure(what, _place(frames, folders) or blamed(error), how_far)
 
 
 def _failure(what: str, place: str | None, how_far: str) -> WorkError:

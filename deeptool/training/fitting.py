@@ -20,7 +20,7 @@ from deeptool.training.checkpoint import Checkpoint
 from deeptool.training.display import Display
 from deeptool.training.history import History
 from deeptool.training.model import Compiled
-from deeptool.training.refusals import refused_at_first
+from deeptool.training.refusals import place_of_loss, refused_at_first
 from deeptool.training.result import Usage
 from deeptool.training.session_folder import SessionFolder
 from deeptool.training.trial_data import TrialData, to_its_end
@@ -108,7 +108,7 @@ def prepare(
 
     def fit() -> None:
         with (
-            failures.told(folders, pace.how_far),
+            failures.told(folders, pace.how_far, lambda error: place_of_loss(error, settings)),
             refused_at_first(settings, model, data.train.element_spec, lambda: pace.begun),
             data.meter.raising(),
             _data_may_run_out(),

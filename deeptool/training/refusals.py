@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import re
 import traceback
@@ -33,6 +34,10 @@ _PARTS = {
 _IN_LOSS = re.compile(r"\bnode \S*\bcompile_loss/")
 # In the text of what the data raise, and of what a Python function in a graph does.
 _NOT_KERAS = ("IteratorGetNext", "Traceback (most recent call last)")
+# A name that Keras does not know.
+_UNKNOWN = re.compile(
+    r"Could not interpret (?P<kind>loss|metric|optimizer) identifier: (?P<name>\S+)"
+)
 _OPTIMIZERS = "keras.src.optimizers"
 # The methods of a model that handle a batch.
 STEPS = frozenset(("train_step", "test_step"))
@@ -62,13 +67,19 @@ def refused(settings: Settings, model: Any, elements: Any = None) -> Iterator[No
         )
         folders = (settings.path.parent, settings.model_path.parent)
         place = in_user_files(error, folders) or made
+        what = f"{place}: Keras refuses {f'what {name} returns' if name else 'the model'}"
+        if unknown := _UNKNOWN.search(str(error)):
+            raise UserError(
+                f"{what}: {reason(error)}",
+                valid=_near(unknown["name"], unknown["kind"]),
+                next_step="correct it there",
+            ) from error
         raise UserError(
-            f"{place}: Keras refuses {f'what {name} returns' if name else 'the model'}: "
-            f"{reason(error)}",
+            f"{what}: {reason(error)}",
             seen=None if elements is None else f"a dataset of {shown(elements)}",
             valid=_inputs(model) if elements is not None and name is None else None,
             next_step="correct it there"
-            + (", or what get_input_pipeline yields" if elements is not None else "")
+            + (", in the model, or in get_input_pipeline" if elements is not None else "")
             + "; --debug shows the whole traceback",
         ) from error
 
@@ -94,6 +105,11 @@ def refused_at_first(
         raise
 
 
+def place_of_loss(error: Exception, settings: Settings) -> str | None:
+    """Where the settings file makes the loss that failed in the graph; None: no loss did."""
+    return shown_place(settings.get_total_loss) if _IN_LOSS.search(str(error)) else None
+
+
 def _of_the_step(error: Exception) -> bool:
     import tensorflow as tf
 
@@ -101,6 +117,14 @@ def _of_the_step(error: Exception) -> bool:
         return not any(mark in str(error) for mark in _NOT_KERAS)
     names = {frame.name for frame in traceback.extract_tb(error.__traceback__)}
     return not isinstance(error, tf.errors.OpError) and not STEPS.isdisjoint(names)
+
+
+def _near(name: str, kind: str) -> str:
+    """Keras' own names that are like a misspelt one."""
+    known = dir(getattr(keras, {"loss": "losses", "metric": "metrics"}.get(kind, "optimizers")))
+    lower = {each.lower(): each for each in known if not each.startswith("_")}
+    near = [lower[each] for each in difflib.get_close_matches(name.lower(), lower, 3)]
+    return " or ".join(near) or f"a name or an object of keras.{kind}"
 
 
 def shown_place(function: Callable[..., Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shlex
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -32,6 +33,11 @@ class SessionFolder:
     """
 
     path: Path
+
+    @property
+    def resume(self) -> str:
+        """The command that resumes the trial."""
+        return f"deeptool train --restart_interrupted --model_dir {shlex.quote(str(self.path))}"
 
     @property
     def checkpoints(self) -> Path:
@@ -123,7 +129,7 @@ def create(exact: str | os.PathLike[str] | None, parent: str = "", name: str = "
         raise UserError(
             "this session folder holds another trial",
             seen=str(session.path),
-            next_step=f"--restart_interrupted --model_dir {session.path}, or give another folder",
+            next_step=f"{session.resume} resumes that one; else give another folder",
         )
     return session
 
@@ -187,7 +193,7 @@ def explained(error: Exception, session: SessionFolder) -> Exception:
     return WorkError(
         "there is no space left on the disk",
         seen=str(place),
-        next_step=f"make room, then --restart_interrupted --model_dir {session.path}",
+        next_step=f"make room, then {session.resume}",
     )
 
 

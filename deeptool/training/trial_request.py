@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deeptool.settings import Settings, load_settings
+from deeptool.files import sha256
+from deeptool.settings import Settings, code_snapshot, load_settings
+from deeptool.settings.fingerprint import user_files
 from deeptool.training.session_folder import SessionFolder
 from deeptool.training.trial_data import TrialSource
 
@@ -93,6 +95,13 @@ def copies(settings: Settings) -> dict[str, tuple[Path, str]]:
     }
 
 
+def module_hashes(settings: Settings) -> dict[str, str]:
+    """SHA-256 of each of the user's modules that the settings or the model file may import."""
+    first = {settings.path, settings.model_path}
+    files = [file for file in user_files(settings) if file not in first]
+    return {str(file): sha256(code_snapshot.read_bytes(file)) for file in files}
+
+
 def reload(request: TrialRequest, session: SessionFolder, say: Callable[[str], None]) -> Settings:
     """The settings of a trial that resumes, as they were when it began.
 
@@ -109,6 +118,12 @@ def reload(request: TrialRequest, session: SessionFolder, say: Callable[[str], N
     kept = session.config()["copies"]
     settings = dataclasses.replace(request, settings=_kept(kept["settings"], session, say)).load()
     settings.model_file = str(_kept(kept["model"], session, say))
+    for name, before in session.config().get("modules", {}).items():
+        module = Path(name)
+        if not module.is_file() or sha256(module.read_bytes()) != before:
+            say(
+                f"{module} has changed since the trial began, and the trial resumes with the change"
+            )
     return settings
 
 

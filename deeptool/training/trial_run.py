@@ -17,7 +17,7 @@ from deeptool.training.display import Display
 from deeptool.training.result import MONITOR, Status, TrialResult, Usage, finite
 from deeptool.training.session_folder import SessionFolder
 from deeptool.training.trial_data import TrialData, from_pipeline
-from deeptool.training.trial_request import TrialRequest, copies, reload
+from deeptool.training.trial_request import TrialRequest, copies, module_hashes, reload
 
 _SECONDS_BETWEEN_LINES = 5.0
 
@@ -74,6 +74,8 @@ class TrialRun:
                 self._show("interrupted")
             else:
                 self._end("interrupted" if interrupted else "failed", _named(error))
+            if interrupted and self._session is not None:
+                self._display.say(f"interrupted; to resume: {self._session.resume}")
 
     def _train(self, held: contextlib.ExitStack) -> None:
         self._show("starting")
@@ -209,12 +211,14 @@ class TrialRun:
             "started": self._started,
             "request": self._request.to_json(),
             "copies": {k: {"from": str(path), "name": name} for k, (path, name) in files.items()},
+            "modules": module_hashes(settings),
             "settings": settings.summary(),
             "data": trial_data.facts,
             "gpus": list(place.gpus),
             "precision": sys.modules["keras"].mixed_precision.dtype_policy().name,
         }
         self._session.begin(config, {name: path.read_bytes() for path, name in files.values()})
+        self._display.say(f"session folder {self._session.path}")
         return self._session
 
     def _usage(self) -> Usage:

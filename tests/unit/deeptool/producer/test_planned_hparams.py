@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -83,22 +84,20 @@ def answer(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     (folder / "model.py").write_text(
         "def model(usersettings):\n    return usersettings.hparams['width']\n"
     )
+    return planned(folder, file, (*WAYS, *FREE))
+
+
+def planned(folder: Path, file: Path, varied: Iterable[str]) -> dict[str, Any]:
+    """What is said where each of these is 2 in a trial of its own."""
     request = {
         "format": 1,
         "variants": [{"procID": 0, "hparams": {}}],
-        "trials": [{"hparams": {key: 2}, "procID": 0} for key in (*WAYS, *FREE)],
+        "trials": [{"hparams": {key: 2}, "procID": 0} for key in varied],
     }
     (folder / "ask").write_text(json.dumps(request))
+    deeptool = Path(sys.executable).with_name("deeptool")
     done = subprocess.run(
-        [
-            Path(sys.executable).with_name("deeptool"),
-            "plan",
-            "-u",
-            file,
-            "--request",
-            "ask",
-            "--json",
-        ],
+        [deeptool, "plan", "-u", file, "--request", "ask", "--json"],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -121,3 +120,40 @@ def test_an_hparam_that_reaches_the_samples_is_none_to_vary(
 def test_what_does_not_reach_them_is_free(key: str, answer: dict[str, Any]) -> None:
     assert key in answer["free_hparams"]
     assert "the same samples with 2" in answer["free_hparams"][key]
+
+
+@pytest.mark.parametrize(
+    ("padding", "after", "free"),
+    [
+        ("0", "", True),
+        ("None", "", False),
+        # What a batch makes of its samples is more than padding.
+        ("0", ".map(lambda x, y: (x * tf.cast(tf.shape(x)[0], tf.int64), y))", False),
+    ],
+)
+def test_padding_leaves_the_batch_size_free(
+    tmp_path: Path, padding: str, after: str, free: bool
+) -> None:
+    file = write(
+        tmp_path,
+        before="import tensorflow as tf",
+        after=f"padding_value = {padding}",
+        hparams="{'batch_size': 4}",
+        batch_size="hparams['batch_size']",
+        model_file="'model.py'",
+        nb_train_samples="0",
+        nb_val_samples="0",
+        nbEpoch="1",
+        early_stopping_patience="0",
+        get_learningRate="def get_learningRate():\n    return 0.1\n",
+        get_input_pipeline="def get_input_pipeline(raw_data_files_folder, isTraining, batch_size,"
+        " nbEpoch):\n    numbers = tf.data.Dataset.range(1, 20)\n"
+        "    made = numbers.map(lambda n: (tf.fill([n % 5 + 1], n), n))\n"
+        f"    return made.padded_batch(batch_size){after}\n",
+    )
+    (tmp_path / "model.py").write_text("def model(usersettings):\n    return None\n")
+    answer = planned(tmp_path, file, ["batch_size"])
+    assert ("batch_size" in answer["free_hparams"]) == free
+    assert bool(answer["refused"]) != free
+    if padding == "None":
+        assert "set padding_value in the settings file" in answer["refused"][0]["message"]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from deeptool.codec.spec import Spec
+from deeptool.codec.structure import Leaf
 from deeptool.codec.tensors import leaves_from_tf
 from deeptool.producer.sample_digest import SampleDigest
 
@@ -47,3 +50,24 @@ def test_values_types_and_shapes_are() -> None:
     split = [["ab", "c"]], [["a", "bc"]]
     one, two = (digests(tf.data.Dataset.from_tensor_slices(text).batch(1)) for text in split)
     assert one != two
+
+
+def test_padding_is_no_part_of_it_where_it_is_named() -> None:
+    spec = Spec((Leaf("int64", (None, None)), Leaf("string", (None, None)), Leaf("int8", (None,))))
+
+    def digest(length: int, padding: Any, last: int = 3) -> str:
+        numbers = np.zeros((2, length), np.int64)
+        numbers[:, :3] = [[1, 0, last], [5, 0, 0]]
+        texts = np.full((2, length), b"-", object)
+        texts[:, 0] = b"a"
+        digest = SampleDigest(spec, padding)
+        digest.add((numbers, texts, np.arange(2, dtype=np.int8)))
+        digest.keep()
+        return digest.checkpoints[-1][1]
+
+    named = {"0": 0, "1": "-"}
+    assert digest(4, named) == digest(7, named)
+    assert digest(4, named) != digest(4, named, last=4)
+    assert digest(4, None) != digest(7, None)
+    # What is no padding of theirs counts.
+    assert digest(4, {"0": 9, "1": "-"}) != digest(7, {"0": 9, "1": "-"})

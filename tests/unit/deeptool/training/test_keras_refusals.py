@@ -403,5 +403,30 @@ def test_callbacks_may_change_the_model_before_the_first_batch(how: str) -> None
 def test_a_label_out_of_range_in_a_later_batch_is_a_failure_of_the_work() -> None:
     q = labels(3).copy()
     q[-1] = 9
-    with pytest.raises(WorkError, match="after 1 batch: InvalidArgumentError: Received a label"):
+    with pytest.raises(
+        WorkError, match="after 1 batch: InvalidArgumentError: Received a"
+    ) as failed:
         trial(two_outputs, dataset(X, {"p": Y, "q": q}), CROSS, None, adam)
+    assert Path(__file__).name in str(failed.value.seen)
+
+
+@pytest.mark.parametrize(
+    ("loss", "metrics", "near"),
+    [
+        ("mean_sqared_error", None, "mean_squared_error"),
+        (
+            {"p": "mse", "q": "SparseCategoricalCrossEntropie"},
+            None,
+            "SparseCategoricalCrossentropy",
+        ),
+        (CROSS, {"q": ["acuracy"]}, "Accuracy"),
+        ("qqqqqqq", None, "of keras.loss"),
+    ],
+)
+def test_a_misspelt_name_is_told_from_those_that_keras_knows(
+    loss: Any, metrics: Any, near: str
+) -> None:
+    with pytest.raises(UserError, match="Could not interpret") as caught:
+        trial(two_outputs, dataset(X, Q), loss, metrics, adam)
+    assert near in str(caught.value.valid)
+    assert caught.value.seen is None

@@ -78,9 +78,9 @@ class Stop(keras.callbacks.Callback):
             self.what()
 
 
-def interrupted(epoch: int, **hparams: Any) -> Path:
+def interrupted(epoch: int, file: Path = SETTINGS, **hparams: Any) -> Path:
     """The session folder of a trial that failed after so many epochs."""
-    settings = load_settings(SETTINGS, hparams=hparams)
+    settings = load_settings(file, hparams=hparams)
     addon = settings.addon_callbacks
 
     def fail() -> None:
@@ -206,6 +206,27 @@ def test_a_resumed_trial_uses_its_own_copies(tmp_path: Path) -> None:
     resumed = train(restart_from=folder)
     assert (resumed.status, resumed.epochs_run) == ("complete", 2)
     assert sum("has changed since" in note for note in resumed.notes) == 2
+
+
+def test_a_module_that_has_changed_is_said_when_a_trial_resumes(tmp_path: Path) -> None:
+    mine, module = tmp_path / "mine.py", tmp_path / "widths_of_mine.py"
+    mine.write_text(SETTINGS.read_text())
+    module.write_text("WIDTH = 4\n")
+    (tmp_path / "trial_model.py").write_text(
+        "import keras\nfrom widths_of_mine import WIDTH\n\n\ndef model(usersettings):\n"
+        "    hidden = keras.layers.Dense(WIDTH)\n"
+        "    return keras.Sequential([keras.Input((1,)), hidden, keras.layers.Dense(1)])\n"
+    )
+    session = interrupted(2, mine, epochs=4)
+    module.write_text("WIDTH = 8\n")
+    with pytest.raises(UserError, match="checkpoint does not fit") as caught:
+        train(restart_from=session)
+    assert "undo what has changed" in str(caught.value.next_step)
+    module.write_text("WIDTH = 4  # as before\n")
+    resumed = train(restart_from=session)
+    assert resumed.status == "complete"
+    assert any(str(module) in note and "has changed" in note for note in resumed.notes)
+    assert not any("has changed" in note for note in train(mine, hparams={"epochs": 1}).notes)
 
 
 def test_what_cannot_be_resumed_is_said(capsys: pytest.CaptureFixture[str]) -> None:
