@@ -72,6 +72,24 @@ def test_who_may_not_ask_for_the_cluster_learns_the_space_all_the_same(
         assert brokers.cluster_id is None
 
 
+@pytest.mark.parametrize(
+    "error", [ClusterAuthorizationFailedError(), StopIteration(), RuntimeError("loop"), KeyError(1)]
+)
+def test_whatever_kafka_python_raises_means_that_nobody_knows(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*given: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Admin, "describe_log_dirs", fail)
+    monkeypatch.setattr(Admin, "close", fail)
+    with (
+        LogDirs(Connection(("s:1",))) as brokers,
+        pytest.raises(OSError, match="do not say how much space"),
+    ):
+        brokers.ask()
+
+
 def test_a_login_is_handed_on() -> None:
     properties = {
         "security.protocol": "sasl_ssl",
