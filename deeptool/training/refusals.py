@@ -121,10 +121,11 @@ def _of_the_step(error: Exception) -> bool:
 
 def _near(name: str, kind: str) -> str:
     """Keras' own names that are like a misspelt one."""
-    known = dir(getattr(keras, {"loss": "losses", "metric": "metrics"}.get(kind, "optimizers")))
+    module = {"loss": "losses", "metric": "metrics", "optimizer": "optimizers"}[kind]
+    known = dir(getattr(keras, module))
     lower = {each.lower(): each for each in known if not each.startswith("_")}
     near = [lower[each] for each in difflib.get_close_matches(name.lower(), lower, 3)]
-    return " or ".join(near) or f"a name or an object of keras.{kind}"
+    return " or ".join(near) or f"a name or an object of keras.{module}"
 
 
 def shown_place(function: Callable[..., Any]) -> str:
