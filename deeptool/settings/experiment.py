@@ -110,7 +110,7 @@ class Settings(Contract):
             seen=f"{self.model_file}: there is no "
             + " and no ".join(dict.fromkeys(str(candidate) for candidate in candidates)),
             valid="a file relative to the working directory, or to the settings file",
-            next_step=f"correct model_file{f': there is {near[0]}' * bool(near)}",
+            next_step="correct model_file" + "".join(f": there is {name}" for name in near),
         )
 
     def build_model(self) -> Any:

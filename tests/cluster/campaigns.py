@@ -89,7 +89,7 @@ class Bench:
     def job(self, task: str) -> str:
         return str(self.json("state.json")["tasks"][task]["job"])
 
-    def wait(self, what: str, seen: Callable[[], bool], seconds: float = 120) -> None:
+    def wait(self, what: str, seen: Callable[[], bool], seconds: float = 200) -> None:
         deadline = time.monotonic() + seconds
         while not seen():
             assert time.monotonic() < deadline, f"{what}\n{self.log()}"

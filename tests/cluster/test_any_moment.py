@@ -70,7 +70,7 @@ grid = {{ image_size = [16, 32], learning_rate = [0.0001, 0.0002] }}
 """
     )
     launch = bench.start()
-    bench.wait("something is submitted", lambda: (bench.run / "state.json").exists(), 60)
+    bench.wait("something is submitted", lambda: (bench.run / "state.json").exists(), 200)
     taken: list[str] = []
     deadline = time.monotonic() + 100 * times
     while len(taken) < times and launch.poll() is None and time.monotonic() < deadline:

@@ -170,7 +170,7 @@ def test_preempted_tasks_go_on(make: Make) -> None:
 def test_a_producer_that_is_requeued_uploads_once(make: Make) -> None:
     bench = make(small("list = [{ learning_rate = 0.003 }]"))
     launch = bench.start()
-    bench.wait("the producer runs", lambda: bench.running("producer-0"), 120)
+    bench.wait("the producer runs", lambda: bench.running("producer-0"), 200)
     time.sleep(5)
     scheduler.requeue(bench.job("producer-0"))
     output, _ = launch.communicate(timeout=400)
@@ -204,7 +204,7 @@ def test_a_broker_that_is_cancelled_is_one_clear_error_and_no_orphan(make: Make)
 def test_an_interrupted_launch_goes_on_and_down_ends_it(make: Make) -> None:
     bench = make(small("grid = { learning_rate = [0.002, 0.003] }", epochs=2))
     launch = bench.start()
-    bench.wait("the producer runs", lambda: bench.running("producer-0"), 120)
+    bench.wait("the producer runs", lambda: bench.running("producer-0"), 200)
     launch.send_signal(signal.SIGINT)
     output, _ = launch.communicate(timeout=60)
     assert launch.returncode == 130

@@ -162,8 +162,13 @@ def test_a_missing_model_file(tmp_path: Path) -> None:
     settings = load_settings(write(tmp_path), seed=False)
     with pytest.raises(UserError, match="model_file") as caught:
         settings.build_model()
-    assert str(tmp_path / "model.py") in str(caught.value.valid)
-    assert str(Path.cwd() / "model.py") in str(caught.value.valid)
+    assert str(tmp_path / "model.py") in str(caught.value.seen)
+    assert str(Path.cwd() / "model.py") in str(caught.value.seen)
+    assert caught.value.next_step == "correct model_file"
+    (tmp_path / "models.py").write_text("")
+    with pytest.raises(UserError) as caught:
+        settings.build_model()
+    assert caught.value.next_step == "correct model_file: there is models.py"
 
 
 # ---- whole files ----
