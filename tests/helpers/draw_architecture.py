@@ -18,7 +18,7 @@ PLACES = {
     "deeptool": {
         **{"commands": (1, 0), "cli": (2, 0), "training": (0, 1), "producer": (1, 1)},
         **{"report": (2, 1), "reader": (0, 2), "settings": (1, 2), "store": (0, 3)},
-        **{"catalog": (0.5, 4), "client": (0, 5), "codec": (1, 5)},
+        **{"catalog": (0.5, 4), "columns": (1.6, 4), "client": (0, 5), "codec": (1, 5)},
     },
 }
 # Single modules that any room may import: shown as one bar, without arrows.
