@@ -17,6 +17,7 @@ from deeptool.reader.element_form import ElementForm, Padding
 from deeptool.reader.pass_lengths import elements_of_iterator, elements_of_passes
 from deeptool.reader.pass_rows import decoded_rows, pass_rows
 from deeptool.reader.read_plan import ReadPlan
+from deeptool.reader.read_request import Position, ReadRequest
 from deeptool.reader.record_order import Samples
 from deeptool.store.read_meter import ReadMeter
 
@@ -33,33 +34,34 @@ class NumpyBatches:
     plan : ReadPlan
     form : ElementForm
     meter : ReadMeter
-    first_epoch : callable
-        Asked for its first pass whenever an iterator begins.
-    repeat : int or None
-        Passes of an iterator; None never ends.
+    begin : callable
+        Asked for its position whenever an iterator begins.
+    request : ReadRequest
     """
 
     plan: ReadPlan
     form: ElementForm
     meter: ReadMeter
-    first_epoch: Callable[[], int]
-    repeat: int | None
+    begin: Callable[[], Position]
+    request: ReadRequest
 
     def __iter__(self) -> Iterator[Any]:
-        first = self.first_epoch()
-        passes = itertools.count(first)
-        for k in itertools.islice(passes, self.repeat):
+        first, skipped = self.begin()
+        for k in itertools.islice(itertools.count(first), self.request.repeat):
             # Closed when the caller goes on to something else, so that no consumer is left.
             with closing(
                 self.meter.metered(pass_rows(self.plan, self.form, k, self.meter))
             ) as read:
-                for leaves in _batches(_decoded(read, self.form), self.form):
+                batches = _batches(_decoded(read, self.form), self.form)
+                for leaves in itertools.islice(batches, skipped, None):
                     yield self.form.spec.nest(leaves)
+            skipped = 0
 
     def __len__(self) -> int:
-        known = self.plan.stored.complete and self.repeat is not None
+        repeat = self.request.repeat
+        known = self.plan.stored.complete and repeat is not None and self.request.whole_passes
         counts = elements_of_passes(self.plan, self.form) if known else None
-        length = elements_of_iterator(counts, None, self.repeat or 0)
+        length = elements_of_iterator(counts, None, repeat or 0)
         if length is None:
             raise TypeError("the number of elements is not known, or differs from pass to pass")
         return length

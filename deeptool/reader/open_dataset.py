@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
 from deeptool.catalog import datasets
 from deeptool.catalog.catalog_log import CatalogLog
@@ -14,8 +14,7 @@ from deeptool.catalog.fold import Catalog
 from deeptool.catalog.stored import Stored
 from deeptool.client import topic_names
 from deeptool.client.connection import connect
-from deeptool.reader.element_form import Padding
-from deeptool.reader.read_request import Reader
+from deeptool.reader.read_request import Reader, ReadOptions
 from deeptool.reader.stored_dataset import StoredDataset
 from deeptool.store.kafka_store import KafkaStore
 
@@ -27,20 +26,10 @@ _SECONDS_BETWEEN_LINES = 10.0
 _LOG = logging.getLogger(__name__)
 
 
-class TfOptions(TypedDict, total=False):
-    """The parameters of `StoredDataset.tf`, which explains them."""
+class TfOptions(ReadOptions, total=False):
+    """The parameters of `StoredDataset.tf`."""
 
-    batch_size: int | None
-    shuffle: bool
-    seed: int | None
-    first_epoch: int | Callable[[], int]
-    repeat: int | None
-    drop_remainder: bool | None
-    num_shards: int
-    index: int
     reader: Reader
-    padding_value: Padding | Mapping[str, Padding] | None
-    memory_bytes: int
 
 
 def open_dataset(
@@ -112,7 +101,7 @@ def kafka_dataset(
     servers, name, split, proc_id, topic, follow, wait, client_properties
         See `deeptool.open`.
     options
-        See `StoredDataset.tf`: batch_size, shuffle, seed, first_epoch, repeat, ...
+        See `StoredDataset.tf`: reader, batch_size, shuffle, seed, first_epoch, repeat, ...
 
     Returns
     -------

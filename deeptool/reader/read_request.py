@@ -9,7 +9,8 @@ import itertools
 import logging
 import secrets
 from collections.abc import Callable, Mapping
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypedDict
 
 from deeptool.catalog.stored import Stored
 from deeptool.errors import UserError
@@ -25,43 +26,162 @@ _READERS = ("librdkafka", "tfio")
 _LOG = logging.getLogger(__name__)
 
 
+class ReadOptions(TypedDict, total=False):
+    """What every face of a stored dataset takes; `ReadRequest` explains it."""
+
+    batch_size: int | None
+    shuffle: bool
+    seed: int | None
+    first_epoch: int | Callable[[], int]
+    start: tuple[int, int] | None
+    repeat: int | None
+    drop_remainder: bool | None
+    num_shards: int
+    index: int
+    padding_value: Padding | Mapping[str, Padding] | None
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class ReadRequest:
+    """How a dataset is asked to be read, in the words of every framework's face.
+
+    Attributes
+    ----------
+    batch_size : int, optional
+        Samples per batch. By default that of the upload, or none for a dataset of single samples.
+    shuffle : bool
+        In random order, as far as `memory_bytes` allows: another one in each pass. Else in the
+        order of the pipeline, shard after shard.
+    seed : int, optional
+        Makes the orders the same in every run. By default one is drawn once per call.
+    first_epoch : int or callable
+        The pass that the first iterator begins with; pass k reads stored pass k modulo the number
+        of stored passes, in the order drawn for k. Each later iterator begins with the pass after
+        those of the one before it, so that ``model.fit(epochs=N)`` sees N orders and all stored
+        passes; without an end (``repeat=None``) each begins with this one. A callable is asked each
+        time an iterator begins, and decides alone.
+    start : (int, int), optional
+        Instead of `first_epoch`: the pass and the element in it that the first iterator begins
+        with, to resume where another one stopped. Later iterators begin with whole passes.
+    repeat : int or None
+        How many passes an iterator makes, a begun one included; None never ends.
+    drop_remainder : bool, optional
+        Leave out the last batch of a pass if it is not whole; then element_spec has the batch size.
+        By default as the pipeline did: True where its element_spec has a batch size, as that of
+        ``batch(drop_remainder=True)``. What that leaves out is logged as a warning.
+    num_shards, index : int
+        Read part `index` of `num_shards` of each pass: disjoint, together all of it, and of the
+        same size but for one sample.
+    padding_value : scalar or mapping, optional
+        What fills up dense tensors with unknown dimensions, so that they can be rebatched; by path
+        ("0/tokens") where they differ.
+    memory_bytes : int
+        About what an iterator may take; most of it shuffles.
+
+    Raises
+    ------
+    UserError
+        A value makes no sense.
+    """
+
+    batch_size: int | None = None
+    shuffle: bool = False
+    seed: int | None = None
+    first_epoch: int | Callable[[], int] = 0
+    start: tuple[int, int] | None = None
+    repeat: int | None = 1
+    drop_remainder: bool | None = None
+    num_shards: int = 1
+    index: int = 0
+    padding_value: Padding | Mapping[str, Padding] | None = None
+    memory_bytes: int = MEMORY
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "repeat", "num_shards"):
+            number = getattr(self, name)
+            if number is not None and number < 1:
+                raise UserError(f"{name} must be at least 1", seen=number)
+        if not callable(self.first_epoch) and self.first_epoch < 0:
+            raise UserError("first_epoch must not be negative", seen=self.first_epoch)
+        if self.start is not None:
+            self._check_start(self.start)
+        if not 0 <= self.index < self.num_shards:
+            raise UserError(
+                "there is no such part",
+                seen=f"index {self.index}",
+                valid=f"0 to {self.num_shards - 1}",
+            )
+        if self.memory_bytes < LEAST_MEMORY:
+            raise UserError(
+                "memory_bytes is too small to read with",
+                seen=self.memory_bytes,
+                valid=f"at least {LEAST_MEMORY}",
+            )
+
+    def _check_start(self, start: tuple[int, int]) -> None:
+        if len(start) != 2 or min(start) < 0:
+            raise UserError(
+                "start is no position", seen=start, valid="(epoch, batch), both from 0 on"
+            )
+        if callable(self.first_epoch) or self.first_epoch:
+            raise UserError(
+                "start and first_epoch say the same thing",
+                seen=self.first_epoch,
+                valid="one of them",
+            )
+
+    @property
+    def whole_passes(self) -> bool:
+        """Whether every iterator begins with the first element of a pass."""
+        return self.start is None or self.start[1] == 0
+
+    def positions(self) -> Callable[[], Position]:
+        """Says the pass and the element in it that an iterator begins with, whenever one begins.
+
+        Each begins with the pass after those of the one before it: `model.fit` makes one for each
+        epoch, and each is to see samples that it has not seen. Those without an end begin alike.
+        """
+        first = self.first_epoch
+        if callable(first):
+            return lambda: Position(first(), 0)
+        pass_, element = self.start or (first, 0)
+        if self.repeat is None:
+            return lambda: Position(pass_, element)
+        later = (Position(k, 0) for k in itertools.count(pass_ + self.repeat, self.repeat))
+        return itertools.chain([Position(pass_, element)], later).__next__
+
+
+class Position(NamedTuple):
+    """A place between two elements: behind the first `element` elements of a pass."""
+
+    epoch: int
+    element: int
+
+
 def prepared(
-    store: RecordStore,
-    stored: Stored,
-    follow: bool,
-    *,
-    batch_size: int | None,
-    shuffle: bool,
-    seed: int | None,
-    first_epoch: int | Callable[[], int],
-    repeat: int | None,
-    drop_remainder: bool | None,
-    num_shards: int,
-    index: int,
-    padding_value: Padding | Mapping[str, Padding] | None,
-    memory_bytes: int,
+    store: RecordStore, stored: Stored, follow: bool, request: ReadRequest
 ) -> tuple[ReadPlan, ElementForm]:
-    """What is read, and as which elements; see `deeptool.reader.stored_dataset.StoredDataset.tf`.
+    """What is read, and as which elements.
 
     Raises
     ------
     UserError
         It cannot be read as asked.
     """
-    _check(batch_size, repeat, first_epoch, num_shards, index, memory_bytes)
-    if follow and num_shards > 1:
+    if follow and request.num_shards > 1:
         raise UserError(
             "a dataset that may still be uploading can only be read whole",
-            seen=f"num_shards={num_shards}",
+            seen=f"num_shards={request.num_shards}",
             valid="follow=True without it",
         )
-    if not shuffle:
-        seed = None
-    elif seed is None:
+    seed = request.seed if request.shuffle else None
+    if request.shuffle and seed is None:
         seed = secrets.randbits(32)
-    plan = ReadPlan(store, stored, MemoryShares(memory_bytes), num_shards, index, seed)
-    form = element_form(plan, batch_size, drop_remainder, padding_value)
-    if drop_remainder is None:
+    memory = MemoryShares(request.memory_bytes)
+    plan = ReadPlan(store, stored, memory, request.num_shards, request.index, seed)
+    form = element_form(plan, request.batch_size, request.drop_remainder, request.padding_value)
+    if request.drop_remainder is None:
         _tell_left_out(plan, form)
     return plan, form
 
@@ -78,17 +198,6 @@ def check_reader(reader: str, follow: bool) -> None:
         )
 
 
-def next_passes(first_epoch: int | Callable[[], int], repeat: int | None) -> Callable[[], int]:
-    """Says which pass an iterator begins with, whenever one begins.
-
-    Each begins with the pass after those of the one before it: `model.fit` makes one for each
-    epoch, and each is to see samples that it has not seen. Those without an end all begin alike.
-    """
-    if callable(first_epoch):
-        return first_epoch
-    return itertools.count(first_epoch, repeat or 0).__next__
-
-
 def _tell_left_out(plan: ReadPlan, form: ElementForm) -> None:
     if not (form.drop_remainder and plan.stored.complete):
         return
@@ -102,33 +211,4 @@ def _tell_left_out(plan: ReadPlan, form: ElementForm) -> None:
             plan.stored.split,
             left_out,
             samples,
-        )
-
-
-def _check(
-    batch_size: int | None,
-    repeat: int | None,
-    first_epoch: int | Callable[[], int],
-    num_shards: int,
-    index: int,
-    memory_bytes: int,
-) -> None:
-    for name, number in (
-        ("batch_size", batch_size),
-        ("repeat", repeat),
-        ("num_shards", num_shards),
-    ):
-        if number is not None and number < 1:
-            raise UserError(f"{name} must be at least 1", seen=number)
-    if not callable(first_epoch) and first_epoch < 0:
-        raise UserError("first_epoch must not be negative", seen=first_epoch)
-    if not 0 <= index < num_shards:
-        raise UserError(
-            "there is no such part", seen=f"index {index}", valid=f"0 to {num_shards - 1}"
-        )
-    if memory_bytes < LEAST_MEMORY:
-        raise UserError(
-            "memory_bytes is too small to read with",
-            seen=memory_bytes,
-            valid=f"at least {LEAST_MEMORY}",
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +15,21 @@ from deeptool.reader.element_form import Padding, element_form
 from deeptool.reader.numpy_batches import NumpyBatches
 from deeptool.reader.pass_lengths import elements_of_pass
 from deeptool.reader.read_plan import MemoryShares, ReadPlan
-from deeptool.reader.read_request import MEMORY, Reader, check_reader, next_passes, prepared
+from deeptool.reader.read_request import (
+    MEMORY,
+    Reader,
+    ReadOptions,
+    ReadRequest,
+    check_reader,
+    prepared,
+)
 from deeptool.reader.tf_dataset import tf_dataset
 from deeptool.store.read_meter import ReadMeter
 from deeptool.store.record_store import RecordStore
 
 if TYPE_CHECKING:
     import tensorflow
+    from typing_extensions import Unpack
 
 
 @dataclass(frozen=True, repr=False)
@@ -162,62 +170,26 @@ class StoredDataset:
         return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
 
     def tf(
-        self,
-        *,
-        batch_size: int | None = None,
-        shuffle: bool = False,
-        seed: int | None = None,
-        first_epoch: int | Callable[[], int] = 0,
-        repeat: int | None = 1,
-        drop_remainder: bool | None = None,
-        num_shards: int = 1,
-        index: int = 0,
-        reader: Reader = "librdkafka",
-        padding_value: Padding | Mapping[str, Padding] | None = None,
-        memory_bytes: int = MEMORY,
+        self, *, reader: Reader = "librdkafka", **options: Unpack[ReadOptions]
     ) -> tensorflow.data.Dataset:
         """Read it with TensorFlow, each sample exactly once per pass.
 
         Parameters
         ----------
-        batch_size : int, optional
-            Samples per batch. By default that of the upload, or none for a dataset of single
-            samples.
-        shuffle : bool
-            In random order, as far as `memory_bytes` allows: another one in each pass. Else in the
-            order of the pipeline, shard after shard.
-        seed : int, optional
-            Makes the orders the same in every run. By default one is drawn once per call.
-        first_epoch : int or callable
-            The pass that the first iterator begins with; pass k reads stored pass k modulo the
-            number of stored passes, in the order drawn for k. Each later iterator begins with the
-            pass after those of the one before it, so that ``model.fit(epochs=N)`` sees N orders
-            and all stored passes; without an end (``repeat=None``) each begins with this one. A
-            callable is asked each time an iterator begins, and decides alone.
-        repeat : int or None
-            How many passes an iterator makes; None never ends.
-        drop_remainder : bool, optional
-            Leave out the last batch of a pass if it is not whole; then element_spec has the batch
-            size. By default as the pipeline did: True where its element_spec has a batch size, as
-            that of ``batch(drop_remainder=True)``. What that leaves out is logged as a warning.
-        num_shards, index : int
-            Read part `index` of `num_shards` of each pass: disjoint, together all of it, and of
-            the same size but for one sample.
         reader : str
             "librdkafka", or "tfio" for tensorflow-io, which fetches in TensorFlow's graph; its
             order without `shuffle` is a fixed one, but not the pipeline's.
-        padding_value : scalar or mapping, optional
-            What fills up dense tensors with unknown dimensions, so that they can be rebatched; by
-            path ("0/tokens") where they differ.
-        memory_bytes : int
-            About what an iterator may take; most of it shuffles.
+        options
+            batch_size, shuffle, seed, first_epoch, start, repeat, drop_remainder, num_shards,
+            index, padding_value, memory_bytes: see `deeptool.reader.read_request.ReadRequest`.
 
         Returns
         -------
         tf.data.Dataset
             Of the producer's element_spec, apart from axis 0. Its cardinality is known, except with
-            ``follow``, for batches that come as they were uploaded (unknown dimensions and no
-            `padding_value`), and where stored passes differ in their number of samples.
+            ``follow``, for a `start` within a pass, for batches that come as they were uploaded
+            (unknown dimensions and no `padding_value`), and where stored passes differ in their
+            number of samples.
 
         Raises
         ------
@@ -231,51 +203,16 @@ class StoredDataset:
         it was.
         """
         check_reader(reader, self.follow)
-        plan, form = prepared(
-            self.store,
-            self.stored,
-            self.follow,
-            batch_size=batch_size,
-            shuffle=shuffle,
-            seed=seed,
-            first_epoch=first_epoch,
-            repeat=repeat,
-            drop_remainder=drop_remainder,
-            num_shards=num_shards,
-            index=index,
-            padding_value=padding_value,
-            memory_bytes=memory_bytes,
-        )
-        return tf_dataset(
-            plan,
-            form,
-            self.meter,
-            first_epoch=first_epoch,
-            repeat=repeat,
-            reader=reader,
-            known=not self.follow,
-        )
+        request = ReadRequest(**options)
+        plan, form = prepared(self.store, self.stored, self.follow, request)
+        return tf_dataset(plan, form, self.meter, request, reader=reader, known=not self.follow)
 
-    def numpy(
-        self,
-        *,
-        batch_size: int | None = None,
-        shuffle: bool = False,
-        seed: int | None = None,
-        first_epoch: int | Callable[[], int] = 0,
-        repeat: int | None = 1,
-        drop_remainder: bool | None = None,
-        num_shards: int = 1,
-        index: int = 0,
-        padding_value: Padding | Mapping[str, Padding] | None = None,
-        memory_bytes: int = MEMORY,
-    ) -> NumpyBatches:
+    def numpy(self, **options: Unpack[ReadOptions]) -> NumpyBatches:
         """Read it as NumPy arrays, without TensorFlow, each sample exactly once per pass.
 
         Parameters
         ----------
-        batch_size, shuffle, seed, first_epoch, repeat, drop_remainder, num_shards, index, \
-        padding_value, memory_bytes
+        options
             As for `tf`; the same ones give the same elements.
 
         Returns
@@ -294,19 +231,6 @@ class StoredDataset:
         -----
         Codec ``example`` needs TensorFlow to decode its records.
         """
-        plan, form = prepared(
-            self.store,
-            self.stored,
-            self.follow,
-            batch_size=batch_size,
-            shuffle=shuffle,
-            seed=seed,
-            first_epoch=first_epoch,
-            repeat=repeat,
-            drop_remainder=drop_remainder,
-            num_shards=num_shards,
-            index=index,
-            padding_value=padding_value,
-            memory_bytes=memory_bytes,
-        )
-        return NumpyBatches(plan, form, self.meter, next_passes(first_epoch, repeat), repeat)
+        request = ReadRequest(**options)
+        plan, form = prepared(self.store, self.stored, self.follow, request)
+        return NumpyBatches(plan, form, self.meter, request.positions(), request)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,7 +14,7 @@ from deeptool.reader.element_form import ElementForm
 from deeptool.reader.pass_lengths import elements_of_iterator, elements_of_passes
 from deeptool.reader.pass_rows import decoder_for, pass_rows
 from deeptool.reader.read_plan import ReadPlan
-from deeptool.reader.read_request import Reader, next_passes
+from deeptool.reader.read_request import Reader, ReadRequest
 from deeptool.reader.tf_elements import elements
 from deeptool.store.read_meter import ReadMeter
 
@@ -29,13 +29,12 @@ def tf_dataset(
     plan: ReadPlan,
     form: ElementForm,
     meter: ReadMeter,
+    request: ReadRequest,
     *,
-    first_epoch: int | Callable[[], int],
-    repeat: int | None,
     reader: Reader,
     known: bool,
 ) -> Any:
-    """`repeat` passes from `first_epoch` on; see `deeptool.reader.stored_dataset.StoredDataset.tf`.
+    """The passes that are asked for; see `deeptool.reader.stored_dataset.StoredDataset.tf`.
 
     Parameters
     ----------
@@ -49,30 +48,30 @@ def tf_dataset(
     import tensorflow as tf
 
     source = _rows(reader, plan, form, meter)
-    if not callable(first_epoch) and repeat is not None:
-        first_epoch = next_passes(first_epoch, repeat)
+    repeat = request.repeat
 
-    def one_pass(k: Any) -> Any:
-        return elements(source.rows(k), form)
+    def one_pass(k: Any, skipped: Any) -> Any:
+        return elements(source.rows(k), form).skip(skipped)
 
-    def asked(_: int) -> Any:
-        first = first_epoch() if callable(first_epoch) else first_epoch
-        return np.int64(first)
+    def passes_from(first: Any) -> Any:
+        """The passes of an iterator, each with the number of elements that are skipped."""
+        k, skipped = first[0], first[1]
+        begun = tf.data.Dataset.from_tensors((k, skipped))
+        zero = tf.constant(0, tf.int64)
+        counter = tf.data.Dataset.counter
+        later = counter(k + 1) if repeat is None else counter(k + 1).take(repeat - 1)
+        return begun.concatenate(later.map(lambda number: (number, zero)))
 
-    if callable(first_epoch):
-        # Evaluated when an iterator begins, and not when the dataset is made.
-        first = tf.data.Dataset.range(1).map(
-            lambda zero: tf.ensure_shape(tf.numpy_function(asked, [zero], tf.int64), ())
-        )
-    else:
-        first = tf.data.Dataset.from_tensors(tf.constant(first_epoch, tf.int64))
-    passes = first.flat_map(
-        lambda k: (
-            tf.data.Dataset.counter(k) if repeat is None else tf.data.Dataset.range(k, k + repeat)
+    position = request.positions()
+    # Evaluated when an iterator begins, and not when the dataset is made.
+    first = tf.data.Dataset.range(1).map(
+        lambda zero: tf.ensure_shape(
+            tf.numpy_function(lambda _: np.array(position(), np.int64), [zero], tf.int64), (2,)
         )
     )
+    passes = first.flat_map(passes_from)
     dataset = passes.flat_map(tf.autograph.experimental.do_not_convert(one_pass))
-    cardinality = _cardinality(plan, form, first_epoch, repeat) if known else None
+    cardinality = _cardinality(plan, form, request) if known else None
     if cardinality is not None:
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(cardinality))
     options = tf.data.Options()
@@ -124,17 +123,12 @@ class GeneratedRows:
         ).prefetch(2)
 
 
-def _cardinality(
-    plan: ReadPlan,
-    form: ElementForm,
-    first_epoch: int | Callable[[], int],
-    repeat: int | None,
-) -> int | None:
-    """Elements of one iterator; None where that depends on when it is made."""
+def _cardinality(plan: ReadPlan, form: ElementForm, request: ReadRequest) -> int | None:
+    """Elements of one iterator; None where that depends on which it is, or is not known."""
     import tensorflow as tf
 
-    if repeat is None:
+    if request.repeat is None:
         return int(tf.data.INFINITE_CARDINALITY)
-    return elements_of_iterator(
-        elements_of_passes(plan, form), None if callable(first_epoch) else first_epoch, repeat
-    )
+    if not request.whole_passes:
+        return None
+    return elements_of_iterator(elements_of_passes(plan, form), None, request.repeat)

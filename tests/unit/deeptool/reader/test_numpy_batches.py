@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from collections import namedtuple
@@ -104,6 +105,32 @@ def test_the_elements_are_those_of_tensorflow(store: MemoryStore, name: str, shu
             assert [leaves_of(spec, element) for element in batches] == expected
 
 
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("name", SPECS)
+def test_a_position_within_a_pass(store: MemoryStore, name: str, shuffle: bool) -> None:
+    """What is behind a position is what an iterator from the start would have gone on with."""
+    spec = SPECS[name]
+    epochs = [made(spec, rows, even=name == "open, one size") for rows in (ROWS, 30)]
+    data = StoredDataset(store, store.upload("u", *epochs, spec=spec, batch_size=4))
+    how: dict[str, Any] = {"shuffle": shuffle, "seed": 5}
+    whole = [[leaves_of(spec, each) for each in data.numpy(**how, first_epoch=k)] for k in range(3)]
+    begun, following = whole[1][3:] + whole[2], data.numpy(**how, start=(1, 3), repeat=2)
+    assert [leaves_of(spec, each) for each in following] == begun
+    both = data.tf(**how, start=(1, 3), repeat=2)
+    assert [leaves_of(spec, each) for each in both] == begun
+    # The next iterators begin with whole passes, and one without an end begins alike each time.
+    third = [leaves_of(spec, each) for each in data.numpy(**how, first_epoch=3)]
+    assert [leaves_of(spec, each) for each in following][: len(third)] == third
+    assert [leaves_of(spec, each) for each in both][: len(third)] == third
+    for endless in (
+        data.numpy(**how, start=(1, 3), repeat=None),
+        data.tf(**how, start=(1, 3), repeat=None),
+    ):
+        for _ in range(2):
+            taken = itertools.islice(iter(endless), len(begun))
+            assert [leaves_of(spec, each) for each in taken] == begun
+
+
 def test_codec_example_is_decoded(store: MemoryStore) -> None:
     data = StoredDataset(store, store.upload("u", made(FIXED), spec=FIXED, codec="example"))
     expected = [leaves_of(FIXED, element) for element in data.tf(shuffle=True, seed=1)]
@@ -118,8 +145,10 @@ def test_each_iterator_is_the_next_pass_and_its_length_is_known(store: MemorySto
         len(batches)
     assert len(data.numpy(repeat=2)) == 11 + 8
     assert len(data.numpy(batch_size=10, repeat=4, drop_remainder=True)) == 2 * (4 + 3)
-    with pytest.raises(TypeError, match="not known"):
-        len(data.numpy(repeat=None))
+    for unknown in (data.numpy(repeat=None), data.numpy(start=(0, 1))):
+        with pytest.raises(TypeError, match="not known"):
+            len(unknown)
+    assert int(data.tf(start=(0, 1)).cardinality()) == tf.data.UNKNOWN_CARDINALITY
     endless = iter(data.numpy(repeat=None))
     assert sum(len(next(endless)[0]) for _ in range(11 + 8 + 11)) == 44 + 30 + 44
 

@@ -22,6 +22,7 @@ from deeptool.errors import UserError, WorkError
 from deeptool.producer.ledger import Ledger
 from deeptool.reader import StoredDataset
 from deeptool.reader.open_dataset import TfOptions
+from deeptool.reader.read_request import ReadRequest
 from deeptool.store.record_store import Lane
 
 ROWS = 300
@@ -123,7 +124,8 @@ def test_one_vocabulary() -> None:
         return [name for name in inspect.signature(function).parameters if name != "self"]
 
     assert names(deeptool.kafka_dataset) == [*names(deeptool.open), "options"]
-    assert names(StoredDataset.tf) == list(TfOptions.__annotations__)
+    assert names(StoredDataset.tf) == ["reader", "options"]
+    assert set(TfOptions.__annotations__) == {"reader", *names(ReadRequest)}
     shared = {"servers", "name", "split", "proc_id", "topic", "client_properties"}
     assert shared <= set(names(deeptool.open)) & set(names(deeptool.upload))
 
@@ -134,6 +136,8 @@ def test_one_vocabulary() -> None:
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"repeat": 0}, "repeat must be at least 1"),
         ({"first_epoch": -1}, "must not be negative"),
+        ({"start": (0, -1)}, "no position"),
+        ({"start": (0, 1), "first_epoch": 2}, "say the same thing"),
         ({"index": 2, "num_shards": 2}, "no such part"),
         ({"reader": "java"}, "unknown reader"),
         ({"reader": "tfio"}, "from Kafka only"),
