@@ -180,6 +180,40 @@ def _epoch(value: Any) -> None:
         raise MalformedEvent(f"records is {value['records']}, but runs has {listed} offsets")
     if value["samples"] < value["records"]:
         raise MalformedEvent(f"{value['records']} records hold {value['samples']} samples")
+    if value.get("record_runs") is not None:
+        _same_records(value)
+
+
+def _same_records(epoch: dict[str, Any]) -> None:
+    """Compare what is said of single records with the totals."""
+    samples = 0
+    if epoch["record_runs"].keys() != epoch["runs"].keys():
+        raise MalformedEvent("record_runs has other partitions than runs")
+    for partition, runs in epoch["record_runs"].items():
+        records = sum(run[0] for run in runs)
+        offsets = sum(stop - start for start, stop in epoch["runs"][partition])
+        if records != offsets:
+            raise MalformedEvent(
+                f"record_runs has {records} records of partition {partition}, but runs has "
+                f"{offsets} offsets"
+            )
+        samples += sum(run[0] * run[1] for run in runs)
+    if samples != epoch["samples"]:
+        raise MalformedEvent(f"record_runs has {samples} samples, not {epoch['samples']}")
+
+
+def _record_runs(value: Any) -> None:
+    if not isinstance(value, list):
+        raise MalformedEvent(f"has {_shown(value)} for runs of records")
+    first = 0
+    for run in value:
+        numbers = isinstance(run, list) and len(run) == 4 and all(type(n) is int for n in run)
+        if not numbers or min(run) < 0 or min(run[:2]) < 1:
+            raise MalformedEvent(f"has {_shown(run)} for a run of records")
+        records, count, jump, step = run
+        first += jump + (records - 1) * step
+        if first + count > _MAX_COUNT:
+            raise MalformedEvent("has a record behind the last possible sample")
 
 
 def _shapes(value: Any) -> None:
@@ -216,9 +250,10 @@ _EPOCH: dict[str, Check] = {
     "digests": _per_partition(_text(128)),
     "batches": _optional(_number(1, _MAX_COUNT)),
     "open_shapes": _optional(_shapes),
+    "record_runs": _optional(_per_partition(_record_runs)),
 }
 # What earlier releases did not write.
-_LATER = ("batches", "open_shapes")
+_LATER = ("batches", "open_shapes", "record_runs")
 _SAME: dict[str, Check] = {"topic": _topic, "upload": _name, "time": _seconds}
 # Per event, the fields that it must have, and those that earlier releases did not write or that
 # have a default.

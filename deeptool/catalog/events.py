@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from deeptool.catalog.bad_record import BadRecord, concerned
 from deeptool.catalog.event_frame import seal, unsealed
 from deeptool.catalog.event_schema import LONGEST_TEXT, MalformedEvent, check_fields
+from deeptool.catalog.record_runs import RecordRun
 from deeptool.codec.spec import Spec
 from deeptool.errors import UserError
 
@@ -38,6 +39,9 @@ class EpochStored:
         Batches of the pipeline, where they come back as they were (see `deeptool.codec.records`).
     open_shapes : tuple of tuple of int or None
         The inner shapes of the leaves whose spec leaves them open, where all samples have the same.
+    record_runs : mapping of int to tuple of (int, int, int, int), or None
+        Per partition, which samples its records hold; see `deeptool.catalog.record_runs`. None for
+        uploads of earlier releases, and for very many records of different sizes.
     """
 
     samples: int
@@ -47,6 +51,7 @@ class EpochStored:
     digests: Mapping[int, str]
     batches: int | None = None
     open_shapes: tuple[tuple[int, ...], ...] | None = None
+    record_runs: Mapping[int, tuple[RecordRun, ...]] | None = None
 
 
 @dataclass(frozen=True)
@@ -313,7 +318,7 @@ def _plain(value: Any) -> Any:
 
 
 def _epoch_from_json(value: dict[str, Any]) -> EpochStored:
-    shapes = value.get("open_shapes")
+    shapes, runs = value.get("open_shapes"), value.get("record_runs")
     return EpochStored(
         samples=value["samples"],
         records=value["records"],
@@ -325,4 +330,5 @@ def _epoch_from_json(value: dict[str, Any]) -> EpochStored:
         digests={int(p): digest for p, digest in value["digests"].items()},
         batches=value.get("batches"),
         open_shapes=shapes and tuple(map(tuple, shapes)),
+        record_runs=runs and {int(p): tuple(map(tuple, of)) for p, of in runs.items()},
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from deeptool.catalog.events import EpochStored
+from deeptool.catalog.record_runs import MOST_RUNS, RunsOfPartition
 from deeptool.codec.records import Digest, OpenShapes, Record
 from deeptool.errors import WorkError
 
@@ -14,6 +15,7 @@ class _Partition:
     digest: Digest = field(default_factory=Digest)
     # [start, stop), ascending; a new one where somebody else's records lie in between.
     runs: list[list[int]] = field(default_factory=list)
+    records: RunsOfPartition = field(default_factory=RunsOfPartition)
 
 
 @dataclass
@@ -24,15 +26,21 @@ class _Epoch:
     batches: int | None = 0
     open_shapes: set[OpenShapes] = field(default_factory=set)
     partitions: dict[int, _Partition] = field(default_factory=dict)
+    # Whether it is still kept which samples each record holds.
+    indexed: bool = True
 
 
 class Ledger:
-    """Acknowledged records, counted as they come: memory does not grow with their number."""
+    """Acknowledged records, counted as they come.
+
+    Memory does not grow with the number of records of samples of one size, and is bounded else.
+    """
 
     def __init__(self) -> None:
         self._epochs: list[_Epoch] = []
         self._last: dict[int, int] = {}
         self.samples = self.records = self.bytes = 0
+        self._record_runs = 0
 
     def acknowledge(self, epoch: int, partition: int, offset: int, record: RecordFacts) -> None:
         """Take in one record that is stored.
@@ -65,10 +73,21 @@ class Ledger:
         if len(stored.open_shapes) < 2:
             stored.open_shapes.add(record.open_shapes)
         part.digest.update(record.first, record.count, record.crc)
+        if stored.indexed and part.records.add(record.first, record.count):
+            self._record_runs += 1
+            if self._record_runs > MOST_RUNS:
+                self._forget_records(stored)
         for total in (self, stored):
             total.samples += record.count
             total.records += 1
             total.bytes += record.size
+
+    def _forget_records(self, stored: _Epoch) -> None:
+        """Keep no more of single records than the catalog would take."""
+        stored.indexed = False
+        for part in stored.partitions.values():
+            self._record_runs -= len(part.records.runs)
+            part.records.runs.clear()
 
     def epochs(self) -> tuple[EpochStored, ...]:
         """What each stored epoch consists of."""
@@ -84,6 +103,9 @@ class Ledger:
                 {n: part.digest.hexdigest() for n, part in sorted(epoch.partitions.items())},
                 epoch.batches,
                 (next(iter(epoch.open_shapes)) or None) if len(epoch.open_shapes) == 1 else None,
+                {n: tuple(part.records.runs) for n, part in sorted(epoch.partitions.items())}
+                if epoch.indexed
+                else None,
             )
             for epoch in self._epochs
         )

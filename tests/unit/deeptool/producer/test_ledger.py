@@ -51,3 +51,31 @@ def test_an_offset_that_nobody_can_rely_on_is_an_error(offset: int) -> None:
 def test_the_size_counts_the_key() -> None:
     record = Record(b"key", b"value", [], 7, 2, 99)
     assert RecordFacts.of(record) == RecordFacts(7, 2, 99, 8)
+
+
+def test_records_of_one_size_are_one_run_per_partition() -> None:
+    ledger = Ledger()
+    for number in range(1000):
+        count = 10 if number < 999 else 4
+        ledger.acknowledge(0, number % 3, number // 3, facts(10 * number, count))
+    ledger.acknowledge(1, 1, 333, facts(0))
+    first, second = ledger.epochs()
+    assert first.record_runs == {
+        0: ((333, 10, 0, 30), (1, 4, 30, 0)),
+        1: ((333, 10, 10, 30),),
+        2: ((333, 10, 20, 30),),
+    }
+    assert second.record_runs == {1: ((1, 10, 0, 0),)}
+
+
+def test_very_many_runs_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deeptool.producer.ledger.MOST_RUNS", 3)
+    ledger = Ledger()
+    sizes = {0: [5, 5, 6], 1: [5, 6, 5, 6, 5], 2: [7, 7, 7]}
+    for epoch, counts in sizes.items():
+        first = 0
+        for offset, count in enumerate(counts):
+            ledger.acknowledge(epoch, 0, 10 * epoch + offset, facts(first, count))
+            first += count
+    kept = [epoch.record_runs for epoch in ledger.epochs()]
+    assert kept == [{0: ((2, 5, 0, 5), (1, 6, 5, 0))}, None, {0: ((3, 7, 0, 7),)}]
