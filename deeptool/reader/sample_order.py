@@ -24,6 +24,7 @@ import numpy.typing as npt
 from deeptool.codec.structure import Leaf
 from deeptool.reader.row_bijection import RowBijection
 from deeptool.reader.row_buffer import row_bytes as memory_bytes
+from deeptool.reader.row_chunks import as_ragged_leaf
 from deeptool.reader.row_groups import (
     FIRST_GROUP_SHARE,
     Group,
@@ -68,10 +69,10 @@ class SampleOrder(Protocol):
 
 
 def order_row_bytes(leaves: Sequence[Leaf], bytes_stored: int, samples: int) -> int:
-    """About the bytes of a row, alike for all uploads of the same samples.
+    """About the bytes of a row in memory, alike for all uploads of the same samples.
 
-    From the spec where that says it. Else the bytes stored depend a little on where records were
-    cut: on average per sample, they are rounded up to a power of 4.
+    From the spec, where that fixes all sizes. Else from what is stored, which depends a little on
+    where records were cut: on average per sample, that is rounded up to a power of 4.
 
     Parameters
     ----------
@@ -80,12 +81,11 @@ def order_row_bytes(leaves: Sequence[Leaf], bytes_stored: int, samples: int) -> 
     bytes_stored, samples : int
         Of all that is stored.
     """
-    if all(leaf.fixed and leaf.dtype != "string" for leaf in leaves):
-        return max(1, int(memory_bytes(tuple(leaves), 0)))
-    each, rounded = bytes_stored / max(samples, 1), 1
-    while rounded < each:
+    rounded = 1
+    while rounded * samples < bytes_stored:
         rounded *= 4
-    return rounded
+    ragged = tuple(map(as_ragged_leaf, leaves))
+    return max(1, int(memory_bytes(ragged, rounded)))
 
 
 def in_sequence(samples: int, first: int = 0, row_bytes: int = 1) -> InSequence:

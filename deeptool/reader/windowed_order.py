@@ -10,6 +10,7 @@ from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 
 from deeptool.reader.row_groups import (
     FIRST_GROUP_SHARE,
@@ -117,17 +118,16 @@ class Windowed:
         """How far into each stretch each group begins; shape (groups + 1, stretches)."""
         begins, _ = self._stretches
         sizes = np.diff(begins)
-        ends = np.cumsum([0, *_group_sizes(self.samples, self.group_rows)])
-        # Windows of a fraction of a row each: stretches round differently, and evenly in all, so
-        # that all groups have as many rows as they should.
+        # Where a window is a fraction of a row, stretches round differently.
         rounding = (np.arange(len(sizes)) + 0.5) / len(sizes)
         self._shared_source("rounding").shuffle(rounding)
-        share = ends[:, np.newaxis] / max(self.samples, 1)
-        edges: Rows = np.minimum(np.floor(share * sizes + rounding), sizes).astype(np.int64)
-        edges[0], edges[-1] = 0, sizes
-        # Without groups that are left with no row.
-        kept: Rows = edges[np.diff(edges.sum(axis=1), prepend=-1) > 0]
-        return kept
+        edges: list[Rows] = [np.zeros_like(sizes)]
+        end = 0
+        for group in _group_sizes(self.samples, self.group_rows):
+            end += group
+            wanted = sizes * (end / self.samples)
+            edges.append(_rounded(wanted, rounding, edges[-1], sizes, end))
+        return np.stack(edges)
 
     @cached_property
     def _starts(self) -> Rows:
@@ -138,6 +138,24 @@ class Windowed:
         """The same for all trials, whatever their seeds."""
         text = json.dumps([purpose, self.name, self.counts]).encode()
         return random_source(int.from_bytes(hashlib.sha256(text).digest()[:16], "big"), self.k)
+
+
+def _rounded(
+    wanted: npt.NDArray[np.float64],
+    rounding: npt.NDArray[np.float64],
+    least: Rows,
+    most: Rows,
+    total: int,
+) -> Rows:
+    """Whole numbers from `least` to `most` near those wanted, which add up to `total`."""
+    found: Rows = np.clip(np.floor(wanted + rounding).astype(np.int64), least, most)
+    while (lacking := total - int(found.sum())) != 0:
+        step = 1 if lacking > 0 else -1
+        free = np.flatnonzero(found < most if lacking > 0 else found > least)
+        # Those first that are farthest from what is wanted.
+        nearest = np.argsort(step * (found[free] - wanted[free]), kind="stable")
+        found[free[nearest[: abs(lacking)]]] += step
+    return found
 
 
 def _group_sizes(samples: int, most: int) -> list[int]:

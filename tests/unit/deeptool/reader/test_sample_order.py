@@ -117,7 +117,7 @@ def test_orders_depend_on_pass_seed_and_name_only_as_said() -> None:
 def test_orders_stay_what_they_are() -> None:
     """With every release of NumPy, and of deeptool: a trial that is resumed reads on."""
     order = windowed([40, 60], "digits", GROUP_BYTES // 64, 7, 2, 0, 100)
-    assert order.rows(0, 8).tolist() == [90, 39, 19, 48, 52, 15, 64, 65]
+    assert order.rows(0, 8).tolist() == [90, 39, 19, 1, 15, 50, 8, 52]
     assert permuted(100, 7, 2, 0, 100).rows(0, 8).tolist() == [9, 11, 63, 0, 12, 37, 51, 40]
     many = permuted(10**9, 7, 2, 0, 10**9).rows(0, 3)
     assert many.tolist() == [563269548, 913478104, 732649348]
@@ -140,7 +140,7 @@ def test_groups_begin_small_and_are_bounded() -> None:
 @pytest.mark.parametrize("held", [1, 2, 9, 50, 64, 100, 1000])
 def test_groups_of_few_rows_are_bounded(held: int) -> None:
     order = windowed([4000, 6001], "digits", GROUP_BYTES // held, 0, 0, 0, 10_001)
-    assert max(group.stop - group.start for group in order.groups()) <= held + 6
+    assert max(group.stop - group.start for group in order.groups()) <= held
 
 
 def entropy(labels: np.ndarray, classes: int) -> float:
@@ -195,7 +195,10 @@ def test_bijection_of_many_rows_stays_inside() -> None:
 def test_row_bytes_do_not_depend_on_records_where_shapes_are_fixed() -> None:
     fixed = [Leaf("float32", (None, 28, 28)), Leaf("int64", (None,))]
     assert order_row_bytes(fixed, 10**9, 10) == 28 * 28 * 4 + 8
-    ragged = [*fixed, Leaf("string", (None,))]
-    assert order_row_bytes(ragged, 3200 * 10, 10) == 4096
-    assert order_row_bytes(ragged, 3900 * 10, 10) == 4096
-    assert order_row_bytes(ragged, 0, 0) == 1
+    text = [*fixed, Leaf("string", (None,))]
+    fixed_part = 28 * 28 * 4 + 8 + 64
+    assert order_row_bytes(text, 3200 * 10, 10) == fixed_part + 4096
+    assert order_row_bytes(text, 3900 * 10, 10) == fixed_part + 4096
+    assert order_row_bytes(text, 0, 0) == fixed_part + 1
+    # As it may be held in memory: an array for each row and ragged dimension.
+    assert order_row_bytes([Leaf("int64", (None, None))], 100, 10) == 160 + 16
