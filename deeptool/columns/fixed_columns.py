@@ -23,6 +23,7 @@ from deeptool.codec.spec import Spec
 from deeptool.codec.values import Array, Leaves, rows
 from deeptool.columns.columns import Rows
 from deeptool.columns.file_memory import FileMemory, write_at
+from deeptool.columns.piece_journal import Piece
 from deeptool.errors import WorkError
 
 # What readers of Arrow files like buffers to begin at a multiple of.
@@ -100,7 +101,7 @@ class FixedColumns:
     Parameters
     ----------
     descriptor : int
-        The open file, as `lay_out` made it; it stays the caller's.
+        The open file, as `lay_out` made it; becomes these columns' own.
     spec : Spec
         Of its rows.
 
@@ -149,8 +150,8 @@ class FixedColumns:
             write_at(descriptor, place, part)
         return cls(descriptor, spec)
 
-    def write(self, first: int, leaves: Leaves) -> int:
-        """Fill rows first, first + 1, ...; returns their CRC-32C.
+    def write(self, first: int, leaves: Leaves) -> Piece:
+        """Fill rows first, first + 1, ...
 
         Raises
         ------
@@ -168,11 +169,32 @@ class FixedColumns:
         contents = [_bytes_of(np.asarray(value)) for value in values]
         for column, content, place in zip(self._file_columns, contents, self._places, strict=True):
             write_at(self._descriptor, place + first * _row_bytes(column), content.data)
-        return _crc(contents)
+        return Piece(first, first + count, 0, 0, _crc(contents))
 
-    def crc(self, first: int, stop: int) -> int:
-        """CRC-32C of what the file holds for rows first, ..., stop - 1, as `write` returned it."""
-        return _crc(_bytes_of(inside[first:stop]) for inside in self._columns)
+    def add(self, piece: Piece) -> None:
+        """Nothing to do: where each row is does not depend on when it was written."""
+
+    def crc(self, piece: Piece) -> int:
+        """CRC-32C of what the file holds for the rows of a piece."""
+        self._memory.expect_random(False)
+        return _crc(_bytes_of(inside[piece.first : piece.stop]) for inside in self._columns)
+
+    def outline_crc(self) -> int:
+        """CRC-32C of what the file holds besides the rows."""
+        spans = zip(self._places, (inside.nbytes for inside in self._columns), strict=True)
+        crc, start, content = 0, 0, self._memory.buffer
+        for place, size in [*sorted(span for span in spans if span[1]), (content.size, 0)]:
+            crc = crc32c.crc32c(content[start:place], crc)
+            start = place + size
+        return crc
+
+    def finish(self) -> None:
+        """Return when the rows are on the disk."""
+        os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Close the file; arrays that were given out stay valid."""
+        os.close(self._descriptor)
 
     def take(self, rows: Rows) -> Leaves:
         """See `deeptool.columns.columns.Columns`; rows that were never filled are zeros."""

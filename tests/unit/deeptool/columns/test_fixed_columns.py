@@ -19,6 +19,7 @@ from deeptool.codec.spec import Spec
 from deeptool.codec.structure import DTYPES, MANY, Leaf
 from deeptool.codec.values import Leaves, slice_rows
 from deeptool.columns.fixed_columns import FixedColumns, is_fixed
+from deeptool.columns.piece_journal import Piece
 from deeptool.errors import WorkError
 
 NUMBERS = Spec(
@@ -122,8 +123,10 @@ def test_what_is_written_has_the_crc_that_is_read_back(tmp_path: Path) -> None:
     columns = laid_out(tmp_path / "file", spec, 9)
     written = columns.write(2, slice_rows(leaves, 2, 6))
     x, y = (np.asarray(value)[2:6].tobytes() for value in leaves)
-    assert written == crc32c.crc32c(x + y) == columns.crc(2, 6)
-    assert columns.crc(2, 5) != written
+    assert written == Piece(2, 6, 0, 0, crc32c.crc32c(x + y))
+    assert columns.crc(written) == written.crc
+    columns.write(5, random_leaves(spec, 1, seed=1))
+    assert columns.crc(written) != written.crc
 
 
 def test_what_does_not_fit_is_rejected(tmp_path: Path) -> None:

@@ -1,0 +1,61 @@
+"""Columns in anonymous memory: for one process and what it forks, and gone with them."""
+
+from __future__ import annotations
+
+import os
+
+from deeptool.codec.spec import Spec
+from deeptool.columns.fixed_columns import FixedColumns
+from deeptool.columns.growing_columns import Fill, FillClaim, GrowingColumns, RowStore
+from deeptool.columns.piece_journal import PieceJournal
+
+
+def columns_in_memory(spec: Spec, samples: int, fill: Fill) -> GrowingColumns:
+    """Columns that a thread of this process begins to fill now.
+
+    Parameters
+    ----------
+    spec : Spec
+        Of the rows.
+    samples : int
+        How many rows there will be.
+    fill : Fill
+        Called in that thread, with ``write(first_row, leaves)`` and the ranges of rows to write.
+
+    Raises
+    ------
+    OSError
+        Rows of one known size take more memory than there can be (ENOSPC, ENOMEM).
+    """
+    store: RowStore = FixedColumns.lay_out(_memory("rows"), spec, samples)
+    claim = _MemoryClaim()
+    columns = GrowingColumns(store, PieceJournal(_memory("journal")), fill, claim.take)
+    columns.start()
+    return columns
+
+
+def _memory(name: str) -> int:
+    return os.memfd_create(f"deeptool {name}")
+
+
+class _MemoryClaim:
+    """Only the process that made the columns fills them, once."""
+
+    def __init__(self) -> None:
+        self._taken = False
+
+    def take(self) -> FillClaim | None:
+        taken, self._taken = self._taken, True
+        return None if taken else self
+
+    def complete(self) -> None:
+        """Nothing to keep."""
+
+    def discard(self) -> None:
+        """Gone with the process."""
+
+    def release(self) -> None:
+        """Nobody else can fill."""
+
+    def forget(self) -> None:
+        """The parent fills."""

@@ -1,0 +1,311 @@
+"""Local copies, with real files and real processes: shared, taken over, verified, removed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from copy_process import FIXED, KEY, as_written, wrong_rows
+from paths import ROOT
+from small_disk import small_disk
+
+from deeptool.columns import local_copy
+from deeptool.columns.copy_files import CopyFiles
+from deeptool.columns.growing_columns import GrowingColumns, NoLocalCopy, Write
+from deeptool.columns.local_copy import find_or_fill
+
+SCRIPT = ROOT / "tests/helpers/copy_process.py"
+Ranges = Sequence[tuple[int, int]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "cache"
+    path.mkdir(mode=0o700)
+    return path
+
+
+class Filling:
+    """A fill that counts its calls, in pieces of ten rows."""
+
+    def __init__(self, samples: int = 100) -> None:
+        self.samples, self.missing = samples, list[Ranges]()
+
+    def __call__(self, write: Write, missing: Ranges) -> None:
+        self.missing.append(list(missing))
+        for start, stop in missing:
+            for first in range(start, stop, 10):
+                write(first, as_written(FIXED, first, min(first + 10, stop)))
+
+
+def no_fill(write: Write, missing: Ranges) -> None:
+    raise AssertionError(f"filled again: {missing}")
+
+
+def opened(folder: Path, fill: object = no_fill, **options: object) -> GrowingColumns:
+    return find_or_fill(KEY, FIXED, 100, fill, folder, **options)  # type: ignore[arg-type]
+
+
+def filled(folder: Path) -> Path:
+    """The folder of a copy that is whole."""
+    columns = opened(folder, Filling())
+    columns.wait([(0, 100)])
+    columns.close()
+    (path,) = folder.glob("[!.]*")
+    assert CopyFiles(path).whole
+    return path
+
+
+def test_a_copy_is_filled_once_and_other_programs_read_it(folder: Path) -> None:
+    fill = Filling()
+    for _ in range(3):
+        columns = opened(folder, fill)
+        columns.wait([(0, 100)])
+        assert not wrong_rows(FIXED, columns, [99, 0, 50, 50])
+        columns.close()
+    assert fill.missing == [[(0, 100)]]
+    (path,) = folder.glob("[!.]*")
+    with pa.memory_map(str(path / "rows")) as source, pa.ipc.open_file(source) as reader:
+        table = reader.read_all()
+    x, y = as_written(FIXED, 0, 100)
+    assert table["1"].to_pylist() == np.asarray(y).tolist()
+    assert np.array_equal(table["0"].chunk(0).to_numpy_ndarray(), x)
+
+
+def test_another_key_dataset_or_length_is_another_copy(folder: Path) -> None:
+    for key, samples in (("a", 100), ("b", 100), ("a", 90)):
+        columns = find_or_fill(key, FIXED, samples, Filling(), folder)
+        columns.wait([(0, samples)])
+        columns.close()
+    assert len(list(folder.glob("[!.]*"))) == 3
+
+
+def test_all_of_it_is_private(folder: Path) -> None:
+    path = filled(folder)
+    assert path.stat().st_mode & 0o777 == 0o700
+    for name in ("rows", "journal", "about.json", "whole.json"):
+        assert (path / name).stat().st_mode & 0o777 == 0o600
+
+
+# ------------------------------------------------------------------ several processes
+
+
+def process(folder: Path, *options: object) -> subprocess.Popen[str]:
+    argv = [sys.executable, str(SCRIPT), str(folder), *map(str, options)]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def rows_filled(output: str) -> list[int]:
+    return [int(line.split()[1]) for line in output.splitlines() if line.startswith("filling")]
+
+
+def test_of_processes_that_come_at_once_one_fills_and_all_read_as_it_grows(folder: Path) -> None:
+    running = [process(folder, 600, 10, 0.01) for _ in range(3)]
+    outputs = [one.communicate(timeout=120)[0] for one in running]
+    assert all("all 600 rows are right" in output for output in outputs), outputs
+    assert sorted(map(rows_filled, outputs)) == [[], [], [600]]
+
+
+def kill_fillers(folder: Path, times: int, form: str, rng: random.Random) -> None:
+    """Processes read one copy; whichever fills it is killed, again and again."""
+    samples, ended, filled_rows = 3000, [], []
+    running = [process(folder, samples, 7, 0.01, form) for _ in range(3)]
+    for _ in range(times):
+        time.sleep(rng.uniform(0.02, 0.4))
+        filler = _filler_of(folder)
+        for one in [one for one in running if one.pid == filler]:
+            one.send_signal(signal.SIGKILL)
+            ended.append(one)
+            running.remove(one)
+            running.append(process(folder, samples, 7, 0.001, form))
+    outputs = [one.communicate(timeout=120)[0] for one in running]
+    assert ended
+    assert all(f"all {samples} rows are right" in output for output in outputs), outputs
+    for one in ended:
+        filled_rows += rows_filled(one.communicate(timeout=120)[0])
+    filled_rows += [count for output in outputs for count in rows_filled(output)]
+    # Whoever took over had less to do than whoever filled before, and only one began with all.
+    assert filled_rows.count(samples) == 1
+    assert len(set(filled_rows)) == len(filled_rows) > 1
+
+
+def _filler_of(folder: Path) -> int | None:
+    """Who holds the lock of the filler, as the kernel says."""
+    found = list(folder.glob("[!.]*/filler"))
+    if not found:
+        return None
+    number = found[0].stat().st_ino
+    for line in Path("/proc/locks").read_text().splitlines():
+        fields = line.split()
+        if "FLOCK" in fields and "->" not in fields and fields[5].endswith(f":{number}"):
+            return int(fields[4])
+    return None
+
+
+def test_a_filler_that_is_killed_is_followed_by_another(folder: Path) -> None:
+    kill_fillers(folder, 10, "fixed", random.Random())
+
+
+@pytest.mark.soak
+def test_fillers_that_are_killed_all_the_time(tmp_path: Path) -> None:
+    rng = random.Random()
+    for number in range(20):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        kill_fillers(folder, rng.randrange(1, 40), rng.choice(["fixed", "ragged"]), rng)
+
+
+def test_a_fill_that_failed_is_continued_by_whoever_waits(folder: Path) -> None:
+    def fails(write: Write, missing: Ranges) -> None:
+        write(20, as_written(FIXED, 20, 70))
+        raise ConnectionError("the broker is gone")
+
+    first = opened(folder, fails)
+    with pytest.raises(ConnectionError, match="the broker is gone"):
+        first.wait([(0, 100)], timeout=30)
+    fill = Filling()
+    second = opened(folder, fill)
+    second.wait([(0, 100)], timeout=30)
+    assert fill.missing == [[(0, 20), (70, 100)]]
+    assert not wrong_rows(FIXED, second, range(100))
+    # The first one only read, and may go on doing so.
+    first.wait([(0, 100)])
+    assert not wrong_rows(FIXED, first, range(100))
+
+
+# ------------------------------------------------------------------ what is damaged
+
+
+def test_what_a_crash_of_the_machine_left_is_filled_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(write: Write, missing: Ranges) -> None:
+        write(0, as_written(FIXED, 0, 50))
+        raise ConnectionError
+
+    columns = opened(folder, half)
+    with pytest.raises(ConnectionError):
+        columns.wait([(0, 100)], timeout=30)
+    columns.close()
+    monkeypatch.setattr(local_copy, "boot_id", lambda: "the next one")
+    fill = Filling()
+    columns = opened(folder, fill)
+    columns.wait([(0, 100)], timeout=30)
+    assert fill.missing == [[(0, 100)]]
+    assert not wrong_rows(FIXED, columns, range(100))
+
+
+def flip(path: Path, place: int) -> None:
+    with open(path, "r+b") as file:
+        file.seek(place)
+        byte = file.read(1)[0]
+        file.seek(place)
+        file.write(bytes([byte ^ 0x10]))
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 5)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: truncate(path / "rows"),
+        lambda path: os.truncate(path / "rows", 0),
+        lambda path: flip(path / "rows", 2000),
+        lambda path: flip(path / "rows", (path / "rows").stat().st_size // 2),
+        lambda path: flip(path / "rows", 200),
+        lambda path: flip(path / "rows", (path / "rows").stat().st_size - 20),
+        lambda path: flip(path / "journal", 90),
+        lambda path: truncate(path / "journal"),
+        lambda path: (path / "journal").unlink(),
+    ],
+    ids=[
+        *("cut rows", "empty rows", "a byte of a row", "another byte of a row", "a byte before"),
+        *("a byte behind", "a byte of the journal", "cut journal", "no journal"),
+    ],
+)
+def test_a_damaged_copy_is_never_read(folder: Path, damage: object) -> None:
+    path = filled(folder)
+    damage(path)  # type: ignore[operator]
+    warnings = list[str]()
+    fill = Filling()
+    columns = opened(folder, fill, warn=warnings.append)
+    columns.wait([(0, 100)], timeout=30)
+    assert not wrong_rows(FIXED, columns, range(100))
+    columns.close()
+    assert fill.missing == [[(0, 100)]]
+    assert len(warnings) == 1
+    assert KEY in warnings[0]
+    opened(folder).close()
+
+
+def test_a_copy_whose_end_was_not_written_is_ended_by_the_next_process(folder: Path) -> None:
+    path = filled(folder)
+    (path / "whole.json").write_text("{")
+    columns = opened(folder)
+    columns.wait([(0, 100)])
+    columns.close()
+    assert json.loads((path / "whole.json").read_text())["size"] == (path / "rows").stat().st_size
+
+
+def test_every_byte_of_the_rows_is_verified(folder: Path) -> None:
+    path = filled(folder)
+    for place in range(0, (path / "rows").stat().st_size, 97):
+        flip(path / "rows", place)
+        warnings = list[str]()
+        columns = opened(folder, Filling(), warn=warnings.append)
+        columns.wait([(0, 100)], timeout=30)
+        columns.close()
+        assert len(warnings) == 1, place
+
+
+def test_a_copy_is_verified_once_until_its_files_change(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = list[Path]()
+    find = local_copy._find_damage
+
+    def counted(files: CopyFiles, store: object) -> str | None:
+        tried.append(files.path)
+        return find(files, store)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(local_copy, "_find_damage", counted)
+    path = filled(folder)
+    assert not tried
+    for _ in range(3):
+        opened(folder).close()
+    assert tried == [path]
+    os.utime(path / "rows")
+    opened(folder).close()
+    assert tried == [path, path]
+
+
+# ------------------------------------------------------------------ no room
+
+
+def test_a_full_disk_is_found_before_the_first_row(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "80m") as disk:
+        disk.fill()
+        done = disk.run(sys.executable, SCRIPT, disk.path, 1000, 100, 0)
+        assert "no local copy" in done.stdout, done
+        assert "filling" not in done.stdout
+        assert disk.run("ls", disk.path).stdout.split() == ["other"]
+
+
+def test_a_folder_that_cannot_be_made_is_no_local_copy(tmp_path: Path) -> None:
+    with pytest.raises(NoLocalCopy):
+        opened(tmp_path / "missing")
+    (tmp_path / "file").touch()
+    with pytest.raises(NoLocalCopy):
+        opened(tmp_path / "file")
