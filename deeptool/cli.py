@@ -25,6 +25,7 @@ COMMANDS = {
     cls=LazyGroup,
     package="deeptool.commands",
     summaries=COMMANDS,
+    hidden=("trial_server",),
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(package_name="deeptool")

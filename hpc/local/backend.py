@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from hpc.campaign.backend_traits import BackendTraits
@@ -15,6 +17,7 @@ from hpc.campaign.task import Task, with_server
 from hpc.campaign.task_container import task_container
 from hpc.local.broker_account import broker_facts, close_account, open_account
 from hpc.local.executor import LocalExecutor
+from hpc.local.fork_server import fork_server
 from hpc.local.leftover import running_processes, stop_launch, stop_running
 from hpc.local.plan_text import plan_text
 from hpc.local.runner import Runner
@@ -59,10 +62,15 @@ class LocalBackend:
         return state
 
     def watch(self, context: LaunchContext, state: RunState) -> None:
+        with _fork_server(context) as forks:
+            self._watch(context, state, forks)
+
+    def _watch(self, context: LaunchContext, state: RunState, forks: Path | None) -> None:
         executor = LocalExecutor(
             context.folder.folder / "logs" / "submitit",
             context.programs,
             task_container(context.campaign),
+            forks,
         )
 
         def uploaded(server: str) -> tuple[Sequence[Mapping[str, Any]], Sequence[Task]]:
@@ -90,6 +98,14 @@ class LocalBackend:
 
     def down(self, folder: RunFolder, state: RunState) -> Stopped:
         return stop_launch(folder)
+
+
+def _fork_server(context: LaunchContext) -> AbstractContextManager[Path | None]:
+    """What forks the launch's trials, while the block lasts; none where they run in images."""
+    trials = [task for task in context.tasks if task.role == "trial"]
+    if not trials or task_container(context.campaign) is not None:
+        return nullcontext()
+    return fork_server(context.programs, context.folder.log("trial_server"))
 
 
 def _uploads(

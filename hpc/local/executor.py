@@ -14,6 +14,7 @@ import submitit
 
 from deeptool.errors import WorkError
 from hpc.processes.container import Container, Programs, shell_command
+from hpc.processes.forked_service import ForkServer
 from hpc.processes.identity import identity
 from hpc.processes.job import Job, run_job, signal_all
 from hpc.processes.record import read_job_record
@@ -58,12 +59,18 @@ class LocalExecutor:
         What stands for the first word of a job's argv.
     container : Container, optional
         What ``deeptool`` runs in.
+    forks : Path, optional
+        The socket of the server that forks trials: `hpc.local.fork_server.fork_server`.
     """
 
     def __init__(
-        self, folder: Path, programs: Programs, container: Container | None = None
+        self,
+        folder: Path,
+        programs: Programs,
+        container: Container | None = None,
+        forks: Path | None = None,
     ) -> None:
-        self._programs, self._container = programs, container
+        self._programs, self._container, self._forks = programs, container, forks
         shutil.rmtree(folder, ignore_errors=True)
         self._executor = submitit.LocalExecutor(folder)
         # Its default is two minutes.
@@ -80,8 +87,11 @@ class LocalExecutor:
         }
         # The broker's command is not: it runs images itself.
         container = self._container if job.argv[0] == "deeptool" else None
+        forks = None
+        if self._forks is not None and job.argv[:2] == ("deeptool", "train"):
+            forks = ForkServer(self._forks, job.argv[1:])
         argv, env = shell_command(job.argv, {**env, **job.env}, self._programs, container, nv=True)
-        job = replace(job, argv=argv, env=env)
+        job = replace(job, argv=argv, env=env, forks=forks)
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _TERMINAL)
         try:
             return LocalRunning(job, self._executor.submit(run_job, job))

@@ -6,13 +6,14 @@ import ctypes
 import os
 import signal
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from deeptool.errors import WorkError
 from hpc.processes import apptainer
 from hpc.processes.caught_signals import CaughtSignals
+from hpc.processes.forked_service import ForkedService, ForkServer
 from hpc.processes.identity import alive, identity
 from hpc.processes.record import JobRecord, write_job_record
 from hpc.processes.service import Service
@@ -42,6 +43,8 @@ class Job:
         Seconds between SIGTERM and SIGKILL.
     launch : mapping or None
         The process whose end ends this one too (`hpc.processes.identity.identity`).
+    forks : ForkServer or None
+        Who is asked to fork it.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Job:
     grace: float
     env: Mapping[str, str | None] = field(default_factory=dict)
     launch: Mapping[str, float] | None = None
+    forks: ForkServer | None = None
 
 
 def run_job(job: Job) -> int:
@@ -68,21 +72,31 @@ def run_job(job: Job) -> int:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     set_environment(job.env)
-    service = Service(job.name, job.argv, job.log, guard=apptainer.runs(job.argv))
     record = JobRecord(job.name, start=time.time())
     launch = _Launch(job.launch)
+
+    def asked_to_end() -> bool:
+        return signals.end or launch.gone()
+
+    service = _service(job, asked_to_end)
 
     def started() -> None:
         known = {"job": identity(os.getpid()), "process": identity(service.group)}
         write_job_record(job.record, replace(record, processes=known))
 
     try:
-        end = run_to_the_end(service, lambda: signals.end or launch.gone(), job.grace, started)
+        end = run_to_the_end(service, asked_to_end, job.grace, started)
     except WorkError as error:
         end = ProcessEnd(_NO_PROGRAM, 0.0, ())
         record = replace(record, error=str(error))
     write_job_record(job.record, replace(record, end=time.time(), **asdict(end)))
     return end.exit_code
+
+
+def _service(job: Job, asked_to_end: Callable[[], bool]) -> Service:
+    if job.forks is not None:
+        return ForkedService(job.name, job.argv, job.log, job.forks, asked_to_end)
+    return Service(job.name, job.argv, job.log, guard=apptainer.runs(job.argv))
 
 
 class _Launch:

@@ -52,6 +52,10 @@ class Service:
         as Apptainer, which changes its credentials.
     orphaned : int
         The signal that tells it that the thread which started it has ended: SIGTERM or SIGKILL.
+    env : mapping, optional
+        What its environment has besides this process's.
+    inherited : sequence of int
+        File descriptors that it gets.
     """
 
     def __init__(
@@ -62,9 +66,12 @@ class Service:
         *,
         guard: bool = False,
         orphaned: int = signal.SIGTERM,
+        env: Mapping[str, str] | None = None,
+        inherited: Sequence[int] = (),
     ) -> None:
         self.name, self.log = name, log
         self.argv = guarded(argv) if guard else tuple(argv)
+        self._env, self._inherited = dict(env or {}), tuple(inherited)
         self._orphaned = signal.SIGUSR1 if guard and orphaned == signal.SIGKILL else orphaned
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
@@ -95,7 +102,8 @@ class Service:
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                     preexec_fn=in_child,
-                    env=_environment(os.environ),
+                    env=child_environment({**os.environ, **self._env}),
+                    pass_fds=self._inherited,
                 )
             except OSError as error:
                 raise WorkError(f"{self.name} could not be started", seen=str(error)) from error
@@ -213,5 +221,6 @@ def _cpu_seconds(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-def _environment(environment: Mapping[str, str]) -> dict[str, str]:
+def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment without what is not for the programs that are started here."""
     return {key: value for key, value in environment.items() if key not in _NOT_FOR_CHILDREN}

@@ -41,7 +41,7 @@ class ForkedRunning:
 class ForkingExecutor:
     """Jobs without submitit, whose processes take their time to start: most tests are not on it."""
 
-    def __init__(self, folder: Path, programs: Programs, container: None) -> None:
+    def __init__(self, folder: Path, programs: Programs, container: None, forks: Path) -> None:
         self._programs = programs
 
     def submit(self, job: Job) -> ForkedRunning:
