@@ -88,7 +88,7 @@ class LocalExecutor:
         # The broker's command is not: it runs images itself.
         container = self._container if job.argv[0] == "deeptool" else None
         forks = None
-        if self._forks is not None and job.argv[:2] == ("deeptool", "train"):
+        if self._forks is not None and container is None and job.argv[:2] == ("deeptool", "train"):
             forks = ForkServer(self._forks, job.argv[1:])
         argv, env = shell_command(job.argv, {**env, **job.env}, self._programs, container, nv=True)
         job = replace(job, argv=argv, env=env, forks=forks)

@@ -21,7 +21,8 @@ from typing import Any
 
 import psutil
 
-from deeptool import outcome
+from deeptool.outcome import OUTCOME_VARIABLE
+from deeptool.outcome import read as read_outcome
 from hpc.processes.service import Service, child_environment
 
 # Of an answer; the server first imports, which takes a fresh process as long.
@@ -136,6 +137,7 @@ class _Forked:
         self._server: socket.socket | None = server
         self._lifeline, self._code = lifeline, None  # type: int, int | None
         self._process = psutil.Process(pid)
+        self._outcome = os.environ.get(OUTCOME_VARIABLE)
         # Unlike its id, this is never that of another process.
         self._watch = os.pidfd_open(pid)
 
@@ -158,11 +160,18 @@ class _Forked:
     def _look(self) -> None:
         """See how it is doing, without the server."""
         if _readable(self._watch):
-            self._code = _written_code()
+            self._code = self._written_code()
             return
         with suppress(psutil.Error):
             times = self._process.cpu_times()
             self.cpu_seconds = times.user + times.system
+
+    def _written_code(self) -> int:
+        """The exit code that the process wrote to its outcome file; else that of a kill."""
+        with suppress(OSError, ValueError):
+            if self._outcome is not None and (written := read_outcome(self._outcome)) is not None:
+                return written.exit_code
+        return -signal.SIGKILL
 
 
 def _ask(
@@ -186,7 +195,7 @@ def _ask(
         # Until now it has waited: without this it ends, and nothing was run.
         os.write(own, b"\n")
         return forked
-    except (AttributeError, KeyError, OSError, psutil.Error, ValueError):
+    except (AttributeError, KeyError, OSError, TypeError, ValueError, psutil.Error):
         connection.close()
         os.close(own)
         return None
@@ -216,12 +225,3 @@ def _readable(descriptor: int, seconds: float = 0.0) -> bool:
     watch = select.poll()
     watch.register(descriptor, select.POLLIN)
     return bool(watch.poll(1000 * seconds))
-
-
-def _written_code() -> int:
-    """The exit code that a command of this environment wrote; that of a kill where it did not."""
-    path = os.environ.get(outcome.OUTCOME_VARIABLE)
-    with suppress(ValueError):
-        if path is not None and (written := outcome.read(path)) is not None:
-            return written.exit_code
-    return -signal.SIGKILL

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ import pytest
 
 from deeptool.errors import WorkError
 from hpc.local.executor import LocalExecutor, Running
-from hpc.processes.container import installed
+from hpc.local.fork_server import fork_server
+from hpc.processes import apptainer
+from hpc.processes.container import Container, installed
 from hpc.processes.identity import alive, identity
 from hpc.processes.job import Job
 from hpc.processes.record import JobRecord, read_job_record
 
-SECONDS = 30
+SECONDS = 60
 
 
 class Jobs:
@@ -233,3 +236,64 @@ def test_programs_are_those_beside_this_python(monkeypatch: pytest.MonkeyPatch) 
     assert installed("deeptool") == (str(Path(sys.executable).parent / "deeptool"),)
     with pytest.raises(WorkError, match="deeptool-nowhere is not installed"):
         installed("deeptool-nowhere")
+
+
+def test_a_trial_is_forked_and_stopped_as_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Where pytest says which test runs: the server would have it, and jobs, but not the same.
+    monkeypatch.delenv("PYTEST_CURRENT_TEST")
+    settings = tmp_path / "settings.py"
+    settings.write_text(WAIT)
+    words = ("train", "--usersettings", str(settings), "--no-kafka")
+    launch = identity(os.getpid())
+    with fork_server(installed, tmp_path / "server.log") as address:
+        executor = LocalExecutor(tmp_path / "submitit", installed, forks=address)
+        argv = ("deeptool", *words)
+        submitted = []
+        for name in ("a", "b"):
+            job = Job(name, argv, tmp_path / f"{name}.log", tmp_path / f"{name}.json", 20.0)
+            # What only one of them has may matter to an import.
+            env = {"DEEPTOOL_OWNER": name} if name == "a" else {"TF_CPP_MIN_LOG_LEVEL": "1"}
+            submitted.append(executor.submit(replace(job, env=env, launch=launch)))
+        own = [process(running) for running in submitted]
+        parents = [psutil.Process(int(each["pid"])).ppid() for each in own]
+        (server,) = [
+            each for each in psutil.Process().children() if "trial_server" in each.cmdline()
+        ]
+        assert parents[0] == server.pid
+        assert parents[1] == said(submitted[1]).processes["job"]["pid"]
+        for running in submitted:
+            running.stop()
+            found = record(running)
+            assert found.exit_code == 128 + signal.SIGTERM
+            assert found.tail[-1] == "ended by SIGTERM"
+            assert found.cpu_seconds is not None
+        assert not any(map(alive, own))
+
+
+def test_in_an_image_nothing_is_forked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs: list[Job] = []
+
+    class Submitted:
+        job_id = "1"
+
+    image = tmp_path / "tensorflow.sif"
+    image.touch()
+    container = Container(image, (tmp_path,), tmp_path, tmp_path / "cache")
+    monkeypatch.setattr(apptainer, "find", lambda: "/usr/bin/apptainer")
+    for argv, inside in (
+        (("deeptool", "train"), None),
+        (("deeptool", "train"), container),
+        (("deeptool", "produce"), None),
+        (("deeptool-hpc", "broker"), None),
+    ):
+        folder = tmp_path / "submitit"
+        executor = LocalExecutor(folder, installed, inside, forks=tmp_path / "socket")
+        monkeypatch.setattr(
+            executor._executor, "submit", lambda run, job: jobs.append(job) or Submitted()
+        )
+        executor.submit(Job("job", argv, tmp_path / "log", tmp_path / "record.json", 1.0))
+    assert [job.forks is not None for job in jobs] == [True, False, False, False]
+    assert jobs[0].forks is not None
+    assert jobs[0].forks.arguments == ("train",)
