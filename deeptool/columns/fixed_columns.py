@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import crc32c
@@ -171,7 +171,7 @@ class FixedColumns:
             write_at(self._descriptor, place + first * _row_bytes(column), content.data)
         return Piece(first, first + count, 0, 0, _crc(contents))
 
-    def add(self, piece: Piece) -> None:
+    def add(self, pieces: Sequence[Piece]) -> None:
         """Nothing to do: where each row is does not depend on when it was written."""
 
     def crc(self, piece: Piece) -> int:

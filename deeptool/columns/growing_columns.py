@@ -50,7 +50,7 @@ class RowStore(Protocol):
 
     def write(self, first: int, leaves: Leaves) -> Piece: ...
 
-    def add(self, piece: Piece) -> None:
+    def add(self, pieces: Sequence[Piece]) -> None:
         """Take note of rows that were written, perhaps by another process."""
         ...
 
@@ -213,8 +213,9 @@ class GrowingColumns:
 
     def _read_new(self) -> bool:
         new = self._journal.read_new()
+        if new:
+            self._store.add(new)
         for piece in new:
-            self._store.add(piece)
             self._ranges.add(piece.first, piece.stop)
         return bool(new)
 

@@ -175,12 +175,13 @@ def _find_damage(files: CopyFiles, store: RowStore) -> str | None:
     pieces, held = journal.read_new(), RowRanges()
     journal.close()
     for piece in pieces:
-        store.add(piece)
         held.add(piece.first, piece.stop)
+        # Before anything is read from it as Arrow.
         if store.crc(piece) != piece.crc:
             return f"rows {piece.first:,} to {piece.stop:,} have another CRC"
     if held.missing(0, store.samples):
         return f"only {held.count:,} of {store.samples:,} rows are there"
+    store.add(pieces)
     if store.outline_crc() != whole.get("outline"):
         return "the file of rows has another outline"
     return None

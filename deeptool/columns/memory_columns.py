@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 
 from deeptool.codec.spec import Spec
-from deeptool.columns.fixed_columns import FixedColumns
 from deeptool.columns.growing_columns import Fill, FillClaim, GrowingColumns, RowStore
 from deeptool.columns.piece_journal import PieceJournal
+from deeptool.columns.row_store import lay_out_rows
 
 
 def columns_in_memory(spec: Spec, samples: int, fill: Fill) -> GrowingColumns:
@@ -27,7 +27,7 @@ def columns_in_memory(spec: Spec, samples: int, fill: Fill) -> GrowingColumns:
     OSError
         Rows of one known size take more memory than there can be (ENOSPC, ENOMEM).
     """
-    store: RowStore = FixedColumns.lay_out(_memory("rows"), spec, samples)
+    store: RowStore = lay_out_rows(_memory("rows"), spec, samples)
     claim = _MemoryClaim()
     columns = GrowingColumns(store, PieceJournal(_memory("journal")), fill, claim.take)
     columns.start()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 
 from deeptool.codec.spec import Spec
+from deeptool.columns.appended_columns import AppendedColumns
 from deeptool.columns.fixed_columns import FixedColumns, is_fixed, plan_file
-from deeptool.columns.growing_columns import NoLocalCopy, RowStore
+from deeptool.columns.growing_columns import RowStore
 from deeptool.errors import WorkError
 
 
@@ -23,13 +24,12 @@ def lay_out_rows(descriptor: int, spec: Spec, samples: int) -> RowStore:
     OSError
         The disk has no space.
     """
-    if is_fixed(spec):
-        try:
-            return FixedColumns.lay_out(descriptor, spec, samples)
-        except OSError:
-            os.close(descriptor)
-            raise
-    raise NoLocalCopy("a local copy needs samples of one known size", seen=str(spec))
+    kind = FixedColumns if is_fixed(spec) else AppendedColumns
+    try:
+        return kind.lay_out(descriptor, spec, samples)
+    except OSError:
+        os.close(descriptor)
+        raise
 
 
 def open_rows(descriptor: int, spec: Spec, samples: int) -> RowStore:
@@ -40,10 +40,10 @@ def open_rows(descriptor: int, spec: Spec, samples: int) -> RowStore:
     WorkError
         It is something else.
     """
-    if is_fixed(spec):
-        try:
+    try:
+        if is_fixed(spec):
             return FixedColumns(descriptor, spec)
-        except WorkError:
-            os.close(descriptor)
-            raise
-    raise NoLocalCopy("a local copy needs samples of one known size", seen=str(spec))
+        return AppendedColumns(descriptor, spec, samples)
+    except WorkError:
+        os.close(descriptor)
+        raise

@@ -7,6 +7,7 @@ Prints "open", then for each call of its fill "filling N rows", then "all SAMPLE
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -63,13 +64,18 @@ def wrong_rows(spec: Spec, columns: GrowingColumns, chosen: Sequence[int]) -> li
     return wrong
 
 
+def say(line: str) -> None:
+    """As one write: the thread that fills says something, too."""
+    os.write(1, f"{line}\n".encode())
+
+
 def main() -> None:
     folder, samples, piece, pause = Path(sys.argv[1]), *map(float, sys.argv[2:5])
     spec = RAGGED if "ragged" in sys.argv[5:] else FIXED
     count, step = int(samples), int(piece)
 
     def fill(write: Write, missing: Sequence[tuple[int, int]]) -> None:
-        print(f"filling {sum(stop - start for start, stop in missing)} rows", flush=True)
+        say(f"filling {sum(stop - start for start, stop in missing)} rows")
         pieces = [
             (first, min(first + step, stop))
             for start, stop in missing
@@ -80,11 +86,11 @@ def main() -> None:
             time.sleep(pause)
 
     def warn(line: str) -> None:
-        print(f"warning: {line}", flush=True)
+        say(f"warning: {line}")
 
     try:
         columns = find_or_fill(KEY, spec, count, fill, folder, expected_bytes=count, warn=warn)
-        print("open", flush=True)
+        say("open")
         wrong: list[int] = []
         for start in range(0, count, step):
             window = range(start, min(start + step, count))
@@ -92,9 +98,9 @@ def main() -> None:
             wrong += wrong_rows(spec, columns, window[::-1])
         columns.close()
     except NoLocalCopy as error:
-        print(f"no local copy: {error}", flush=True)
+        say(f"no local copy: {error}")
         return
-    print(f"wrong rows: {wrong}" if wrong else f"all {count} rows are right", flush=True)
+    say(f"wrong rows: {wrong}" if wrong else f"all {count} rows are right")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from copy_process import FIXED, KEY, as_written, wrong_rows
+from copy_process import FIXED, KEY, RAGGED, as_written, wrong_rows
 from paths import ROOT
 from small_disk import small_disk
 
@@ -121,22 +121,34 @@ def kill_fillers(folder: Path, times: int, form: str, rng: random.Random) -> Non
     samples, ended, filled_rows = 3000, [], []
     running = [process(folder, samples, 7, 0.01, form) for _ in range(3)]
     for _ in range(times):
-        time.sleep(rng.uniform(0.02, 0.4))
-        filler = _filler_of(folder)
+        filler = _next_filler(folder)
+        time.sleep(rng.uniform(0.0, 0.3))
         for one in [one for one in running if one.pid == filler]:
             one.send_signal(signal.SIGKILL)
             ended.append(one)
             running.remove(one)
-            running.append(process(folder, samples, 7, 0.001, form))
+            running.append(process(folder, samples, 7, 0.01, form))
     outputs = [one.communicate(timeout=120)[0] for one in running]
     assert ended
     assert all(f"all {samples} rows are right" in output for output in outputs), outputs
     for one in ended:
         filled_rows += rows_filled(one.communicate(timeout=120)[0])
     filled_rows += [count for output in outputs for count in rows_filled(output)]
-    # Whoever took over had less to do than whoever filled before, and only one began with all.
-    assert filled_rows.count(samples) == 1
-    assert len(set(filled_rows)) == len(filled_rows) > 1
+    # One after the other: each had only to do what those before it had not done.
+    assert filled_rows[0] == samples
+    assert filled_rows == sorted(filled_rows, reverse=True)
+    assert filled_rows[-1] < samples
+
+
+def _next_filler(folder: Path) -> int | None:
+    """The process that fills, as soon as there is one; None when the copy is whole."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not list(folder.glob("[!.]*/whole.json")):
+        filler = _filler_of(folder)
+        if filler is not None:
+            return filler
+        time.sleep(0.005)
+    return None
 
 
 def _filler_of(folder: Path) -> int | None:
@@ -152,8 +164,9 @@ def _filler_of(folder: Path) -> int | None:
     return None
 
 
-def test_a_filler_that_is_killed_is_followed_by_another(folder: Path) -> None:
-    kill_fillers(folder, 10, "fixed", random.Random())
+@pytest.mark.parametrize("form", ["fixed", "ragged"])
+def test_a_filler_that_is_killed_is_followed_by_another(folder: Path, form: str) -> None:
+    kill_fillers(folder, 10, form, random.Random())
 
 
 @pytest.mark.soak
@@ -270,6 +283,33 @@ def test_every_byte_of_the_rows_is_verified(folder: Path) -> None:
         assert len(warnings) == 1, place
 
 
+def ragged(write: Write, missing: Ranges) -> None:
+    for start, stop in missing:
+        for first in range(start, stop, 10):
+            write(first, as_written(RAGGED, first, min(first + 10, stop)))
+
+
+def test_every_byte_of_rows_of_many_sizes_is_verified(folder: Path) -> None:
+    def opened_ragged() -> list[str]:
+        warnings = list[str]()
+        columns = find_or_fill(KEY, RAGGED, 40, ragged, folder, warn=warnings.append)
+        columns.wait([(0, 40)], timeout=30)
+        assert not wrong_rows(RAGGED, columns, range(40))
+        columns.close()
+        return warnings
+
+    assert opened_ragged() == []
+    (path,) = folder.glob("[!.]*")
+    size = (path / "rows").stat().st_size
+    for place in [*range(0, size, 97), size - 8, size - 1]:
+        assert opened_ragged() == []
+        flip(path / "rows", place)
+        assert len(opened_ragged()) == 1, place
+    with open(path / "rows", "ab") as file:
+        file.write(b"more")
+    assert len(opened_ragged()) == 1
+
+
 def test_a_copy_is_verified_once_until_its_files_change(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -300,6 +340,21 @@ def test_a_full_disk_is_found_before_the_first_row(tmp_path: Path) -> None:
         done = disk.run(sys.executable, SCRIPT, disk.path, 1000, 100, 0)
         assert "no local copy" in done.stdout, done
         assert "filling" not in done.stdout
+        assert disk.run("ls", disk.path).stdout.split() == ["other"]
+
+
+def test_a_disk_that_fills_up_ends_the_copy_for_all_and_is_free_again(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "80m") as disk:
+        argv = [sys.executable, SCRIPT, disk.path, 20_000, 10, 0.01, "ragged"]
+        running = [disk.start(*argv) for _ in range(2)]
+        for one in running:
+            assert one.stdout is not None
+            while (line := one.stdout.readline()) != "open\n":
+                assert line, one
+        disk.fill()
+        outputs = [one.communicate(timeout=120)[0] for one in running]
+        assert all("no local copy" in output for output in outputs), outputs
+        assert any("too full" in output for output in outputs), outputs
         assert disk.run("ls", disk.path).stdout.split() == ["other"]
 
 
