@@ -24,8 +24,8 @@ from deeptool.errors import DeeptoolError, UserError, WorkError
 from deeptool.files import read_json, write_json
 from deeptool.producer.pipeline_probe import ProbeReport, ProbeRequest, probe_pipeline
 
-# Of a process that has TensorFlow and Keras, and nothing done with them.
-_IDLE_THREADS = 4
+# OpenBLAS starts no more.
+_MOST_CORES = 64
 # Loading settings may read large files; a pipeline that holds Python itself cannot end in time.
 _LOADING_SECONDS = 300.0
 _NICE = 10
@@ -156,14 +156,26 @@ def can_fork() -> bool:
     Imports TensorFlow and Keras, where that has not been done.
     """
     import keras  # noqa: F401
-    import tensorflow  # noqa: F401
+    from tensorflow.python.eager import context
 
     if threading.active_count() > 1:
         return False
+    if context._context is not None and context._context._initialized:
+        return False
     try:
-        return len(os.listdir("/proc/self/task")) <= _IDLE_THREADS
+        return len(os.listdir("/proc/self/task")) <= _idle_threads()
     except OSError:
         return False
+
+
+def _idle_threads() -> int:
+    """Those of a process that has TensorFlow and Keras, and nothing done with them.
+
+    Its own one, the allocator's, and those of OpenBLAS, which is there twice: NumPy's and SciPy's.
+    They are no hindrance: OpenBLAS starts them again in a child.
+    """
+    cores = min(len(os.sched_getaffinity(0)), _MOST_CORES)
+    return 2 + 2 * max(1, cores - 1)
 
 
 def _be_a_child() -> None:
