@@ -17,6 +17,7 @@ COMMANDS = {
     "view": "Plot a few stored samples.",
     "check": "Verify every record of a stored dataset against its digest.",
     "report": "Write the report of a run: one HTML page, CSV and JSON.",
+    "cache": "List or remove local copies of datasets on this node.",
     "delete": "Delete a stored dataset and free its space.",
 }
 

@@ -191,7 +191,8 @@ class GrowingColumns:
             if self._closed:
                 return
             self._closed = True
-            filler = self._filler
+            # Not in a circle with these columns, which may hold much memory.
+            filler, self._filler = self._filler, None
         if filler is not None:
             filler.end()
         self._store.close()

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import os
 
+from rich.filesize import decimal
+
 from deeptool.codec.spec import Spec
-from deeptool.columns.growing_columns import Fill, FillClaim, GrowingColumns, RowStore
+from deeptool.columns.free_memory import available_memory
+from deeptool.columns.growing_columns import (
+    Fill,
+    FillClaim,
+    GrowingColumns,
+    NoLocalCopy,
+    RowStore,
+)
 from deeptool.columns.piece_journal import PieceJournal
-from deeptool.columns.row_store import lay_out_rows
+from deeptool.columns.row_store import lay_out_rows, rows_size
 
 
-def columns_in_memory(spec: Spec, samples: int, fill: Fill) -> GrowingColumns:
+def columns_in_memory(
+    spec: Spec, samples: int, fill: Fill, *, expected_bytes: int = 0
+) -> GrowingColumns:
     """Columns that a thread of this process begins to fill now.
 
     Parameters
@@ -21,13 +32,27 @@ def columns_in_memory(spec: Spec, samples: int, fill: Fill) -> GrowingColumns:
         How many rows there will be.
     fill : Fill
         Called in that thread, with ``write(first_row, leaves)`` and the ranges of rows to write.
+    expected_bytes : int
+        About what the rows take, where their sizes differ.
 
     Raises
     ------
-    OSError
-        Rows of one known size take more memory than there can be (ENOSPC, ENOMEM).
+    NoLocalCopy
+        They take more memory than this process can still use.
     """
-    store: RowStore = lay_out_rows(_memory("rows"), spec, samples)
+    size, available = rows_size(spec, samples) or expected_bytes, available_memory()
+    if size > available:
+        raise NoLocalCopy(
+            "there is not enough memory for a copy of the dataset",
+            seen=decimal(size),
+            valid=f"at most {decimal(available)}: what the machine and the job's limit leave",
+        )
+    try:
+        store: RowStore = lay_out_rows(_memory("rows"), spec, samples)
+    except OSError as error:
+        raise NoLocalCopy(
+            "there is not enough memory for a copy of the dataset", seen=str(error)
+        ) from error
     claim = _MemoryClaim()
     columns = GrowingColumns(store, PieceJournal(_memory("journal")), fill, claim.take)
     columns.start()
