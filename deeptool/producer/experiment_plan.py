@@ -21,7 +21,12 @@ from deeptool.producer.probe_process import ProbeProcess
 from deeptool.producer.reuse import AskedUpload, differences
 from deeptool.settings.fingerprint import changed_code
 from deeptool.settings.hparams import ALWAYS_VALID
-from deeptool.settings.pipeline_facts import PipelineFacts, digests_differ, same_samples
+from deeptool.settings.pipeline_facts import (
+    PipelineFacts,
+    compared,
+    digests_differ,
+    same_samples,
+)
 
 _OTHER_HASH_SEED = 20_011
 # Other values of each hparam that are tried.
@@ -47,6 +52,7 @@ class ExperimentPlan:
         self._any = self._reports[self._datasets[0]]
         # Those that change the batch size, and the samples with it.
         self._resized: set[str] = set()
+        self._uncompared: set[str] = set()
         # Before anything is connected: its threads would end the forking.
         self._data, self._free = self._hparams()
 
@@ -200,6 +206,8 @@ class ExperimentPlan:
             elif key not in data and key not in ALWAYS_VALID:
                 values = ", ".join(repr(value) for value in tried.get(key, ()))
                 seen = f", and the same samples with {values}" if values else ""
+                if key in self._uncompared:
+                    seen = ""
                 free[key] = f"the input pipeline's code does not look it up{seen}"
         return data, free
 
@@ -249,6 +257,8 @@ class ExperimentPlan:
         ):
             return True
         if not digests_differ(facts, other.facts):
+            if not facts.failed and not compared(facts, other.facts):
+                self._uncompared.update(hparams)
             return False
         if other.pads and not digests_differ(
             self._probe(dataset, unpadded=True).facts,
@@ -284,6 +294,11 @@ class ExperimentPlan:
                     break
 
     def _warnings(self) -> Iterator[str]:
+        if self._uncompared:
+            yield (
+                "the pipeline yielded no sample in time to compare: whether its samples depend on "
+                f"{', '.join(sorted(self._uncompared))}, its code alone decides"
+            )
         for dataset, report in self._reports.items():
             if report.facts.failed:
                 yield f"the probe of the {dataset.split} pipeline failed: {report.facts.failed}"

@@ -10,6 +10,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -121,7 +122,8 @@ def probe_pipeline(request: ProbeRequest, keep: Callable[[ProbeReport], None]) -
     request : ProbeRequest
     keep : callable
         Called once: at the end, or from another thread at the time limit if the next sample does
-        not come. Nothing more is to be expected of this process then.
+        not come (the first one is waited for a minute). Nothing more is to be expected of this
+        process then.
 
     Raises
     ------
@@ -139,17 +141,27 @@ def probe_pipeline(request: ProbeRequest, keep: Callable[[ProbeReport], None]) -
     # Asked before the pipeline runs: that may change what the file's names hold.
     training = training_code(settings) if request.training else {}
     reading = _Reading(settings, request)
-    once = threading.Lock()
+    once, handed_over, ended = threading.Lock(), threading.Event(), threading.Event()
 
     def hand_over() -> None:
-        if once.acquire(blocking=False):
-            keep(make_report(settings, request, reading.facts(), training))
+        with once:
+            if not handed_over.is_set():
+                keep(make_report(settings, request, reading.facts(), training))
+                handed_over.set()
 
-    timer = threading.Timer(request.seconds + _GRACE, hand_over)
-    timer.daemon = True
-    timer.start()
+    def hand_over_in_time() -> None:
+        began = time.monotonic()
+        while not ended.wait(_GRACE) and not handed_over.is_set():
+            waited = time.monotonic() - began
+            if waited < request.seconds or (waited < _FIRST_SECONDS and reading.without_sample):
+                continue
+            # The pipeline may just be changing what the report is made of.
+            with suppress(RuntimeError):
+                hand_over()
+
+    threading.Thread(target=hand_over_in_time, daemon=True, name="time limit").start()
     reading.run()
-    timer.cancel()
+    ended.set()
     hand_over()
 
 
@@ -195,6 +207,8 @@ def code_facts(settings: Settings, failed: str = "") -> PipelineFacts:
 
 # How much later than the limit a batch may come.
 _GRACE = 1.0
+# The first one may come later: without any sample, nothing is known of the pipeline.
+_FIRST_SECONDS = 60.0
 
 
 class _Reading:
@@ -205,6 +219,11 @@ class _Reading:
         self._digest: SampleDigest | None = None
         self._spec, self._failed = "", ""
         self._ended = False
+
+    @property
+    def without_sample(self) -> bool:
+        """Whether a first sample is still to come."""
+        return self._digest is None or not self._digest.samples
 
     def run(self) -> None:
         try:

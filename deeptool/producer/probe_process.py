@@ -50,6 +50,7 @@ class ProbeProcess:
         self._child: int | None = None
         self._begin: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._status: int | None = None
         if hash_seed is None and can_fork():
             self._child, self._begin = self._fork()
 
@@ -85,7 +86,9 @@ class ProbeProcess:
         finally:
             self.close()
         if answer is None:
-            raise WorkError("the probe of the pipeline ended without a result")
+            raise WorkError(
+                "the probe of the pipeline ended without a result", seen=_ending(self._status)
+            )
         if "error" in answer:
             kind = UserError if answer["error"].pop("exit_code") == 2 else WorkError
             raise kind(answer["error"].pop("what"), **answer["error"])
@@ -109,12 +112,13 @@ class ProbeProcess:
 
     def _runs(self) -> bool:
         if self._process is not None:
-            return self._process.poll() is None
+            self._status = self._process.poll()
+            return self._status is None
         if self._child is None:
             return False
-        ended, _ = os.waitpid(self._child, os.WNOHANG)
+        ended, status = os.waitpid(self._child, os.WNOHANG)
         if ended:
-            self._child = None
+            self._child, self._status = None, os.waitstatus_to_exitcode(status)
         return not ended
 
     def _fork(self) -> tuple[int, int]:
@@ -148,6 +152,13 @@ class ProbeProcess:
             # Ctrl-C is for the command, which ends it.
             start_new_session=True,
         )
+
+
+def _ending(status: int | None) -> str:
+    """Of a process, by its exit code: negative for a signal."""
+    if status is None or status >= 0:
+        return f"exit code {status}"
+    return f"signal {signal.Signals(-status).name}"
 
 
 def can_fork() -> bool:
@@ -204,6 +215,9 @@ def _answer_request(request: ProbeRequest, answer: Path) -> None:
     except DeeptoolError as error:
         facts = {"seen": error.seen_text, "valid": error.valid, "next_step": error.next_step}
         write({"error": {"exit_code": error.exit_code, "what": error.what, **facts}})
+    except Exception as error:
+        what = f"the probe of the pipeline failed: {type(error).__name__}: {error}"
+        write({"error": {"exit_code": WorkError.exit_code, "what": what}})
 
 
 if __name__ == "__main__":

@@ -144,6 +144,11 @@ def digests_differ(stored: PipelineFacts, now: PipelineFacts) -> bool:
     return bool(_other_digests(stored, now))
 
 
+def compared(one: PipelineFacts, other: PipelineFacts) -> bool:
+    """Whether there is a sample of both pipelines that their digests compare."""
+    return bool(dict(one.checkpoints).keys() & dict(other.checkpoints).keys())
+
+
 def _other_digests(stored: PipelineFacts, now: PipelineFacts) -> list[str]:
     before, after = dict(stored.checkpoints), dict(now.checkpoints)
     common = sorted(before.keys() & after.keys())

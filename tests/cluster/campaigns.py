@@ -16,7 +16,7 @@ from image_builds import ROOT
 
 from hpc.slurm import scheduler
 
-SECONDS = 420
+SECONDS = 600
 SAMPLES = 1797
 DIGITS = ROOT / "examples/digits/mysettings_digits.py"
 SITE = """

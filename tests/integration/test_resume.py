@@ -25,13 +25,14 @@ ENTRY = [sys.executable, str(ROOT / "experiments_manager.py")]
 def run_until(arguments: list[str], session: Path, epoch: int, number: int) -> tuple[int, str]:
     """Run a trial, send a signal once so many epochs are in a checkpoint; exit code and stderr."""
     log = session.with_suffix(".log")
+    earlier = set((session / "checkpoints").glob("epoch-*"))
     with open(log, "w") as stderr:
         process = subprocess.Popen([*ENTRY, *arguments], stderr=stderr, cwd=session.parent)
     try:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and process.poll() is None:
             # Short epochs share a checkpoint: there need not be one of this very epoch.
-            found = (session / "checkpoints").glob("epoch-*")
+            found = set((session / "checkpoints").glob("epoch-*")) - earlier
             if any(path.name >= f"epoch-{epoch:06d}" for path in found):
                 process.send_signal(number)
                 break

@@ -127,16 +127,22 @@ def test_what_does_not_reach_them_is_free(key: str, answer: dict[str, Any]) -> N
     [
         ("0", "", True),
         ("None", "", False),
+        # The first sample comes long after the probe's time has passed.
+        ("None", ".map(lambda x, y: (x, tf.numpy_function(late, [y], tf.int64)))", False),
         # What a batch makes of its samples is more than padding.
         ("0", ".map(lambda x, y: (x * tf.cast(tf.shape(x)[0], tf.int64), y))", False),
     ],
 )
 def test_padding_leaves_the_batch_size_free(
-    tmp_path: Path, padding: str, after: str, free: bool
+    tmp_path: Path, padding: str, after: str, free: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if "late" in after:
+        monkeypatch.setenv("DEEPTOOL_PROBE_SECONDS", "0.1")
+        after += ".map(lambda x, y: (x, tf.ensure_shape(y, (None,))))"
     file = write(
         tmp_path,
-        before="import tensorflow as tf",
+        before="import tensorflow as tf\nimport time\n"
+        "def late(y):\n    time.sleep(4)\n    return y\n",
         after=f"padding_value = {padding}",
         hparams="{'batch_size': 4}",
         batch_size="hparams['batch_size']",
