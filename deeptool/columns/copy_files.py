@@ -33,11 +33,14 @@ _REMOVED = ".removed-"
 
 
 def boot_id() -> str:
-    """Names the boot of this machine: what was in its page cache is gone with it."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return secrets.token_hex(16)
+    """Names the boot of this machine: what was only in its page cache is gone with it.
+
+    Raises
+    ------
+    OSError
+        The system does not say.
+    """
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 class CopyFiles:

@@ -10,8 +10,6 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-import numpy as np
-
 from deeptool.codec.values import Leaves, slice_rows
 from deeptool.codec.values import rows as rows_of
 from deeptool.columns.columns import PATIENCE, Rows
@@ -26,8 +24,9 @@ Fill = Callable[[Write, Sequence[tuple[int, int]]], None]
 
 # Seconds between two looks at what another process has written.
 _SHORTEST_LOOK, _LONGEST_LOOK = 0.002, 0.05
-# Seconds that a writer gets to end, when columns are closed.
-_LAST_WRITE = 30.0
+# Seconds that whoever closes columns waits for the thread that fills them: to end, where rows are
+# missing, and to put them on the disk, where none is.
+_END_SECONDS, _SAFE_SECONDS = 5.0, 60.0
 
 
 class NoLocalCopy(WorkError):
@@ -121,6 +120,7 @@ class GrowingColumns:
         self._store, self._journal, self._fill = store, journal, fill
         self._claim, self._release = claim, release
         self._ranges, self._filler, self._closed = RowRanges(), None, False
+        self._users = 1
         self._changed = threading.Condition(threading.RLock())
         with self._changed:
             self._read_new()
@@ -141,6 +141,7 @@ class GrowingColumns:
             if self._filler is None:
                 claim = self._claim()
                 if claim is not None:
+                    self._users += 1
                     self._filler = _Filler(self, claim)
 
     def take(self, rows: Rows) -> Leaves:
@@ -151,7 +152,11 @@ class GrowingColumns:
     def slice(self, start: int, stop: int) -> Leaves:
         """See `deeptool.columns.columns.Columns`."""
         if self._ranges.count < self.samples:
-            self._check(np.arange(start, stop))
+            with self._changed:
+                self._read_new()
+                missing = self._ranges.missing(start, min(stop, self.samples))
+            if missing:
+                raise self._not_there()
         return self._store.slice(start, stop)
 
     def wait(self, windows: Sequence[tuple[int, int]], timeout: float = PATIENCE) -> None:
@@ -185,18 +190,34 @@ class GrowingColumns:
                 self._changed.wait(pause)
                 pause = min(_LONGEST_LOOK, 1.5 * pause)
 
-    def close(self) -> None:
-        """See `deeptool.columns.columns.Columns`: ends what this process fills, too."""
+    def close(self, patience: float = _END_SECONDS) -> None:
+        """See `deeptool.columns.columns.Columns`: ends what this process fills, too.
+
+        Parameters
+        ----------
+        patience : float
+            Seconds to wait for the thread that fills, where rows are missing. It ends later, too.
+        """
         with self._changed:
             if self._closed:
                 return
             self._closed = True
             # Not in a circle with these columns, which may hold much memory.
             filler, self._filler = self._filler, None
+            whole = self._ranges.count == self.samples
         if filler is not None:
-            filler.end()
-        self._store.close()
-        self._release()
+            filler.end(_SAFE_SECONDS if whole else patience)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """The last one that uses the files closes them: a thread may still be writing."""
+        with self._changed:
+            self._users -= 1
+            last = not self._users
+        if last:
+            self._store.close()
+            self._journal.close()
+            self._release()
 
     def _check(self, rows: Rows) -> None:
         if len(rows) and rows.min() < 0:
@@ -207,10 +228,13 @@ class GrowingColumns:
             self._read_new()
             held = self._ranges.holds(rows)
         if not held:
-            raise WorkError(
-                "rows of a local copy are read before they are there",
-                seen=f"{self._ranges.count:,} of {self.samples:,} rows are filled",
-            )
+            raise self._not_there()
+
+    def _not_there(self) -> WorkError:
+        return WorkError(
+            "rows of a local copy are read before they are there",
+            seen=f"{self._ranges.count:,} of {self.samples:,} rows are filled",
+        )
 
     def _read_new(self) -> bool:
         new = self._journal.read_new()
@@ -225,6 +249,7 @@ class GrowingColumns:
         if self._filler is not None:
             self._filler.claim.forget()
             self._filler = None
+        self._users = 0 if self._closed else 1
 
 
 class _Filler:
@@ -238,10 +263,10 @@ class _Filler:
 
     error: BaseException | None
 
-    def end(self) -> None:
-        """Return when nothing is written any more; where all rows are there, when they are safe."""
+    def end(self, seconds: float) -> None:
+        """Write no more, and wait that long until the thread has ended."""
         self._stopped = True
-        self._thread.join(_LAST_WRITE)
+        self._thread.join(seconds)
 
     def _run(self) -> None:
         columns = self._columns
@@ -270,6 +295,7 @@ class _Filler:
             self.claim.release()
             with columns._changed:
                 columns._changed.notify_all()
+            columns._let_go()
 
     def _write(self, first: int, leaves: Leaves) -> None:
         columns = self._columns

@@ -52,8 +52,9 @@ def find_or_fill(
         How many rows there are.
     fill : callable
         ``fill(write, missing)`` calls ``write(first_row, leaves)`` until the rows of all ranges
-        (start, stop) of `missing` are written, in any order, from any thread. It is called in a
-        thread, and may never be. An exception of `write` is to end it.
+        (start, stop) of `missing` are written, in any order, from any thread. It may never be
+        called; or in a thread of a fork of this process, so it makes its own connections. An
+        exception of `write` is to end it.
     folder : Path
         From `deeptool.columns.cache_folder.open_cache_folder`.
     expected_bytes : int

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import multiprocessing
+import os
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -68,6 +70,7 @@ def test_rows_that_are_written_twice_are_kept_once() -> None:
 
     columns = columns_of(fill)
     columns.wait([(0, 50)])
+    assert as_rows(columns.slice(0, 50)) == ROWS
     columns.close()
     assert as_rows(columns.slice(0, 50)) == ROWS
 
@@ -157,6 +160,39 @@ def test_a_close_ends_the_fill() -> None:
     columns.close()
     assert ended == [FillStopped]
     assert as_rows(kept) == ROWS[:1]
+
+
+def open_journals() -> int:
+    folder = Path("/proc/self/fd")
+    names = [os.readlink(link) for link in folder.iterdir() if link.is_symlink()]
+    return sum("deeptool journal" in name for name in names)
+
+
+def test_files_stay_open_as_long_as_a_thread_writes() -> None:
+    """A descriptor that is closed too early may be another file's by the next write."""
+    go_on, errors = threading.Event(), list[BaseException]()
+
+    def fill(write: Write, missing: Ranges) -> None:
+        write(0, part(0, 1))
+        go_on.wait(30)
+        try:
+            write(1, part(1, 2))
+        except BaseException as error:
+            errors.append(error)
+            raise
+
+    before = open_journals()
+    columns = columns_of(fill)
+    columns.wait([(0, 1)])
+    columns.close(patience=0.1)
+    assert open_journals() == before + 1
+    go_on.set()
+    for _ in range(1000):
+        if open_journals() == before:
+            break
+        time.sleep(0.01)
+    assert [type(error) for error in errors] == [FillStopped]
+    assert open_journals() == before
 
 
 def test_a_fork_follows_what_its_parent_fills() -> None:
