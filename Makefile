@@ -6,11 +6,12 @@ CAMPAIGN ?= examples/campaigns/digits.toml
 
 VENV := .venv
 VENV_TFIO := .venv-tfio
+VENV_BENCH := .venv-bench
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tfio demo build-sif test test-untimed test-timed test-cluster test-tfio soak lint clean check-python
+.PHONY: help setup setup-tfio setup-bench demo build-sif test test-untimed test-timed test-cluster test-tfio soak bench bench-quick lint clean check-python
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1#/p' $(MAKEFILE_LIST) | while IFS='#' read -r name text; do printf '%-20s%s\n' "$$name" "$$text"; done
@@ -35,6 +36,16 @@ $(VENV)/.complete: pyproject.toml constraints/latest.txt | check-python
 setup-tfio: $(VENV_TFIO)/.complete ## Make .venv-tfio: TensorFlow 2.16 with tensorflow-io
 $(VENV_TFIO)/.complete: pyproject.toml constraints/tfio.txt | check-python
 	$(call environment,$(VENV_TFIO),constraints/tfio.txt,$(TENSORFLOW)$(comma)tfio$(comma)embedded$(comma)examples$(comma)test)
+
+# Each of them may be missing: its rows of the tables then say why.
+PEERS := array-record datasets grain pylance
+setup-bench: $(VENV_BENCH)/.complete ## Make .venv-bench: what `make bench` compares with (litdata brings PyTorch with CUDA, 5 GB)
+$(VENV_BENCH)/.complete: constraints/bench.txt | check-python
+	@echo "Setting up $(VENV_BENCH); once, this downloads about 3 GB ..."
+	@$(PYTHON) -m venv $(VENV_BENCH)
+	@$(VENV_BENCH)/bin/python -m pip install --quiet --constraint constraints/bench.txt $(PEERS)
+	@$(VENV_BENCH)/bin/python -m pip install --quiet --constraint constraints/bench.txt litdata || echo "without litdata"
+	@touch $(VENV_BENCH)/.complete
 
 demo: setup ## Run the main job on an embedded, real Kafka: one upload a variant, many trials, one report
 	@$(VENV)/bin/deeptool-hpc launch --fresh $(CAMPAIGN)
@@ -73,12 +84,19 @@ test-tfio: setup-tfio ## Run the tests of the tensorflow-io reader and of the co
 soak: setup ## Run the long loops: kills at random moments, many rounds (those of the cluster need Slurm)
 	@$(VENV)/bin/python -m pytest -m soak $(if $(shell command -v sbatch),tests,tests/unit tests/integration) $(ARGS)
 
+bench: setup ## Measure beside other ways to read the same samples: bench-results/, docs/performance.md (half an hour, 16 GB of disk)
+	@$(MAKE) --no-print-directory setup-bench || echo "without the peers from PyPI"
+	@$(VENV)/bin/python -m bench full
+
+bench-quick: setup ## Measure a tenth of it, and fail below three quarters of a recorded ratio
+	@$(VENV)/bin/python -m bench quick
+
 lint: setup ## Check style and types
 	@$(VENV)/bin/ruff check
 	@$(VENV)/bin/ruff format --check
 	@$(VENV)/bin/mypy
 
 clean: ## Remove the environments and what tests leave
-	rm -rf $(VENV) $(VENV_TFIO) build .coverage .coverage.* .hypothesis .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV_TFIO) $(VENV_BENCH) build .coverage .coverage.* .hypothesis .pytest_cache .mypy_cache .ruff_cache
 
 comma := ,

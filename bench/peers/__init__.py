@@ -1,0 +1,1 @@
+"""One module per family of peers: each offers what `bench.contenders` describes."""
