@@ -178,6 +178,45 @@ def test_fillers_that_are_killed_all_the_time(tmp_path: Path) -> None:
         kill_fillers(folder, rng.randrange(1, 40), rng.choice(["fixed", "ragged"]), rng)
 
 
+FORKS_AND_DIES = """
+import os, signal, sys, time
+from pathlib import Path
+from copy_process import FIXED, KEY, as_written
+from deeptool.columns.local_copy import find_or_fill
+
+def fill(write, missing):
+    write(0, as_written(FIXED, 0, 40))
+    time.sleep(60)
+
+columns = find_or_fill(KEY, FIXED, 100, fill, Path(sys.argv[1]))
+columns.wait([(0, 40)])
+child = os.fork()
+if not child:
+    time.sleep(60)
+print(child, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_fork_of_a_killed_filler_does_not_hold_its_lock(folder: Path) -> None:
+    argv = [sys.executable, "-c", FORKS_AND_DIES, folder]
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parent)}
+    # Not `run`: the fork holds its output open.
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=environment) as filler:
+        assert filler.stdout is not None
+        child = int(filler.stdout.readline())
+        try:
+            filler.wait(30)
+            fill = Filling()
+            columns = opened(folder, fill)
+            columns.wait([(0, 100)], timeout=20)
+            assert fill.missing == [[(40, 100)]]
+            assert not wrong_rows(FIXED, columns, range(100))
+            os.kill(child, 0)
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
 def test_a_fill_that_failed_is_continued_by_whoever_waits(folder: Path) -> None:
     def fails(write: Write, missing: Ranges) -> None:
         write(20, as_written(FIXED, 20, 70))
