@@ -77,7 +77,6 @@ class TrialServer:
             importlib.import_module(name)
         _check_idle()
         # Collections in the children would touch, and so copy, all of it.
-        gc.collect()
         gc.freeze()
         _try_fork()
         self._idle = _threads()

@@ -35,10 +35,14 @@ def fork_server(programs: Programs, log: Path) -> Iterator[Path | None]:
     Path or None
         The socket, which nobody else can reach; None where there can be none.
     """
-    # A socket's path may have 107 characters, which a run folder's often has.
-    folder = tempfile.mkdtemp(prefix="deeptool-trials-")
-    service: Service | None = None
+    try:
+        # A socket's path may have 107 characters, which a run folder's often has.
+        folder = tempfile.mkdtemp(prefix="deeptool-trials-")
+    except OSError:
+        yield None
+        return
     address = Path(folder, "socket")
+    service: Service | None = None
     try:
         service = _started(programs, log, address)
         yield address if service is not None else None

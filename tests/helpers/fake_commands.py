@@ -179,6 +179,14 @@ def produce() -> None:
     print(f"s.{proc_id}.train: stored 100 samples, 1.0 MB")
 
 
+def trial_server() -> None:
+    """Answers nothing, and ends at once unless it is to stay: trials are then started afresh."""
+    with open(STORE / "servers", "a") as file:
+        file.write(f"{os.getpid()}\n")
+    if os.environ.get("FAKE_SERVER_STAYS"):
+        signal.pause()
+
+
 def train() -> None:
     trained = code(settings(option("--usersettings")), "train") if option("--usersettings") else ""
     again = "--restart_interrupted" in ARGUMENTS
@@ -219,6 +227,8 @@ def main() -> None:
         plan()
     elif ARGUMENTS[0] == "produce":
         produce()
+    elif ARGUMENTS[0] == "trial_server":
+        trial_server()
     elif ARGUMENTS[0] == "train":
         train()
     elif ARGUMENTS[0] == "inspect":

@@ -98,6 +98,13 @@ class Bench:
         own = f"{os.getpid()} "
         return [each for each in found if not each.startswith(own)]
 
+    def parent(self, index: int) -> psutil.Process:
+        """Whose child a trial is."""
+        record = read_json(self.run / "jobs" / f"trial-{index}.json")
+        found = psutil.Process(record["processes"]["process"]["pid"]).parent()
+        assert found is not None
+        return found
+
     def epochs(self, index: int) -> list[int]:
         path = self.run / "trials" / str(index) / "history.csv"
         lines = path.read_text().splitlines() if path.exists() else []
@@ -122,6 +129,9 @@ def test_interrupted_while_training(bench: Bench) -> None:
     first = bench.start()
     bench.wait(lambda: bench.epochs(0) == bench.epochs(1) == [1])
     assert "2 running" in bench.ask("status")
+    for index in range(2):
+        # Neither of them has imported TensorFlow itself.
+        assert "trial_server" in bench.parent(index).cmdline()
     first.send_signal(signal.SIGINT)
     # A trial that waits in a callback hears of it there.
     output = bench.finish(first, 130)

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -480,6 +481,18 @@ def test_whatever_a_server_answers_the_process_is_started(tmp_path: Path, answer
     assert service.cpu_seconds() >= 0
 
 
-def test_without_a_program_there_is_no_server(tmp_path: Path) -> None:
-    with fork_server(lambda name: (str(tmp_path / "nothing"),), tmp_path / "log") as address:
+def test_where_no_server_can_be_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = tmp_path / "nothing"
+    with fork_server(lambda name: (str(nothing),), tmp_path / "log") as address:
         assert address is None
+    with fork_server(installed, nothing / "log") as address:
+        assert address is None
+    deep = tmp_path / ("a" * 100)
+    deep.mkdir()
+    for folder in (deep, nothing):
+        monkeypatch.setattr(tempfile, "tempdir", str(folder))
+        with fork_server(installed, tmp_path / "log") as address:
+            assert address is None
+    assert list(deep.iterdir()) == []

@@ -127,6 +127,19 @@ def state_of(bench: Bench) -> dict[str, str]:
     return {name: task.state for name, task in bench.run.state().tasks.items()}
 
 
+def test_one_server_for_all_trials_which_ends_with_the_launch(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_SERVER_STAYS", "yes")
+    assert bench.launch().exit_code == 0
+    assert bench.calls()[-1] == "stopped trial_server --listener"
+    bench.wait_until_nothing_runs()
+    assert sum(call.endswith("ends") for call in bench.calls()) == 4
+    # Nothing is left to train.
+    assert bench.launch().exit_code == 0
+    assert len((bench.store / "servers").read_text().split()) == 1
+
+
 def test_from_nothing_to_the_report_and_then_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
