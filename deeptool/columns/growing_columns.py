@@ -8,12 +8,12 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from deeptool.codec.values import Leaves, slice_rows
 from deeptool.codec.values import rows as rows_of
 from deeptool.columns.columns import PATIENCE, Rows
-from deeptool.columns.piece_journal import Piece, PieceJournal
+from deeptool.columns.filled_rows import FillClaim, RowStore
+from deeptool.columns.piece_journal import PieceJournal
 from deeptool.columns.row_ranges import RowRanges
 from deeptool.errors import WorkError
 
@@ -35,61 +35,6 @@ class NoLocalCopy(WorkError):
 
 class FillStopped(Exception):
     """What `Write` raises when nobody wants the rows any more: let it end the `Fill`."""
-
-
-class RowStore(Protocol):
-    """Where rows are.
-
-    Attributes
-    ----------
-    samples : int
-    """
-
-    samples: int
-
-    def write(self, first: int, leaves: Leaves) -> Piece: ...
-
-    def add(self, pieces: Sequence[Piece]) -> None:
-        """Take note of rows that were written, perhaps by another process."""
-        ...
-
-    def take(self, rows: Rows) -> Leaves: ...
-
-    def slice(self, start: int, stop: int) -> Leaves: ...
-
-    def crc(self, piece: Piece) -> int:
-        """CRC-32C of what is there for a piece."""
-        ...
-
-    def outline_crc(self) -> int:
-        """CRC-32C of what is there besides the rows."""
-        ...
-
-    def finish(self) -> None:
-        """All rows are written: return when they are safe."""
-        ...
-
-    def close(self) -> None: ...
-
-
-class FillClaim(Protocol):
-    """Held by the one process that fills."""
-
-    def complete(self) -> None:
-        """All rows are there."""
-        ...
-
-    def discard(self) -> None:
-        """What is there is of no use to anybody."""
-        ...
-
-    def release(self) -> None:
-        """Another process may fill."""
-        ...
-
-    def forget(self) -> None:
-        """This is a fork of the process that holds the claim, and holds it no more."""
-        ...
 
 
 class GrowingColumns:
@@ -138,7 +83,7 @@ class GrowingColumns:
     def start(self) -> None:
         """Begin to fill, unless another process does or nothing is left to do."""
         with self._changed:
-            if self._filler is None:
+            if self._filler is None and not self._closed:
                 claim = self._claim()
                 if claim is not None:
                     self._users += 1
@@ -178,6 +123,8 @@ class GrowingColumns:
                     pause, last = _SHORTEST_LOOK, time.monotonic()
                 if all(not self._ranges.missing(*window) for window in windows):
                     return
+                if self._closed:
+                    raise WorkError("a local copy was closed while rows of it were awaited")
                 self.start()
                 if self._filler is not None and self._filler.error is not None:
                     raise self._filler.error
@@ -201,9 +148,8 @@ class GrowingColumns:
         with self._changed:
             if self._closed:
                 return
-            self._closed = True
-            # Not in a circle with these columns, which may hold much memory.
-            filler, self._filler = self._filler, None
+            self._closed, filler = True, self._filler
+            self._changed.notify_all()
             whole = self._ranges.count == self.samples
         if filler is not None:
             filler.end(_SAFE_SECONDS if whole else patience)
@@ -213,8 +159,10 @@ class GrowingColumns:
         """The last one that uses the files closes them: a thread may still be writing."""
         with self._changed:
             self._users -= 1
-            last = not self._users
-        if last:
+            if self._users:
+                return
+            # No circle is left that would keep the memory.
+            self._filler = None
             self._store.close()
             self._journal.close()
             self._release()
@@ -237,7 +185,7 @@ class GrowingColumns:
         )
 
     def _read_new(self) -> bool:
-        new = self._journal.read_new()
+        new = self._journal.read_new() if self._users else []
         if new:
             self._store.add(new)
         for piece in new:
@@ -249,7 +197,7 @@ class GrowingColumns:
         if self._filler is not None:
             self._filler.claim.forget()
             self._filler = None
-        self._users = 0 if self._closed else 1
+            self._users -= 1
 
 
 class _Filler:
@@ -298,13 +246,15 @@ class _Filler:
             columns._let_go()
 
     def _write(self, first: int, leaves: Leaves) -> None:
-        columns = self._columns
+        columns, end = self._columns, first + rows_of(leaves)
+        if not 0 <= first <= end <= columns.samples:
+            raise IndexError(f"rows {first} to {end} of {columns.samples}")
         with self._write_lock:
             if self._stopped:
                 raise FillStopped
             with columns._changed:
                 columns._read_new()
-                missing = columns._ranges.missing(first, first + rows_of(leaves))
+                missing = columns._ranges.missing(first, end)
             for start, stop in missing:
                 part = slice_rows(leaves, start - first, stop - first)
                 piece = columns._store.write(start, part)

@@ -13,7 +13,8 @@ from pathlib import Path
 from deeptool.codec.spec import Spec
 from deeptool.columns.cache_room import made_room
 from deeptool.columns.copy_files import FORMAT, CopyFiles, boot_id, is_file_of
-from deeptool.columns.growing_columns import Fill, GrowingColumns, NoLocalCopy, RowStore
+from deeptool.columns.filled_rows import RowStore
+from deeptool.columns.growing_columns import Fill, GrowingColumns, NoLocalCopy
 from deeptool.columns.piece_journal import PieceJournal
 from deeptool.columns.row_ranges import RowRanges
 from deeptool.columns.row_store import lay_out_rows, open_rows, rows_size

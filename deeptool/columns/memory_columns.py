@@ -7,13 +7,12 @@ import os
 from rich.filesize import decimal
 
 from deeptool.codec.spec import Spec
+from deeptool.columns.filled_rows import FillClaim, RowStore
 from deeptool.columns.free_memory import available_memory
 from deeptool.columns.growing_columns import (
     Fill,
-    FillClaim,
     GrowingColumns,
     NoLocalCopy,
-    RowStore,
 )
 from deeptool.columns.piece_journal import PieceJournal
 from deeptool.columns.row_store import lay_out_rows, rows_size

@@ -6,8 +6,8 @@ import os
 
 from deeptool.codec.spec import Spec
 from deeptool.columns.appended_columns import AppendedColumns
+from deeptool.columns.filled_rows import RowStore
 from deeptool.columns.fixed_columns import FixedColumns, is_fixed, plan_file
-from deeptool.columns.growing_columns import RowStore
 from deeptool.errors import WorkError
 
 

@@ -109,12 +109,17 @@ def ends_early(write: Write, missing: Ranges) -> None:
     write(0, part(0, 49))
 
 
+def writes_too_far(write: Write, missing: Ranges) -> None:
+    write(49, random_leaves(SPEC, 2))
+
+
 @pytest.mark.parametrize(
     ("fill", "error", "text"),
     [
         (fails, LostError, "the broker is gone"),
         (disk_is_full, NoLocalCopy, "too full"),
         (ends_early, WorkError, "49 of 50 rows"),
+        (writes_too_far, IndexError, "rows 49 to 51 of 50"),
     ],
 )
 def test_whoever_waits_gets_the_error_of_the_fill(
@@ -160,6 +165,40 @@ def test_a_close_ends_the_fill() -> None:
     columns.close()
     assert ended == [FillStopped]
     assert as_rows(kept) == ROWS[:1]
+
+
+def test_whoever_waits_learns_of_a_close() -> None:
+    ended, seen = threading.Event(), list[str]()
+
+    def fill(write: Write, missing: Ranges) -> None:
+        write(0, part(0, 10))
+        ended.wait(30)
+
+    def wait() -> None:
+        try:
+            columns.wait([(0, 50)], timeout=60)
+        except WorkError as error:
+            seen.append(str(error))
+
+    columns = columns_of(fill)
+    columns.wait([(0, 10)])
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    columns.close(patience=0.01)
+    waiting.join(30)
+    assert len(seen) == 1
+    assert "was closed" in seen[0]
+    with pytest.raises(WorkError, match="was closed"):
+        columns.wait([(0, 50)])
+    columns.wait([(0, 10)])
+    ended.set()
+
+
+def test_a_pass_of_no_rows_is_complete() -> None:
+    columns = columns_in_memory(SPEC, 0, fails)
+    columns.wait([(0, 0)])
+    assert len(columns.take(np.zeros(0, np.int64))[0]) == 0
+    columns.close()
 
 
 def open_journals() -> int:
