@@ -35,10 +35,19 @@ class Pass:
 
 @dataclass(frozen=True)
 class Timed:
-    """What a `Work` says of itself: `samples` in `seconds`."""
+    """What a `Work` says of itself.
+
+    Attributes
+    ----------
+    samples, seconds
+        How many, in how long.
+    anonymous_mb : float, optional
+        The memory of a process that did it, if that is another one.
+    """
 
     samples: int
     seconds: float
+    anonymous_mb: float | None = None
 
 
 @dataclass(frozen=True)

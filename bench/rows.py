@@ -54,18 +54,23 @@ class Row:
         return self.module in OURS
 
 
-OURS = ("bench.ours_tf", "bench.ours_numpy")
-_TF, _NUMPY = OURS
+OURS = ("bench.ours_tf", "bench.ours_numpy", "bench.eight_readers")
+_TF, _NUMPY, _EIGHT = OURS
 _PEERS = "bench.peers."
 
 # The first one uploads what the others read.
 WORKERS = (
     WorkerPlan("ours, tf", ".venv", (_TF,)),
-    WorkerPlan("ours, numpy", ".venv", (_NUMPY,)),
+    WorkerPlan("ours, numpy", ".venv", (_NUMPY, _EIGHT)),
     WorkerPlan(
         "tf.data",
         ".venv",
-        (_PEERS + "tfrecord", _PEERS + "saved_dataset", _PEERS + "data_service"),
+        (
+            _PEERS + "tfrecord",
+            _PEERS + "saved_dataset",
+            _PEERS + "data_service",
+            _PEERS + "sample_per_record",
+        ),
     ),
     WorkerPlan("Java", ".venv", (_PEERS + "java_clients",)),
     WorkerPlan("Lance", ".venv-bench", (_PEERS + "lance_table",), ("pylance",)),
@@ -78,6 +83,8 @@ UPLOAD, FILLING, FIRST = "upload", "filling a copy", "first batch"
 TF_ORDERED, NUMPY_ORDERED = "broker in order, tf", "broker in order, numpy"
 TF_BROKER, NUMPY_BROKER = "broker shuffled, tf", "broker shuffled, numpy"
 TF_LATER, NUMPY_LATER = "later epochs, tf", "later epochs, numpy"
+UNPACKED = "upload, a record per sample"
+EIGHT = "eight readers, numpy"
 JAVA_PRODUCER, JAVA_CONSUMER = "Java producer", "Java consumer"
 TFRECORD_ORDERED, TFRECORD = "TFRecord in order", "TFRecord shuffled"
 LOAD_ORDERED, LOAD, MEMORY = "Dataset.load in order", "Dataset.load shuffled", "memory shuffled"
@@ -92,6 +99,11 @@ ROWS = (
     Row(UPLOAD, _TF, "`deeptool.upload` of batches in memory", True, True),
     Row(
         *(JAVA_PRODUCER, _JAVA, "ProducerPerformance, as many bytes in records of 1 MiB"),
+        stores=True,
+    ),
+    Row(
+        *(UNPACKED, _PEERS + "sample_per_record"),
+        "eager tf.train.Example per sample, kafka-python, for 5 s",
         stores=True,
     ),
     Row(FILLING, _NUMPY, "pass 0 of a node without a copy: read, and left as a copy", True, True),
@@ -109,6 +121,7 @@ ROWS = (
     Row("litdata in order", _PEERS + "litdata_chunks", "StreamingDataLoader over local chunks"),
     Row(TF_LATER, _TF, '`data.tf(shuffle=True, order="global")` of a local copy', True),
     Row(NUMPY_LATER, _NUMPY, '`data.numpy(shuffle=True, order="global")` of a local copy', True),
+    Row(EIGHT, _EIGHT, "eight processes read one copy: eight times the slowest of them"),
     Row(TFRECORD, _PEERS + "tfrecord", "files permuted, buffer of 10,000 samples", True),
     Row(LOAD, _SAVED, "unbatched, buffer of 10,000 samples", True),
     Row(MEMORY, _SAVED, "unbatched, `cache()`, buffer of all samples", True),

@@ -65,6 +65,7 @@ def _of(workload: str, tf_asked: Mapping[str, float], numpy_asked: float) -> lis
         *kept,
         Ratio(workload, rows.NUMPY_LATER, (rows.TFRECORD,), numpy_asked),
         Ratio(workload, rows.NUMPY_LATER, rows.FROM_PYPI, 2.0),
+        Ratio(workload, rows.EIGHT, (rows.NUMPY_LATER,), 0.8),
         Ratio(workload, rows.FILLING, (rows.JAVA_CONSUMER,), 0.9),
         Ratio(workload, rows.TF_ORDERED, (rows.JAVA_CONSUMER,), 0.9),
         Ratio(workload, rows.NUMPY_ORDERED, (rows.JAVA_CONSUMER,), 0.9),
@@ -72,6 +73,7 @@ def _of(workload: str, tf_asked: Mapping[str, float], numpy_asked: float) -> lis
         Ratio(workload, rows.NUMPY_BROKER, (rows.NUMPY_ORDERED,), 0.7),
         Ratio(workload, rows.UPLOAD, (rows.JAVA_PRODUCER,), 1.0),
         # Nothing is asked of these: they keep what is reached, on any machine.
+        Ratio(workload, rows.UPLOAD, (rows.UNPACKED,)),
         Ratio(workload, rows.UPLOAD, (rows.TFRECORD_ORDERED,)),
         Ratio(workload, rows.FILLING, (rows.TFRECORD_ORDERED,)),
         Ratio(workload, rows.TF_ORDERED, (rows.TFRECORD_ORDERED,)),
@@ -91,6 +93,7 @@ def _bounds(workload: str) -> list[Bound]:
         Bound(workload, rows.NUMPY_ORDERED, "memory_growth_mb", 32.0, True),
         Bound(workload, rows.NUMPY_BROKER, "memory_growth_mb", 32.0, True),
         Bound(workload, rows.NUMPY_LATER, "memory_growth_mb", 32.0, True),
+        Bound(workload, rows.EIGHT, "anonymous_mb", 300.0, True),
     ]
 
 

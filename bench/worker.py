@@ -21,20 +21,12 @@ import numpy as np
 
 from bench.contenders import Absent, Contender, Context, Pass, Work, offered
 from bench.label_entropy import mean_entropy
+from bench.process_memory import anonymous_mb
 from bench.workloads import SIZES, Workload
 
 _SECONDS_BETWEEN_LOOKS = 0.05
 # A pass of this number verifies, and warms up; measured ones count on from it.
 _FIRST_PASS = 1
-
-
-def anonymous_mb() -> float:
-    """Memory of this process that no file backs, in MB (10^6 bytes)."""
-    with open("/proc/self/status") as lines:
-        for line in lines:
-            if line.startswith("RssAnon:"):
-                return int(line.split()[1]) * 1024 / 1e6
-    return 0.0
 
 
 def cpu_seconds() -> float:
@@ -118,11 +110,12 @@ class Worker:
         cpu = cpu_seconds()
         if isinstance(contender, Work):
             done = contender.run(number)
+            elsewhere = done.anonymous_mb
             return {
                 "samples": done.samples,
                 "seconds": done.seconds,
                 "cpu_seconds": cpu_seconds() - cpu,
-                "anonymous_mb": anonymous_mb(),
+                "anonymous_mb": anonymous_mb() if elsewhere is None else elsewhere,
                 "whole": True,
             }
         if not isinstance(contender, Pass):

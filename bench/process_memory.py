@@ -1,0 +1,12 @@
+"""The memory of a process that no file backs: what a copy that is memory-mapped does not take."""
+
+from __future__ import annotations
+
+
+def anonymous_mb() -> float:
+    """Of this process, in MB (10^6 bytes)."""
+    with open("/proc/self/status") as lines:
+        for line in lines:
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) * 1024 / 1e6
+    return 0.0
