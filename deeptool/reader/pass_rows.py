@@ -13,6 +13,7 @@ import numpy as np
 from deeptool.codec.values import Leaves, rows
 from deeptool.errors import WorkError
 from deeptool.reader import row_chunks
+from deeptool.reader.broker_rows import BrokerRows, check_fits, row_bytes_of
 from deeptool.reader.element_form import ElementForm
 from deeptool.reader.read_plan import PlannedPass, ReadPlan
 from deeptool.reader.record_order import Samples, in_plan_order, in_sample_order
@@ -58,6 +59,9 @@ def pass_rows(
                 rng = np.random.default_rng([(plan.seed or 0) % 2**64, k])
                 yield from arriving_rows(_whole(arrivals), form, plan, rng)
                 return
+    if plan.seed is not None and not form.whole_batches:
+        yield from _shuffled_rows(plan, form, k, meter)
+        return
     planned = plan.plan(k)
     ordered = in_sample_order if plan.seed is None else in_plan_order
     with plan.store.open_pass(
@@ -67,23 +71,48 @@ def pass_rows(
         yield from _planned_rows(samples, form, plan, planned, k)
 
 
+def check_memory(plan: ReadPlan, form: ElementForm) -> None:
+    """Return if the memory suffices to shuffle as asked, as far as is known now.
+
+    Raises
+    ------
+    UserError
+        It does not: see `deeptool.reader.broker_rows.check_fits`.
+    """
+    if plan.seed is not None and not form.whole_batches and plan.stored.complete:
+        row_bytes = row_bytes_of(decoder_for(form), plan.sample_bytes)
+        for k in range(plan.stored.epochs):
+            check_fits(plan.windowed_order(k), row_bytes, plan.memory)
+
+
+def _shuffled_rows(plan: ReadPlan, form: ElementForm, k: int, meter: ReadMeter) -> Iterator[Leaves]:
+    order, decoder = plan.windowed_order(k), decoder_for(form)
+    # Not known before where the upload was still under way.
+    check_fits(order, row_bytes_of(decoder, plan.sample_bytes), plan.memory)
+    return BrokerRows(
+        store=plan.store,
+        table=plan.record_table(k),
+        order=order,
+        decoder=decoder,
+        sample_bytes=plan.sample_bytes,
+        memory=plan.memory,
+        window=plan.window,
+        meter=meter,
+    ).chunks()
+
+
 def _planned_rows(
     samples: Iterable[Samples], form: ElementForm, plan: ReadPlan, planned: PlannedPass, k: int
 ) -> Iterator[Leaves]:
-    decoder, memory, shuffled = decoder_for(form), plan.memory.buffer, plan.seed is not None
+    decoder = decoder_for(form)
     if form.whole_batches and form.batch_size:
         chunks = row_chunks.gathered(samples, decoder, 0)
         pieces = _all(row_chunks.stored_batches(chunks, form.batch_size), plan.batches(k))
         pieces = _wanted(pieces, form)
-        if shuffled:
-            return row_chunks.shuffled_batches(pieces, memory, planned.rng)
+        if plan.seed is not None:
+            return row_chunks.shuffled_batches(pieces, plan.memory.buffer, planned.rng)
         return pieces
     chunks = row_chunks.gathered(samples, decoder, row_chunks.CHUNK_BYTES)
-    if shuffled:
-        buffer = RowBuffer(
-            decoder.spec.leaves, memory, plan.sample_bytes, planned.samples, planned.rng
-        )
-        return row_chunks.shuffled(chunks, buffer)
     return (chunk.leaves for chunk in chunks)
 
 

@@ -13,6 +13,9 @@ from deeptool.catalog.stored import Shard, Stored
 from deeptool.errors import WorkError
 from deeptool.reader import pass_plan
 from deeptool.reader.pass_plan import ShardPass
+from deeptool.reader.record_table import RecordTable, record_table
+from deeptool.reader.sample_order import order_row_bytes, windowed
+from deeptool.reader.windowed_order import Windowed
 from deeptool.store.record_store import Block, Lane, RecordStore
 
 
@@ -85,6 +88,7 @@ class ReadPlan:
     seed: int | None = None
     least_block: int = 0
     _parts: dict[int, list[ShardPass]] = field(default_factory=dict)
+    _tables: dict[int, RecordTable] = field(default_factory=dict)
 
     @cached_property
     def record_bytes(self) -> float:
@@ -117,8 +121,41 @@ class ReadPlan:
         """How many whole ones pass k holds of batches that end with each shard."""
         return sum(epoch.samples // batch_size for epoch in self._stored(k % self.stored.epochs))
 
+    def windowed_order(self, k: int) -> Windowed:
+        """The order of the rows of pass k, shuffled."""
+        epochs = [epoch for number in range(self.stored.epochs) for epoch in self._stored(number)]
+        row_bytes = order_row_bytes(
+            self.stored.spec.leaves,
+            sum(epoch.bytes for epoch in epochs),
+            sum(epoch.samples for epoch in epochs),
+        )
+        counts = [epoch.samples for epoch in self._stored(k % self.stored.epochs)]
+        start, stop = pass_plan.part_of(sum(counts), self.num_shards, self.index)
+        name = f"{self.stored.session}/{self.stored.split}"
+        return windowed(counts, name, row_bytes, self.seed or 0, k, start, stop)
+
+    def record_table(self, k: int) -> RecordTable:
+        """Which record holds which rows of pass k.
+
+        Raises
+        ------
+        WorkError
+            It had to be read from the records, and could not.
+        """
+        epoch = k % self.stored.epochs
+        if epoch not in self._tables:
+            self._tables[epoch] = record_table(
+                self.store, self.stored.shards, self._stored(epoch), epoch
+            )
+        return self._tables[epoch]
+
+    @property
+    def window(self) -> int:
+        """Records that may be fetched ahead."""
+        return self._records_in(self.memory.window)
+
     def plan(self, k: int) -> PlannedPass:
-        """Pass k: stored pass ``k % epochs``, in an order of its own.
+        """Pass k: stored pass ``k % epochs``, in an order of blocks of records of its own.
 
         Raises
         ------
@@ -127,7 +164,7 @@ class ReadPlan:
         """
         shards = self._shards(k % self.stored.epochs)
         records = sum(shard.records for shard in shards)
-        window, held = self._records_in(self.memory.window), self._records_in(self.memory.buffer)
+        window, held = self.window, self._records_in(self.memory.buffer)
         # NumPy's generators take several numbers as one seed; none is negative.
         rng = np.random.default_rng([(self.seed or 0) % 2**64, k])
         if self.seed is None:

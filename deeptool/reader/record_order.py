@@ -10,9 +10,16 @@ import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from deeptool.codec.records import RecordHeader
 from deeptool.errors import WorkError
 from deeptool.reader.pass_plan import ShardPass
-from deeptool.store.record_store import Block, Lane, PassRecords, replaced_while_read
+from deeptool.store.record_store import (
+    Block,
+    Lane,
+    PassRecords,
+    StoredRecord,
+    replaced_while_read,
+)
 
 
 class Samples(NamedTuple):
@@ -67,6 +74,22 @@ def in_sample_order(
         count.check()
 
 
+def header_of_upload(record: StoredRecord, lane: Lane, upload: str) -> RecordHeader:
+    """The header of a record that must be of this upload.
+
+    Raises
+    ------
+    WorkError
+        It is not: the catalog lists only offsets that were acknowledged to the upload, so the topic
+        was deleted and made again since.
+    """
+    header = record.header
+    if header is None or header.upload != upload:
+        by = f"upload {header.upload}" if header else "another program"
+        raise replaced_while_read(lane.topic, f"{lane}, offset {record.offset}, is by {by}")
+    return header
+
+
 class _ShardCount:
     """Picks the samples of one shard's part of a pass, and counts them."""
 
@@ -79,14 +102,7 @@ class _ShardCount:
         for block in blocks:
             for _ in range(len(block)):
                 record = records.take_record(block.lane)
-                header = record.header
-                if header is None or header.upload != shard.upload:
-                    # The catalog lists only offsets that were acknowledged to this upload: the
-                    # topic was deleted and made again since.
-                    by = f"upload {header.upload}" if header else "another program"
-                    raise replaced_while_read(
-                        shard.topic, f"{block.lane}, offset {record.offset}, is by {by}"
-                    )
+                header = header_of_upload(record, block.lane, shard.upload)
                 if header.epoch != shard.epoch:
                     continue
                 low = max(shard.first - header.first, 0)

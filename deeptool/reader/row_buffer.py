@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
-from typing import Any, Protocol
 
 import numpy as np
 
 from deeptool.codec.structure import Leaf
-from deeptool.codec.values import Array, Leaves, Ragged, Value, rows, slice_rows
+from deeptool.codec.values import Array, Leaves, rows, slice_rows
+from deeptool.reader.row_columns import RowColumn, make_column
 
 # What Python keeps around one object in a column of objects.
 _OBJECT_BYTES = 64
@@ -78,7 +77,7 @@ class RowBuffer:
         self._leaves, self._memory, self._rng = leaves, memory, rng
         self._capacity = max(1, min(most_rows, int(memory / max(row_bytes(leaves, stored), 1))))
         self._held, self._held_bytes = 0, 0.0
-        self._columns: tuple[_Column, ...] = ()
+        self._columns: tuple[RowColumn, ...] = ()
         self._weights: Array = np.zeros(0)
 
     def __len__(self) -> int:
@@ -94,7 +93,7 @@ class RowBuffer:
             The bytes that they took in records, all together.
         """
         if not self._columns:
-            self._columns = tuple(_column(value, self._capacity) for value in leaves)
+            self._columns = tuple(make_column(value, self._capacity) for value in leaves)
             self._weights = np.zeros(self._capacity)
         count = rows(leaves)
         weight = row_bytes(self._leaves, stored / count)
@@ -148,69 +147,3 @@ class RowBuffer:
 
     def _get(self, slots: Array) -> Leaves:
         return tuple(column.get(slots) for column in self._columns)
-
-
-class _Column(Protocol):
-    def put(self, slots: slice, value: Any) -> None: ...
-
-    def get(self, slots: Array) -> Value: ...
-
-    def move(self, source: Array, target: Array) -> None: ...
-
-
-def _column(value: Value, capacity: int) -> _Column:
-    return _Ragged(value, capacity) if isinstance(value, Ragged) else _Dense(value, capacity)
-
-
-class _Dense:
-    def __init__(self, like: Array, capacity: int) -> None:
-        self._rows = np.empty((capacity, *like.shape[1:]), like.dtype)
-
-    def put(self, slots: slice, value: Array) -> None:
-        self._rows[slots] = value
-
-    def get(self, slots: Array) -> Value:
-        taken: Array = self._rows[slots]
-        return taken
-
-    def move(self, source: Array, target: Array) -> None:
-        self._rows[target] = self._rows[source]
-
-
-class _Ragged:
-    """For each row: the lengths of its inner ragged dimensions, and its flat values."""
-
-    def __init__(self, like: Ragged, capacity: int) -> None:
-        self._like = like.flat_values[:0]
-        self._splits_dtype = like.row_splits[0].dtype
-        self._parts = [np.empty(capacity, dtype=object) for _ in like.row_splits]
-
-    def put(self, slots: slice, value: Ragged) -> None:
-        bounds = value.row_splits[0]
-        for part, splits in zip(self._parts[:-1], value.row_splits[1:], strict=True):
-            part[slots] = _cut(np.diff(splits), bounds)
-            bounds = splits[bounds]
-        self._parts[-1][slots] = _cut(value.flat_values, bounds)
-
-    def get(self, slots: Array) -> Value:
-        pieces = [part[slots] for part in self._parts]
-        lengths = [np.fromiter(map(len, pieces[0]), np.int64, len(slots))]
-        lengths += [np.concatenate(list(piece)) for piece in pieces[:-1]]
-        splits = tuple(
-            np.concatenate([[0], np.cumsum(length)]).astype(self._splits_dtype)
-            for length in lengths
-        )
-        return Ragged(np.concatenate([self._like, *pieces[-1]]), splits)
-
-    def move(self, source: Array, target: Array) -> None:
-        for part in self._parts:
-            part[target] = part[source]
-
-
-def _cut(values: Array, bounds: Array) -> Array:
-    pieces = np.empty(len(bounds) - 1, dtype=object)
-    edges = bounds.tolist()
-    for row, (start, stop) in enumerate(pairwise(edges)):
-        # A copy: a view would keep the whole record.
-        pieces[row] = values[start:stop].copy()
-    return pieces

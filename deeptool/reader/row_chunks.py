@@ -25,7 +25,6 @@ from deeptool.codec.values import (
     uniform_shape,
 )
 from deeptool.reader.record_order import Samples
-from deeptool.reader.row_buffer import RowBuffer
 
 # About what is handed to TensorFlow at once; it cuts batches of the asked size from that.
 CHUNK_BYTES = TARGET_BYTES
@@ -166,15 +165,6 @@ def _ends(records: list[Samples]) -> tuple[int, ...] | None:
         ends.extend(count + end - record.low for end in kept)
         count += record.high - record.low
     return tuple(ends)
-
-
-def shuffled(chunks: Iterable[Chunk], buffer: RowBuffer) -> Iterator[Leaves]:
-    """All rows in random order, as far as the buffer reaches."""
-    size = count = 0
-    for chunk in chunks:
-        size, count = size + chunk.size, count + rows(chunk.leaves)
-        yield from buffer.exchange(chunk.leaves, chunk.size)
-    yield from buffer.drain(max(1, CHUNK_BYTES * count // max(size, 1)))
 
 
 def stored_batches(chunks: Iterable[Chunk], batch_size: int) -> Iterator[Leaves]:

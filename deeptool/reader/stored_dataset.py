@@ -14,6 +14,7 @@ from deeptool.errors import WorkError
 from deeptool.reader.element_form import Padding, element_form
 from deeptool.reader.numpy_batches import NumpyBatches
 from deeptool.reader.pass_lengths import elements_of_pass
+from deeptool.reader.pass_rows import check_memory
 from deeptool.reader.read_plan import MemoryShares, ReadPlan
 from deeptool.reader.read_request import (
     MEMORY,
@@ -233,4 +234,5 @@ class StoredDataset:
         """
         request = ReadRequest(**options)
         plan, form = prepared(self.store, self.stored, self.follow, request)
+        check_memory(plan, form)
         return NumpyBatches(plan, form, self.meter, request.positions(), request)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,18 @@ from deeptool.reader.row_groups import (
 
 # Windows of a group: one from each of so many equal stretches of the pass.
 STRETCHES = 64
+
+
+class Piece(NamedTuple):
+    """Rows first, ..., stop - 1 are rows begin, begin + 1, ... of a group.
+
+    Rows of a group are counted from 0 through its windows, one after the other.
+    """
+
+    group: int
+    begin: int
+    first: int
+    stop: int
 
 
 @dataclass(frozen=True)
@@ -52,7 +65,7 @@ class Windowed:
         """See `deeptool.reader.sample_order.SampleOrder`."""
         check_places(start, stop, self.samples)
         found: list[Rows] = [np.zeros(0, np.int64)]
-        number = int(np.searchsorted(self._starts, start, side="right")) - 1
+        number = self.lookup_group(start)
         while start < stop:
             begin, end = int(self._starts[number]), int(self._starts[number + 1])
             last = min(stop, end)
@@ -73,6 +86,15 @@ class Windowed:
             windows.extend(pairwise([low, *inside, high]))
         return Group(int(self._starts[number]), int(self._starts[number + 1]), tuple(windows))
 
+    def lookup_group(self, place: int) -> int:
+        """The number of the group that a place is in."""
+        return int(np.searchsorted(self._starts, place, side="right")) - 1
+
+    @property
+    def most_rows(self) -> int:
+        """Of the largest group."""
+        return int(np.diff(self._starts).max(initial=0))
+
     def draw(self, number: int) -> Rows:
         """Which row of group `number` comes at each of its places.
 
@@ -81,6 +103,31 @@ class Windowed:
         size = int(self._starts[number + 1] - self._starts[number])
         drawn: Rows = random_source(self.seed % 2**64, self.k, number).permutation(size)
         return drawn.astype(np.int64, copy=False)
+
+    def pieces(self, first: int, stop: int) -> list[Piece]:
+        """Of which groups rows first, ..., stop - 1 of this part are; ascending by row."""
+        found = []
+        begins, shifts = self._stretches
+        stretch = int(np.searchsorted(begins, first, side="right")) - 1
+        while first < stop:
+            begin, end = int(begins[stretch]), int(begins[stretch + 1])
+            turn = begin + int(shifts[stretch])
+            for low, high, back in ((begin, turn, turn - (end - begin)), (turn, end, turn)):
+                found += self._pieces_of(stretch, max(low, first), min(high, stop), back)
+            first, stretch = min(end, stop), stretch + 1
+        return found
+
+    def _pieces_of(self, stretch: int, first: int, stop: int, back: int) -> list[Piece]:
+        """The same for rows of a stretch which is begun at row `back`."""
+        found = []
+        edges, before = self._edges[:, stretch], self._before[:, stretch]
+        while first < stop:
+            group = int(np.searchsorted(edges, first - back, side="right")) - 1
+            last = min(stop, back + int(edges[group + 1]))
+            begin = int(before[group]) + first - back - int(edges[group])
+            found.append(Piece(group, begin, first, last))
+            first = last
+        return found
 
     def _rows_of(self, number: int) -> Rows:
         last = self._last.get("group")
@@ -128,6 +175,13 @@ class Windowed:
             wanted = sizes * (end / self.samples)
             edges.append(_rounded(wanted, rounding, edges[-1], sizes, end))
         return np.stack(edges)
+
+    @cached_property
+    def _before(self) -> Rows:
+        """How many rows of each group come before those of each stretch; as `_edges`."""
+        sizes = np.diff(self._edges, axis=0)
+        before: Rows = np.cumsum(sizes, axis=1) - sizes
+        return before
 
     @cached_property
     def _starts(self) -> Rows:

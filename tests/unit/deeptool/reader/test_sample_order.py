@@ -20,6 +20,7 @@ from deeptool.reader.sample_order import (
     permuted,
     windowed,
 )
+from deeptool.reader.windowed_order import Windowed
 
 COUNTS = st.lists(st.integers(0, 500), min_size=1, max_size=4).filter(sum)
 # From many rows in a group to groups of one row.
@@ -49,6 +50,22 @@ def assert_consistent(order: SampleOrder, cuts: list[int]) -> np.ndarray:
         np.testing.assert_array_equal(np.sort(rows[group.start : end]), np.sort(held))
     assert end == order.samples
     return rows
+
+
+def assert_pieces(order: Windowed, rows: np.ndarray) -> None:
+    """Each row is where its piece says."""
+    place_of = {row: place for place, row in enumerate(rows.tolist())}
+    groups = order.groups()
+    drawn = [{n: i for i, n in enumerate(order.draw(g).tolist())} for g in range(len(groups))]
+    for low in range(order.first, order.stop, 37):
+        pieces = order.pieces(low, min(low + 37, order.stop))
+        assert pieces[0].first == low
+        assert pieces[-1].stop == min(low + 37, order.stop)
+        assert all(one.stop == other.first for one, other in pairwise(pieces))
+        for piece in pieces:
+            for row in range(piece.first, piece.stop):
+                place = drawn[piece.group][piece.begin + row - piece.first]
+                assert place_of[row] == groups[piece.group].start + place
 
 
 @given(COUNTS, ROW_BYTES, SEEDS, st.integers(0, 5), st.integers(1, 4), st.lists(st.integers(0)))
