@@ -180,7 +180,7 @@ def _epoch(value: Any) -> None:
         raise MalformedEvent(f"records is {value['records']}, but runs has {listed} offsets")
     if value["samples"] < value["records"]:
         raise MalformedEvent(f"{value['records']} records hold {value['samples']} samples")
-    if value.get("record_runs") is not None:
+    if value.get("record_runs", "row_bytes") is not None:
         _same_records(value)
 
 
@@ -251,6 +251,7 @@ _EPOCH: dict[str, Check] = {
     "batches": _optional(_number(1, _MAX_COUNT)),
     "open_shapes": _optional(_shapes),
     "record_runs": _optional(_per_partition(_record_runs)),
+    "row_bytes": _optional(_count),
 }
 # What earlier releases did not write.
 _LATER = ("batches", "open_shapes", "record_runs")

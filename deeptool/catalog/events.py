@@ -42,6 +42,9 @@ class EpochStored:
     record_runs : mapping of int to tuple of (int, int, int, int), or None
         Per partition, which samples its records hold; see `deeptool.catalog.record_runs`. None for
         uploads of earlier releases, and for very many records of different sizes.
+    row_bytes : int or None
+        The bytes of all samples, wherever records were cut: the sum over all samples of
+        `deeptool.codec.row_sizes.stored_row_bytes`. None for uploads of earlier releases.
     """
 
     samples: int
@@ -52,6 +55,7 @@ class EpochStored:
     batches: int | None = None
     open_shapes: tuple[tuple[int, ...], ...] | None = None
     record_runs: Mapping[int, tuple[RecordRun, ...]] | None = None
+    row_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -331,4 +335,5 @@ def _epoch_from_json(value: dict[str, Any]) -> EpochStored:
         batches=value.get("batches"),
         open_shapes=shapes and tuple(map(tuple, shapes)),
         record_runs=runs and {int(p): tuple(map(tuple, of)) for p, of in runs.items()},
+        row_bytes=value.get("row_bytes"),
     )

@@ -183,6 +183,8 @@ class Record:
         continued by the next record, so that a shuffled pass gives it in parts.
     open_shapes : tuple of tuple of int
         The inner shapes that the spec leaves open, as all of its samples have them.
+    row_bytes : int
+        The sum over its samples of `deeptool.codec.row_sizes.stored_row_bytes`.
     """
 
     key: bytes | None
@@ -193,6 +195,7 @@ class Record:
     crc: int
     batches: int | None = None
     open_shapes: OpenShapes = ()
+    row_bytes: int = 0
 
 
 def checksum(value: bytes, key: bytes | None = None) -> int:
@@ -268,7 +271,7 @@ def pack(
         if waiting:
             leaves = concat_rows(waiting)
             kept = tuple(ends) if kept_whole else None
-            yield _record(codec, leaves, upload, epoch, first, max_bytes, kept)
+            yield _record(codec, leaves, waiting_bytes, upload, epoch, first, max_bytes, kept)
             first += rows(leaves)
         waiting.clear()
         ends.clear()
@@ -311,6 +314,7 @@ def pack(
 def _record(
     codec: Codec,
     leaves: Leaves,
+    row_bytes: int,
     upload: str,
     epoch: int,
     first: int,
@@ -323,7 +327,8 @@ def _record(
     header = RecordHeader(upload, epoch, first, count, checksum(value, key), ends)
     batches = len(ends) if ends is not None and ends[-1:] == (count,) else None
     shapes = tuple(_open_shapes(codec.spec, leaves))
-    return Record(key, value, header.to_kafka(), first, count, header.crc, batches, shapes)
+    headers = header.to_kafka()
+    return Record(key, value, headers, first, count, header.crc, batches, shapes, row_bytes)
 
 
 def _check_size(size: int, max_bytes: int, first: int) -> None:

@@ -23,6 +23,7 @@ class _Epoch:
     samples: int = 0
     records: int = 0
     bytes: int = 0
+    row_bytes: int = 0
     batches: int | None = 0
     open_shapes: set[OpenShapes] = field(default_factory=set)
     partitions: dict[int, _Partition] = field(default_factory=dict)
@@ -77,6 +78,7 @@ class Ledger:
             self._record_runs += 1
             if self._record_runs > MOST_RUNS:
                 self._forget_records(stored)
+        stored.row_bytes += record.row_bytes
         for total in (self, stored):
             total.samples += record.count
             total.records += 1
@@ -106,6 +108,7 @@ class Ledger:
                 {n: tuple(part.records.runs) for n, part in sorted(epoch.partitions.items())}
                 if epoch.indexed
                 else None,
+                epoch.row_bytes,
             )
             for epoch in self._epochs
         )
@@ -122,7 +125,7 @@ class RecordFacts:
     size : int
         Bytes of key and value.
     batches : int or None
-        See `deeptool.codec.records.Record`, as for `open_shapes`.
+        See `deeptool.codec.records.Record`, as for `open_shapes` and `row_bytes`.
     """
 
     first: int
@@ -131,8 +134,17 @@ class RecordFacts:
     size: int
     batches: int | None = None
     open_shapes: OpenShapes = ()
+    row_bytes: int = 0
 
     @classmethod
     def of(cls, record: Record) -> RecordFacts:
         size = len(record.value) + len(record.key or b"")
-        return cls(record.first, record.count, record.crc, size, record.batches, record.open_shapes)
+        return cls(
+            record.first,
+            record.count,
+            record.crc,
+            size,
+            record.batches,
+            record.open_shapes,
+            record.row_bytes,
+        )

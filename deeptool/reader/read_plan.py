@@ -124,11 +124,7 @@ class ReadPlan:
     def windowed_order(self, k: int) -> Windowed:
         """The order of the rows of pass k, shuffled."""
         epochs = [epoch for number in range(self.stored.epochs) for epoch in self._stored(number)]
-        row_bytes = order_row_bytes(
-            self.stored.spec.leaves,
-            sum(epoch.bytes for epoch in epochs),
-            sum(epoch.samples for epoch in epochs),
-        )
+        row_bytes = order_row_bytes(self.stored.spec.leaves, epochs)
         counts = [epoch.samples for epoch in self._stored(k % self.stored.epochs)]
         start, stop = pass_plan.part_of(sum(counts), self.num_shards, self.index)
         name = f"{self.stored.session}/{self.stored.split}"

@@ -51,8 +51,8 @@ class ReadRequest:
     batch_size : int, optional
         Samples per batch. By default that of the upload, or none for a dataset of single samples.
     shuffle : bool
-        In random order, as far as `memory_bytes` allows: another one in each pass. Else in the
-        order of the pipeline, shard after shard.
+        In random order, another one in each pass: groups of samples from everywhere in the pass,
+        of about 128 MB, each in random order. Else in the order of the pipeline, shard after shard.
     seed : int, optional
         Makes the orders the same in every run. By default one is drawn once per call.
     first_epoch : int or callable
@@ -77,7 +77,8 @@ class ReadRequest:
         What fills up dense tensors with unknown dimensions, so that they can be rebatched; by path
         ("0/tokens") where they differ.
     memory_bytes : int
-        About what an iterator may take; most of it shuffles.
+        About what an iterator may take. The order of samples does not depend on it: to shuffle, it
+        must have room for one group.
 
     Raises
     ------

@@ -21,6 +21,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from deeptool.catalog.events import EpochStored
 from deeptool.codec.structure import Leaf
 from deeptool.reader.row_bijection import RowBijection
 from deeptool.reader.row_buffer import row_bytes as memory_bytes
@@ -68,24 +69,30 @@ class SampleOrder(Protocol):
         ...
 
 
-def order_row_bytes(leaves: Sequence[Leaf], bytes_stored: int, samples: int) -> int:
+def order_row_bytes(leaves: Sequence[Leaf], epochs: Sequence[EpochStored]) -> int:
     """About the bytes of a row in memory, alike for all uploads of the same samples.
 
-    From the spec, where that fixes all sizes. Else from what is stored, which depends a little on
-    where records were cut: on average per sample, that is rounded up to a power of 4.
+    From the spec, where that fixes all sizes. Else from the sizes of the samples, as the catalog
+    keeps them. Uploads of earlier releases lack these: what is stored depends a little on where
+    records were cut, so that is rounded up to a power of 4 per sample.
 
     Parameters
     ----------
     leaves : sequence of Leaf
         Of the stored spec.
-    bytes_stored, samples : int
-        Of all that is stored.
+    epochs : sequence of EpochStored
+        All that is stored.
     """
-    rounded = 1
-    while rounded * samples < bytes_stored:
-        rounded *= 4
+    samples = sum(epoch.samples for epoch in epochs)
+    sizes = [epoch.row_bytes for epoch in epochs if epoch.row_bytes is not None]
+    if len(sizes) == len(epochs):
+        each = sum(sizes) / max(samples, 1)
+    else:
+        each = 1
+        while each * samples < sum(epoch.bytes for epoch in epochs):
+            each *= 4
     ragged = tuple(map(as_ragged_leaf, leaves))
-    return max(1, int(memory_bytes(ragged, rounded)))
+    return max(1, int(memory_bytes(ragged, each)))
 
 
 def in_sequence(samples: int, first: int = 0, row_bytes: int = 1) -> InSequence:

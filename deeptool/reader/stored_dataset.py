@@ -206,6 +206,8 @@ class StoredDataset:
         check_reader(reader, self.follow)
         request = ReadRequest(**options)
         plan, form = prepared(self.store, self.stored, self.follow, request)
+        if reader == "librdkafka":
+            check_memory(plan, form)
         return tf_dataset(plan, form, self.meter, request, reader=reader, known=not self.follow)
 
     def numpy(self, **options: Unpack[ReadOptions]) -> NumpyBatches:

@@ -124,7 +124,13 @@ class KafkaFetcher:
         record = state.arrived.popleft()
         self._ahead -= 1
         self._open_ahead()
+        self._take_in()
         return record
+
+    def _take_in(self) -> None:
+        """Receive what is there, so that lanes that are done with a block begin the next one."""
+        while (message := self._consumer.poll(0)) is not None:
+            self._receive(message)
 
     def _await(self, lane: Lane, state: _LaneState) -> None:
         began = time.monotonic()
@@ -210,10 +216,13 @@ class KafkaFetcher:
             self._open(state)
         if neighbour and state.done < state.opened:
             return
+        if state.done < state.opened:
+            # Without waiting; what was fetched from behind the block is dropped by librdkafka.
+            self._consumer.seek(TopicPartition(*lane, state.block.start))
+            state.position, state.gap = state.block.start, None
+            return
         self._consumer.incremental_unassign([TopicPartition(*lane)])
         state.position = None
-        if state.done < state.opened:
-            self._assign(state)
 
     def _assign(self, state: _LaneState) -> None:
         block = state.block

@@ -22,9 +22,10 @@ PARTITIONS = 3
 
 
 class MemoryStore:
-    """Topics are lists of records; a record that was deleted is None."""
+    """Topics are lists of records of about `target_bytes`; one that was deleted is None."""
 
-    def __init__(self) -> None:
+    def __init__(self, target_bytes: int = 1024) -> None:
+        self.target_bytes = target_bytes
         self.lanes: dict[Lane, list[StoredRecord | None]] = {}
         self.events: list[Event] = []
         self.passes = 0
@@ -42,7 +43,13 @@ class MemoryStore:
     def send(self, event: Begun, batches: Sequence[Leaves], ledger: Ledger, epoch: int = 0) -> None:
         codec = make_codec(event.codec, event.element_spec)
         for number, record in enumerate(
-            pack(codec, batches, upload=event.upload, epoch=epoch, target_bytes=1024)
+            pack(
+                codec,
+                batches,
+                upload=event.upload,
+                epoch=epoch,
+                target_bytes=self.target_bytes,
+            )
         ):
             lane = Lane(event.topic, number % PARTITIONS)
             records = self.lanes[lane]

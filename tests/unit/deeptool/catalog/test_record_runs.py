@@ -52,14 +52,15 @@ def epoch(**fields: Any) -> EpochStored:
 
 
 def test_they_come_back_as_they_were() -> None:
-    event = replace(completed("u"), epochs=(epoch(), epoch(record_runs=None)))
+    event = replace(completed("u"), epochs=(epoch(row_bytes=460), epoch(record_runs=None)))
     assert events.from_json(events.to_json(event)) == event
     values = json.loads(events.to_json(event))
     for stored in values["epochs"]:
-        del stored["record_runs"]
+        del stored["record_runs"], stored["row_bytes"]
     earlier = events.from_values(values)
     assert isinstance(earlier, Completed)
     assert [stored.record_runs for stored in earlier.epochs] == [None, None]
+    assert [stored.row_bytes for stored in earlier.epochs] == [None, None]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from deeptool.producer.ledger import Ledger, RecordFacts
 
 
 def facts(first: int, count: int = 10) -> RecordFacts:
-    return RecordFacts(first, count, 1000 + first, 100)
+    return RecordFacts(first, count, 1000 + first, 100, row_bytes=90)
 
 
 def test_runs_break_where_others_wrote() -> None:
@@ -20,7 +20,7 @@ def test_runs_break_where_others_wrote() -> None:
     ledger.acknowledge(0, 0, 0, facts(40, count=3))
     (epoch,) = ledger.epochs()
     assert epoch.runs == {0: ((0, 1),), 2: ((5, 7), (9, 11))}
-    assert (epoch.samples, epoch.records, epoch.bytes) == (43, 5, 500)
+    assert (epoch.samples, epoch.records, epoch.bytes, epoch.row_bytes) == (43, 5, 500, 450)
     assert (ledger.samples, ledger.records, ledger.bytes) == (43, 5, 500)
     digest = Digest()
     for first in (0, 10, 20, 30):

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deeptool.catalog.events import EpochStored
 from deeptool.codec.structure import Leaf
 from deeptool.reader import sample_order
 from deeptool.reader.row_bijection import RowBijection
@@ -209,13 +210,18 @@ def test_bijection_of_many_rows_stays_inside() -> None:
     assert abs(rows.mean() / samples - 0.5) < 0.005
 
 
-def test_row_bytes_do_not_depend_on_records_where_shapes_are_fixed() -> None:
+def epoch(samples: int, stored: int, sizes: int | None) -> EpochStored:
+    return EpochStored(samples, 1, stored, {0: ((0, 1),)}, {0: ""}, row_bytes=sizes)
+
+
+def test_row_bytes_do_not_depend_on_records() -> None:
     fixed = [Leaf("float32", (None, 28, 28)), Leaf("int64", (None,))]
-    assert order_row_bytes(fixed, 10**9, 10) == 28 * 28 * 4 + 8
+    assert order_row_bytes(fixed, [epoch(10, 10**9, 7)]) == 28 * 28 * 4 + 8
     text = [*fixed, Leaf("string", (None,))]
-    fixed_part = 28 * 28 * 4 + 8 + 64
-    assert order_row_bytes(text, 3200 * 10, 10) == fixed_part + 4096
-    assert order_row_bytes(text, 3900 * 10, 10) == fixed_part + 4096
-    assert order_row_bytes(text, 0, 0) == fixed_part + 1
+    known = 28 * 28 * 4 + 8 + 64
+    assert order_row_bytes(text, [epoch(10, 99_000, 30_000), epoch(20, 1, 7500)]) == known + 1250
+    # Without the sizes of the samples, as earlier releases stored them.
+    assert order_row_bytes(text, [epoch(10, 32_000, 500), epoch(10, 32_000, None)]) == known + 4096
+    assert order_row_bytes(text, [epoch(20, 80_000, None)]) == known + 4096
     # As it may be held in memory: an array for each row and ragged dimension.
-    assert order_row_bytes([Leaf("int64", (None, None))], 100, 10) == 160 + 16
+    assert order_row_bytes([Leaf("int64", (None, None))], [epoch(10, 1, 100)]) == 160 + 8 + 10
