@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from deeptool.client.connection import Connection
 from deeptool.client.consume import POLL_SECONDS, SILENT_SECONDS, consumer_config
@@ -217,12 +217,20 @@ class KafkaFetcher:
         if neighbour and state.done < state.opened:
             return
         if state.done < state.opened:
-            # Without waiting; what was fetched from behind the block is dropped by librdkafka.
-            self._consumer.seek(TopicPartition(*lane, state.block.start))
-            state.position, state.gap = state.block.start, None
+            self._seek(state)
             return
         self._consumer.incremental_unassign([TopicPartition(*lane)])
         state.position = None
+
+    def _seek(self, state: _LaneState) -> None:
+        """Go on with the next block: one question to librdkafka's thread instead of two."""
+        block = state.block
+        try:
+            self._consumer.seek(TopicPartition(*block.lane, block.start))
+        except KafkaException:
+            self._consumer.incremental_unassign([TopicPartition(*block.lane)])
+            self._assign(state)
+        state.position, state.gap = block.start, None
 
     def _assign(self, state: _LaneState) -> None:
         block = state.block
