@@ -13,7 +13,7 @@ from deeptool.catalog.stored import Shard, Stored
 from deeptool.errors import WorkError
 from deeptool.reader import pass_plan
 from deeptool.reader.pass_plan import ShardPass
-from deeptool.reader.record_table import RecordTable, record_table
+from deeptool.reader.record_table import RecordTable, first_samples, record_table
 from deeptool.reader.sample_order import order_row_bytes, windowed
 from deeptool.reader.windowed_order import Windowed
 from deeptool.store.record_store import Block, Lane, RecordStore
@@ -199,7 +199,10 @@ class ReadPlan:
         topic, upload = shard.topic, shard.upload.id
         if (first, stop) == (0, stored.samples):
             return ShardPass(topic, upload, epoch, stored.runs, first, stop)
-        # The catalog lists no samples of single records: where a part begins is looked up.
+        if (listed := first_samples(stored)) is not None:
+            runs = pass_plan.narrow(stored, first, stop, listed)
+            return ShardPass(topic, upload, epoch, runs, first, stop)
+        # The catalog does not list the samples of single records: where a part begins is looked up.
         with self.store.open_index(upload) as index:
             runs = pass_plan.narrow(
                 stored, first, stop, lambda number, at: index.first_sample(Lane(topic, number), at)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -137,6 +137,19 @@ def record_table(
     return RecordTable(
         firsts, counts, numbers, partitions, offsets, tuple(begins), topics, uploads, epoch
     )
+
+
+def first_samples(facts: EpochStored) -> Callable[[int, int], int] | None:
+    """Looks up the first sample of a record by (partition, offset); None: the catalog lacks it."""
+    if facts.record_runs is None:
+        return None
+    offsets = {partition: _offsets_of(facts, partition) for partition in facts.runs}
+    firsts = {p: firsts_and_counts(runs)[0] for p, runs in facts.record_runs.items()}
+
+    def first_sample(partition: int, offset: int) -> int:
+        return int(firsts[partition][np.searchsorted(offsets[partition], offset)])
+
+    return first_sample
 
 
 def _offsets_of(facts: EpochStored, partition: int) -> Rows:

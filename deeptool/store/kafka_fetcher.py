@@ -11,9 +11,15 @@ from types import TracebackType
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from deeptool.client.connection import Connection
-from deeptool.client.consume import POLL_SECONDS, SILENT_SECONDS, consumer_config
+from deeptool.client.consume import (
+    FETCH_BYTES,
+    POLL_SECONDS,
+    SILENT_SECONDS,
+    consumer_config,
+)
 from deeptool.client.kafka_errors import PARTITION_END
 from deeptool.client.unreadable import STALL_SECONDS, unreadable
+from deeptool.codec.records import TARGET_BYTES
 from deeptool.errors import WorkError
 from deeptool.store import read_shutdown
 from deeptool.store.fetch_clock import FetchClock
@@ -29,6 +35,9 @@ from deeptool.store.record_store import Block, Lane, StoredRecord
 
 # How long a partition may seem to end too early, as after a change of its leader.
 SHORT_SECONDS = 15.0
+# Where blocks are hardly longer than a record, what a broker sends beyond one record is not used:
+# room for one of the usual size, with its framing.
+_FETCH_OF_ONE = TARGET_BYTES + (64 << 10)
 
 
 @dataclass
@@ -93,7 +102,9 @@ class KafkaFetcher:
         self._next, self._ahead = 0, 0
         self._trouble: KafkaError | None = None
         self._clock = FetchClock()
-        config = consumer_config(connection, ahead_bytes=queue_bytes)
+        short = sum(map(len, order)) < 2 * len(order)
+        fetch_bytes = _FETCH_OF_ONE if short else FETCH_BYTES
+        config = consumer_config(connection, ahead_bytes=queue_bytes, fetch_bytes=fetch_bytes)
         self._consumer = Consumer({**config, "error_cb": self._note})
         self._open_ahead()
 

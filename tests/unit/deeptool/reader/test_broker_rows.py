@@ -196,11 +196,15 @@ def test_uploads_of_earlier_releases_are_read_in_the_same_order(
         for k in (0, 0, 1):
             found = numbers(data, shuffle=True, seed=7, first_epoch=k)
             assert found == numbers(opened(2000), shuffle=True, seed=7, first_epoch=k)
+    # A part of a pass that is not shuffled looks up only where it begins.
+    parts = [numbers(data, num_shards=3, index=index) for index in range(3)]
+    found = [number for part in parts for number in part]
+    assert found == numbers(opened(2000)) == list(range(1212))
     # Both shards of both stored epochs, once each.
     assert [record.message.count("the catalog does not list") for record in caplog.records] == [
         1
     ] * 4
-    assert data.store.passes == 3 + 4
+    assert data.store.passes == 3 + 4 + 3
 
 
 def test_a_record_that_is_missing_is_an_error() -> None:
