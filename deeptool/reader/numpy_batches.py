@@ -48,12 +48,14 @@ class NumpyBatches:
     def __iter__(self) -> Iterator[Any]:
         first, skipped = self.begin()
         for k in itertools.islice(itertools.count(first), self.request.repeat):
+            # Batches that come as they were uploaded have sizes of their own.
+            skipped_rows = 0 if self.form.whole_batches else skipped * (self.form.batch_size or 1)
             # Closed when the caller goes on to something else, so that no consumer is left.
             with closing(
-                self.meter.metered(pass_rows(self.plan, self.form, k, self.meter))
+                self.meter.metered(pass_rows(self.plan, self.form, k, self.meter, skipped_rows))
             ) as read:
                 batches = _batches(_decoded(read, self.form), self.form)
-                for leaves in itertools.islice(batches, skipped, None):
+                for leaves in itertools.islice(batches, 0 if skipped_rows else skipped, None):
                     yield self.form.spec.nest(leaves)
             skipped = 0
 

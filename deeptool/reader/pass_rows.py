@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from deeptool.codec.values import Leaves, rows
+from deeptool.codec.values import Leaves, rows, slice_rows
 from deeptool.errors import WorkError
 from deeptool.reader import row_chunks
 from deeptool.reader.broker_rows import BrokerRows, check_fits, row_bytes_of
@@ -38,12 +38,18 @@ def decoded_rows(form: ElementForm) -> DecodedRows:
 
 
 def pass_rows(
-    plan: ReadPlan, form: ElementForm, k: int, meter: ReadMeter
+    plan: ReadPlan, form: ElementForm, k: int, meter: ReadMeter, skipped: int = 0
 ) -> Generator[Leaves, None, None]:
     """Chunks of the rows of pass k, each row once.
 
     While the uploads that the plan names are under way, every pass reads their first stored epoch
     in the order of arrival; once they are complete, passes are read as planned.
+
+    Parameters
+    ----------
+    skipped : int
+        So many rows at the beginning are left out, and few of them are read. Not for batches that
+        come back as they were uploaded (``form.whole_batches``).
 
     Raises
     ------
@@ -57,12 +63,12 @@ def pass_rows(
             plan = replace(plan, stored=arrivals.stored)
             if not plan.stored.complete:
                 rng = np.random.default_rng([(plan.seed or 0) % 2**64, k])
-                yield from arriving_rows(_whole(arrivals), form, plan, rng)
+                yield from _behind(arriving_rows(_whole(arrivals), form, plan, rng), skipped)
                 return
     if plan.seed is not None and not form.whole_batches:
-        yield from _shuffled_rows(plan, form, k, meter)
+        yield from _shuffled_rows(plan, form, k, meter, skipped)
         return
-    planned = plan.plan(k)
+    planned = plan.plan(k, skipped)
     ordered = in_sample_order if plan.seed is None else in_plan_order
     with plan.store.open_pass(
         planned.order, window=planned.window, queue_bytes=plan.memory.queue, meter=meter
@@ -85,7 +91,18 @@ def check_memory(plan: ReadPlan, form: ElementForm) -> None:
             check_fits(plan.windowed_order(k), row_bytes, plan.memory)
 
 
-def _shuffled_rows(plan: ReadPlan, form: ElementForm, k: int, meter: ReadMeter) -> Iterator[Leaves]:
+def _behind(chunks: Iterable[Leaves], skipped: int) -> Iterator[Leaves]:
+    """The rows behind the first `skipped` ones."""
+    for chunk in chunks:
+        count = rows(chunk)
+        if skipped < count:
+            yield slice_rows(chunk, skipped, count)
+        skipped = max(0, skipped - count)
+
+
+def _shuffled_rows(
+    plan: ReadPlan, form: ElementForm, k: int, meter: ReadMeter, skipped: int
+) -> Iterator[Leaves]:
     order, decoder = plan.windowed_order(k), decoder_for(form)
     # Not known before where the upload was still under way.
     check_fits(order, row_bytes_of(decoder, plan.sample_bytes), plan.memory)
@@ -98,7 +115,7 @@ def _shuffled_rows(plan: ReadPlan, form: ElementForm, k: int, meter: ReadMeter) 
         memory=plan.memory,
         window=plan.window,
         meter=meter,
-    ).chunks()
+    ).chunks(skipped)
 
 
 def _planned_rows(

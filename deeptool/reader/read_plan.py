@@ -87,7 +87,7 @@ class ReadPlan:
     index: int = 0
     seed: int | None = None
     least_block: int = 0
-    _parts: dict[int, list[ShardPass]] = field(default_factory=dict)
+    _parts: dict[tuple[int, int], list[ShardPass]] = field(default_factory=dict)
     _tables: dict[int, RecordTable] = field(default_factory=dict)
 
     @cached_property
@@ -150,15 +150,20 @@ class ReadPlan:
         """Records that may be fetched ahead."""
         return self._records_in(self.memory.window)
 
-    def plan(self, k: int) -> PlannedPass:
+    def plan(self, k: int, skipped: int = 0) -> PlannedPass:
         """Pass k: stored pass ``k % epochs``, in an order of blocks of records of its own.
+
+        Parameters
+        ----------
+        skipped : int
+            So many samples at the beginning of this worker's part are left out.
 
         Raises
         ------
         WorkError
             Where this worker's part begins cannot be looked up.
         """
-        shards = self._shards(k % self.stored.epochs)
+        shards = self._shards(k % self.stored.epochs, skipped)
         records = sum(shard.records for shard in shards)
         window, held = self.window, self._records_in(self.memory.buffer)
         # NumPy's generators take several numbers as one seed; none is negative.
@@ -179,19 +184,19 @@ class ReadPlan:
     def _records_in(self, size: int) -> int:
         return max(1, int(size / max(self.record_bytes, 1)))
 
-    def _shards(self, epoch: int) -> list[ShardPass]:
-        if epoch not in self._parts:
+    def _shards(self, epoch: int, skipped: int) -> list[ShardPass]:
+        if (epoch, skipped) not in self._parts:
             stored = self._stored(epoch)
             counts = [one.samples for one in stored]
             start, stop = pass_plan.part_of(sum(counts), self.num_shards, self.index)
-            ranges = pass_plan.cut(counts, start, stop)
-            self._parts[epoch] = [
+            ranges = pass_plan.cut(counts, min(start + skipped, stop), stop)
+            self._parts[epoch, skipped] = [
                 self._part(shard, one, epoch, first, last)
                 for shard, one, (first, last) in zip(
                     self.stored.shards, stored, ranges, strict=True
                 )
             ]
-        return self._parts[epoch]
+        return self._parts[epoch, skipped]
 
     def _part(
         self, shard: Shard, stored: EpochStored, epoch: int, first: int, stop: int

@@ -20,9 +20,20 @@ from deeptool.store.read_meter import ReadMeter
 
 
 class TfRows(Protocol):
-    """The chunks of rows of each pass, as a ``tf.data.Dataset``."""
+    """The chunks of rows of each pass, as a ``tf.data.Dataset``.
 
-    def rows(self, k: Any) -> Any: ...
+    Attributes
+    ----------
+    skips : bool
+        Whether `rows` leaves out what is skipped; else all elements have to be made.
+    """
+
+    @property
+    def skips(self) -> bool: ...
+
+    def rows(self, k: Any, skipped: Any) -> Any:
+        """The rows of pass k, without those of its first `skipped` elements where it can."""
+        ...
 
 
 def tf_dataset(
@@ -51,7 +62,8 @@ def tf_dataset(
     repeat = request.repeat
 
     def one_pass(k: Any, skipped: Any) -> Any:
-        return elements(source.rows(k), form).skip(skipped)
+        made = elements(source.rows(k, skipped), form)
+        return made if source.skips else made.skip(skipped)
 
     def passes_from(first: Any) -> Any:
         """The passes of an iterator, each with the number of elements that are skipped."""
@@ -99,7 +111,12 @@ class GeneratedRows:
     form: ElementForm
     meter: ReadMeter
 
-    def rows(self, k: Any) -> Any:
+    @property
+    def skips(self) -> bool:
+        """See `TfRows`. Batches that come as they were uploaded have sizes of their own."""
+        return not self.form.whole_batches
+
+    def rows(self, k: Any, skipped: Any) -> Any:
         """The chunks of pass k, as a ``tf.data.Dataset``."""
         import tensorflow as tf
 
@@ -107,8 +124,9 @@ class GeneratedRows:
         if form.whole_batches and form.drop_remainder:
             spec = spec.with_rows(form.batch_size)
 
-        def chunks(number: int) -> Generator[Any, None, None]:
-            with closing(pass_rows(self.plan, form, int(number), self.meter)) as passed:
+        def chunks(number: int, before: int) -> Generator[Any, None, None]:
+            left_out = int(before) * (form.batch_size or 1) if self.skips else 0
+            with closing(pass_rows(self.plan, form, int(number), self.meter, left_out)) as passed:
                 for leaves in passed:
                     # On a machine with a GPU, TensorFlow would put them there.
                     with tf.device("CPU"):
@@ -116,8 +134,8 @@ class GeneratedRows:
                     yield tensors
 
         return tf.data.Dataset.from_generator(
-            lambda number: self.meter.metered(chunks(number)),
-            args=(k,),
+            lambda number, before: self.meter.metered(chunks(number, before)),
+            args=(k, skipped),
             output_signature=spec.to_tf(),
             name="deeptool",
         ).prefetch(2)

@@ -91,7 +91,11 @@ class TfioRows:
     def _connection(self) -> Connection:
         return cast(KafkaStore, self.plan.store).connection
 
-    def rows(self, k: Any) -> Any:
+    @property
+    def skips(self) -> bool:
+        return False
+
+    def rows(self, k: Any, skipped: Any) -> Any:
         """The chunks of pass k, as a ``tf.data.Dataset``."""
         import tensorflow as tf
 

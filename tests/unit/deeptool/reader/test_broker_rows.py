@@ -171,6 +171,21 @@ def test_the_first_rows_come_early(monkeypatch: pytest.MonkeyPatch) -> None:
     chunks.close()
 
 
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_resuming_reads_what_is_left(shuffle: bool) -> None:
+    data = opened(900)
+    whole = numbers(data, shuffle=shuffle, seed=3, first_epoch=1)
+    before = data.meter.samples
+    assert before == 901
+    assert numbers(data, shuffle=shuffle, seed=3, start=(1, 25)) == whole[800:]
+    # 101 rows, and those of the same records or, shuffled, of the same group.
+    assert data.meter.samples - before < (600 if shuffle else 150)
+    tensors = data.tf(batch_size=32, shuffle=shuffle, seed=3, start=(1, 25), repeat=2)
+    following = numbers(data, shuffle=shuffle, seed=3, first_epoch=2)
+    found = [n for _, y in tensors.as_numpy_iterator() for n in y.tolist()]
+    assert found == whole[800:] + following
+
+
 def test_lists_of_a_long_pass_are_made_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = numbers(opened(600), shuffle=True, seed=3)
     monkeypatch.setattr("deeptool.reader.broker_rows._RECORDS_LISTED", 50)
