@@ -18,13 +18,7 @@ from deeptool.codec.protocol import Codec
 from deeptool.codec.row_sizes import stored_row_bytes
 from deeptool.codec.spec import Spec
 from deeptool.codec.structure import MANY
-from deeptool.codec.values import (
-    Leaves,
-    concat_rows,
-    rows,
-    slice_rows,
-    uniform_shape,
-)
+from deeptool.codec.values import Leaves, concat_rows, rows, slice_rows, uniform_shape
 from deeptool.errors import WorkError
 
 FORMAT_VERSION = 1
