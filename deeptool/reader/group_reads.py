@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from deeptool.reader.record_table import RecordTable
-from deeptool.reader.windowed_order import Piece, Windowed
+from deeptool.reader.windowed_order import GroupPiece, Windowed
 
 # Rows of a group this far ahead may fill half of the room only: they wait for long, and would keep
 # those of the next groups from it.
@@ -26,12 +26,12 @@ class RecordsRead:
     ----------
     records : range
         By their numbers in the table.
-    pieces : tuple of Piece
+    pieces : tuple of GroupPiece
         Which of their rows are kept, ascending by row.
     """
 
     records: range
-    pieces: tuple[Piece, ...]
+    pieces: tuple[GroupPiece, ...]
 
     @property
     def rows(self) -> int:

@@ -26,7 +26,7 @@ from deeptool.reader.row_groups import (
 STRETCHES = 64
 
 
-class Piece(NamedTuple):
+class GroupPiece(NamedTuple):
     """Rows first, ..., stop - 1 are rows begin, begin + 1, ... of a group.
 
     Rows of a group are counted from 0 through its windows, one after the other.
@@ -104,7 +104,7 @@ class Windowed:
         drawn: Rows = random_source(self.seed % 2**64, self.k, number).permutation(size)
         return drawn.astype(np.int64, copy=False)
 
-    def pieces(self, first: int, stop: int) -> list[Piece]:
+    def pieces(self, first: int, stop: int) -> list[GroupPiece]:
         """Of which groups rows first, ..., stop - 1 of this part are; ascending by row."""
         found = []
         begins, shifts = self._stretches
@@ -117,7 +117,7 @@ class Windowed:
             first, stretch = min(end, stop), stretch + 1
         return found
 
-    def _pieces_of(self, stretch: int, first: int, stop: int, back: int) -> list[Piece]:
+    def _pieces_of(self, stretch: int, first: int, stop: int, back: int) -> list[GroupPiece]:
         """The same for rows of a stretch which is begun at row `back`."""
         found = []
         edges, before = self._edges[:, stretch], self._before[:, stretch]
@@ -125,7 +125,7 @@ class Windowed:
             group = int(np.searchsorted(edges, first - back, side="right")) - 1
             last = min(stop, back + int(edges[group + 1]))
             begin = int(before[group]) + first - back - int(edges[group])
-            found.append(Piece(group, begin, first, last))
+            found.append(GroupPiece(group, begin, first, last))
             first = last
         return found
 
