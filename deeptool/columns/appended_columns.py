@@ -169,6 +169,10 @@ class AppendedColumns:
         WorkError
             The rows have open dimensions, and several shapes.
         """
+        self._memory.expect_random(True)
+        return self._gather(rows)
+
+    def _gather(self, rows: Rows) -> Leaves:
         firsts, counts, numbers = self._batches
         if not len(firsts):
             raise IndexError("no row is there")
@@ -186,7 +190,8 @@ class AppendedColumns:
 
     def slice(self, start: int, stop: int) -> Leaves:
         """See `deeptool.columns.columns.Columns`: always copies."""
-        return self.take(np.arange(start, stop))
+        self._memory.expect_random(False)
+        return self._gather(np.arange(start, stop))
 
     def crc(self, piece: Piece) -> int:
         """CRC-32C of what the file holds for a piece."""

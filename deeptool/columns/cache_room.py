@@ -72,7 +72,7 @@ def made_room(folder: Path, size: int, cache_bytes: int | None) -> Iterator[None
     folder : Path
     size : int
     cache_bytes : int or None
-        Bytes that all copies together may take; None for half of what they and nobody else take.
+        Bytes that all copies together may take; None for half of the disk that others leave.
 
     Raises
     ------

@@ -8,6 +8,7 @@ import os
 import pyarrow as pa
 
 from deeptool.codec.values import Array
+from deeptool.columns.free_memory import available_memory
 
 
 def write_at(descriptor: int, place: int, data: bytes | memoryview) -> None:
@@ -46,6 +47,7 @@ class FileMemory:
         self._map = mmap.mmap(descriptor, size, prot=mmap.PROT_READ) if size else None
         self.buffer = pa.py_buffer(self._map if self._map is not None else b"")
         self._random = False
+        self._too_large: bool | None = None
 
     def offset_of(self, inside: Array) -> int:
         """Where in the file an array lies that is a view of `buffer`."""
@@ -53,7 +55,14 @@ class FileMemory:
         return address - int(self.buffer.address)
 
     def expect_random(self, random: bool) -> None:
-        """Tell the system whether reads come in random order: then it reads nothing ahead."""
-        if self._map is not None and random != self._random:
+        """Say whether reads come in random order: then nothing is read ahead that is dropped again.
+
+        Where all of the file finds place in memory, reading ahead is faster all the same.
+        """
+        if random == self._random or self._map is None:
+            return
+        if random and self._too_large is None:
+            self._too_large = self.buffer.size > available_memory()
+        if self._too_large:
             self._map.madvise(mmap.MADV_RANDOM if random else mmap.MADV_NORMAL)
         self._random = random
