@@ -33,7 +33,7 @@ class ReadOptions(TypedDict, total=False):
     shuffle: bool
     seed: int | None
     first_epoch: int | Callable[[], int]
-    start: tuple[int, int] | None
+    start: tuple[int, int] | Callable[[], tuple[int, int]] | None
     repeat: int | None
     drop_remainder: bool | None
     num_shards: int
@@ -61,9 +61,10 @@ class ReadRequest:
         those of the one before it, so that ``model.fit(epochs=N)`` sees N orders and all stored
         passes; without an end (``repeat=None``) each begins with this one. A callable is asked each
         time an iterator begins, and decides alone.
-    start : (int, int), optional
+    start : (int, int) or callable, optional
         Instead of `first_epoch`: the pass and the element in it that the first iterator begins
-        with, to resume where another one stopped. Later iterators begin with whole passes.
+        with, to resume where another one stopped. Later iterators begin with whole passes. A
+        callable is asked each time an iterator begins, and decides alone.
     repeat : int or None
         How many passes an iterator makes, a begun one included; None never ends.
     drop_remainder : bool, optional
@@ -90,7 +91,7 @@ class ReadRequest:
     shuffle: bool = False
     seed: int | None = None
     first_epoch: int | Callable[[], int] = 0
-    start: tuple[int, int] | None = None
+    start: tuple[int, int] | Callable[[], tuple[int, int]] | None = None
     repeat: int | None = 1
     drop_remainder: bool | None = None
     num_shards: int = 1
@@ -120,8 +121,8 @@ class ReadRequest:
                 valid=f"at least {LEAST_MEMORY}",
             )
 
-    def _check_start(self, start: tuple[int, int]) -> None:
-        if len(start) != 2 or min(start) < 0:
+    def _check_start(self, start: tuple[int, int] | Callable[[], tuple[int, int]]) -> None:
+        if not callable(start) and (len(start) != 2 or min(start) < 0):
             raise UserError(
                 "start is no position", seen=start, valid="(epoch, batch), both from 0 on"
             )
@@ -135,7 +136,7 @@ class ReadRequest:
     @property
     def whole_passes(self) -> bool:
         """Whether every iterator begins with the first element of a pass."""
-        return self.start is None or self.start[1] == 0
+        return self.start is None or (not callable(self.start) and self.start[1] == 0)
 
     def positions(self) -> Callable[[], Position]:
         """Says the pass and the element in it that an iterator begins with, whenever one begins.
@@ -146,7 +147,10 @@ class ReadRequest:
         first = self.first_epoch
         if callable(first):
             return lambda: Position(first(), 0)
-        pass_, element = self.start or (first, 0)
+        start = self.start
+        if callable(start):
+            return lambda: Position(*start())
+        pass_, element = start or (first, 0)
         if self.repeat is None:
             return lambda: Position(pass_, element)
         later = (Position(k, 0) for k in itertools.count(pass_ + self.repeat, self.repeat))

@@ -131,6 +131,19 @@ def test_a_position_within_a_pass(store: MemoryStore, name: str, shuffle: bool) 
             assert [leaves_of(spec, each) for each in taken] == begun
 
 
+@pytest.mark.parametrize("face", ["numpy", "tf"])
+def test_a_position_that_is_asked_for(store: MemoryStore, face: str) -> None:
+    """Whenever an iterator begins, however many there are."""
+    epochs = [made(FIXED), made(FIXED, 30)]
+    data = StoredDataset(store, store.upload("u", *epochs, spec=FIXED, batch_size=4))
+    how: dict[str, Any] = {"shuffle": True, "seed": 5}
+    place = (1, 3)
+    found = getattr(data, face)(**how, start=lambda: place)
+    for place in ((1, 3), (1, 3), (0, 0), (2, 10)):
+        whole = [leaves_of(FIXED, each) for each in data.numpy(**how, first_epoch=place[0])]
+        assert [leaves_of(FIXED, each) for each in found] == whole[place[1] :]
+
+
 def test_codec_example_is_decoded(store: MemoryStore) -> None:
     data = StoredDataset(store, store.upload("u", made(FIXED), spec=FIXED, codec="example"))
     expected = [leaves_of(FIXED, element) for element in data.tf(shuffle=True, seed=1)]
