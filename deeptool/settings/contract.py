@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from os import PathLike, fspath
@@ -25,10 +26,13 @@ class Kind:
     read : callable
         Returns the value in its one canonical type; raises TypeError or ValueError for what is
         no such value.
+    reads_none : bool
+        Whether None is a value of its own, and not another word for the default.
     """
 
     expected: str
     read: Callable[[Any], Any]
+    reads_none: bool = False
 
 
 def _text(value: Any) -> str:
@@ -54,6 +58,14 @@ def _whole_number(least: int, below: float = float("inf")) -> Callable[[Any], in
         return int(value)
 
     return read
+
+
+def _seconds(value: Any) -> float:
+    if value is None:
+        return 0.0
+    if isinstance(value, (bool, np.bool_, str)) or not 0 <= float(value) < math.inf:
+        raise TypeError
+    return float(value)
 
 
 def _texts(value: Any) -> list[str]:
@@ -131,6 +143,7 @@ FLAG = Kind("bool", _flag)
 COUNT = Kind("int >= 0", _whole_number(0))
 POSITIVE = Kind("int >= 1", _whole_number(1))
 SEED = Kind("int, 0 to 2**32 - 1", _whole_number(0, 2**32))
+SECONDS = Kind("a number of seconds >= 0, or None", _seconds, reads_none=True)
 NUMBERS = Kind("list of int", _numbers)
 HPARAMS = Kind("dict with str keys", _hparams)
 KEYS = Kind("list of str", _keys)
@@ -140,7 +153,7 @@ PADDING = Kind("a number or str, or a dict of them by path", _padding)
 # What errors and the settings file call a field where it is not the field's own name.
 _IN_FILE = {"declared_data_hparams": "data_hparams"}
 # Files were written before these meant something: a function or module of that name is their own.
-_TAKEN_LATER = ("batched", "drop_remainder", "padding_value")
+_TAKEN_LATER = ("batched", "drop_remainder", "padding_value", "checkpoint_seconds")
 
 
 @dataclass(kw_only=True, eq=False)
@@ -189,6 +202,7 @@ class Contract:
     batched: Annotated[bool, FLAG] = True
     drop_remainder: Annotated[bool | None, FLAG] = None
     padding_value: Annotated[Padding | dict[str, Padding] | None, PADDING] = None
+    checkpoint_seconds: Annotated[float, SECONDS] = 60.0
     declared_data_hparams: Annotated[list[str] | None, KEYS] = None
     get_loss_weights: Annotated[Callable[..., Any] | None, _function()] = None
     get_online_pipeline: Annotated[
@@ -219,8 +233,8 @@ def read_contract(namespace: Mapping[str, Any], path: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        What `Contract` is made of; optional names that the file lacks, or sets to None, are left
-        out.
+        What `Contract` is made of; optional names that the file lacks, or sets to None where that
+        means nothing else, are left out.
 
     Raises
     ------
@@ -238,7 +252,7 @@ def read_contract(namespace: Mapping[str, Any], path: Path) -> dict[str, Any]:
         required = field_.default is MISSING and field_.default_factory is MISSING
         if value is MISSING and required:
             missing.append(f"  missing: {in_file(name)}, expected {kind.expected}")
-        if value is MISSING or (value is None and not required):
+        if value is MISSING or (value is None and not required and not kind.reads_none):
             continue
         try:
             values[name] = kind.read(value)

@@ -1,4 +1,4 @@
-"""What happens around the epochs of a trial: counting, averaging, keeping."""
+"""What a trial keeps of its epochs: history, best weights, checkpoints."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ import numpy as np
 
 from deeptool.codec.values import Array
 from deeptool.errors import WorkError
-from deeptool.termination import RememberedSignals
 from deeptool.training import checkpoint
 from deeptool.training.averages import Averages
 from deeptool.training.display import Display
 from deeptool.training.history import History
 from deeptool.training.log_values import one_number_each
-from deeptool.training.result import Usage, finite
+from deeptool.training.pace import Pace
+from deeptool.training.result import Usage
 from deeptool.training.session_folder import SessionFolder
-from deeptool.training.trial_data import TrialData
 
 # What Keras' own callbacks learn while they train (EarlyStopping, ReduceLROnPlateau,
 # ModelCheckpoint): forgotten when training begins, so put back after that.
@@ -30,125 +29,6 @@ LEARNED = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter")
 WRITING = 0.1
 # What Keras calls the loss that it minimizes, and the same of the validation.
 LOSSES = ("loss", "val_loss")
-_SECONDS_BETWEEN_SHOWS = 0.5
-
-
-class Pace(keras.callbacks.Callback):  # type: ignore[misc]
-    """Says which epoch is read, shows how far it is, and sees to it that none comes out short.
-
-    The first of all callbacks: an iterator asks for the epoch right after.
-    """
-
-    # Keras may call on_*_batch_end from a thread of its own, and need not wait for each batch.
-    async_safe = True
-
-    def __init__(
-        self,
-        data: TrialData,
-        epochs: int,
-        session: SessionFolder,
-        display: Display,
-        signals: RememberedSignals,
-    ) -> None:
-        super().__init__()
-        self._data, self._epochs = data, epochs
-        self._session, self._display, self._signals = session, display, signals
-        self._first = self._epoch = data.clock.epoch
-        self._steps = self._validated = 0
-        self._validating = False
-        self._total = data.planned(0)
-        self._begun = self._shown = 0.0
-        self._metrics: dict[str, float | None] = {}
-
-    @property
-    def seconds(self) -> float:
-        """Since the epoch began."""
-        return time.monotonic() - self._begun
-
-    @property
-    def begun(self) -> bool:
-        """Whether a batch was trained on."""
-        return bool(self._steps) or self._epoch > self._first
-
-    def how_far(self) -> str:
-        """When something fails now, in words."""
-        done = f"in epoch {self._epoch + 1}, after {self._steps} batch{'es' * (self._steps != 1)}"
-        if self._validating:
-            return f"{done} and {self._validated} of validation"
-        return done
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._data.clock.epoch = self._epoch = epoch
-        self._steps = self._validated = 0
-        planned = self._data.planned(epoch)
-        # One dict for all callbacks: epochs may differ, and this one is the first to be called.
-        self.params["steps"] = planned
-        self._total = planned or self._total
-        self._begun = time.monotonic()
-        self._display.begin(epoch + 1, self._epochs, self._total)
-        self._show(epoch)
-
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        self._signals.check()
-        if time.monotonic() - self._shown >= _SECONDS_BETWEEN_SHOWS:
-            self._display.step(self._steps)
-            self._show(self._epoch)
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self._steps = max(self._steps, batch + 1)
-
-    def on_test_begin(self, logs: Any = None) -> None:
-        self._check_steps()
-        self._validated, self._validating = 0, True
-
-    def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
-        self._signals.check()
-
-    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
-        self._validated = max(self._validated, batch + 1)
-
-    def on_test_end(self, logs: Any = None) -> None:
-        self._validating = False
-        if not self._validated:
-            raise WorkError(
-                "there is nothing to validate on",
-                seen="0 batches",
-                next_step="check the validation set: its pipeline yields nothing",
-            )
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self._check_steps()
-        if self._data.arrival is not None:
-            self._data.arrival.check()
-        self._total = self._steps
-        self._metrics = finite(one_number_each(logs))
-        if epoch + 1 == self._epochs or self.model.stop_training:
-            self._shown = 0.0
-        self._show(epoch + 1)
-
-    def _check_steps(self) -> None:
-        wanted = self._data.steps
-        cut_short = wanted and self._steps < wanted and not self.model.stop_training
-        if self._steps == 0 or cut_short:
-            raise WorkError(
-                f"epoch {self._epoch + 1} had too few batches to train on",
-                seen=self._steps,
-                valid=str(wanted or "at least 1"),
-                next_step="check the training set: it yields fewer batches than it declares",
-            )
-
-    def _show(self, epochs_done: int) -> None:
-        now = time.monotonic()
-        if now - self._shown >= _SECONDS_BETWEEN_SHOWS:
-            self._shown = now
-            self._session.show(
-                "training",
-                epoch=epochs_done,
-                epochs=self._epochs,
-                step=self._steps,
-                steps=self._total,
-                metrics=self._metrics,
-            )
 
 
 class Keeper(keras.callbacks.Callback):  # type: ignore[misc]
@@ -231,9 +111,29 @@ class Keeper(keras.callbacks.Callback):  # type: ignore[misc]
             self.model.stop_training = True
             return
         self._keep_best(epoch + 1)
-        last = epoch + 1 == self._epochs or self.model.stop_training
-        if last or (time.monotonic() - self._saved) * WRITING >= self._took:
+        if epoch + 1 == self._epochs or self.model.stop_training or self.due():
             self._save(epoch + 1)
+
+    @property
+    def kept_batches(self) -> int:
+        """How many batches of the epoch after `epochs_run` are in a checkpoint."""
+        return self._pace.kept_batches
+
+    def due(self, every: float = 0.0) -> bool:
+        """Whether it is time for a checkpoint: `every` seconds after the last one, or later."""
+        return time.monotonic() - self._saved >= max(every, self._took / WRITING)
+
+    def keep_position(self, batch: int, order: Mapping[str, Any] | None) -> None:
+        """Write a checkpoint inside the epoch, after so many of its batches.
+
+        Parameters
+        ----------
+        order : mapping or None
+            `deeptool.training.trial_data.TrialData.order`: the batches are the same in no other.
+        """
+        inside = {"order": order, "seconds": self._pace.seconds}
+        self._save(self.epochs_run, batch, inside)
+        self._pace.kept_batches = batch
 
     def _check_logs(self, metrics: Mapping[str, float], logs: Mapping[str, Any]) -> None:
         if self._monitor not in metrics and self.best_epoch is None:
@@ -260,7 +160,7 @@ class Keeper(keras.callbacks.Callback):  # type: ignore[misc]
                 with self._averages.in_model():
                     self.best_values = checkpoint.values_of(self.model.variables)
 
-    def _save(self, epoch: int) -> None:
+    def _save(self, epoch: int, batch: int = 0, inside: Mapping[str, Any] | None = None) -> None:
         begun = time.monotonic()
         self._history.sync()
         usage: Usage = self._usage()
@@ -271,12 +171,12 @@ class Keeper(keras.callbacks.Callback):  # type: ignore[misc]
             "stopped": bool(self.model.stop_training),
             "usage": vars(usage),
             "learned": {name: _learned(callback) for name, callback in _named(self._others)},
+            **(inside or {}),
         }
         variables = checkpoint.values_of(checkpoint.variables_of(self.model))
-        checkpoint.save(
-            self._session.checkpoints,
-            checkpoint.Checkpoint(epoch, variables, self.best_values, state),
-        )
+        metrics = checkpoint.values_of(checkpoint.metrics_of(self.model)) if batch else []
+        kept = checkpoint.Checkpoint(epoch, variables, self.best_values, state, batch, metrics)
+        checkpoint.save(self._session.checkpoints, kept)
         self._saved = time.monotonic()
         self._took = self._saved - begun
 

@@ -15,13 +15,15 @@ from deeptool.termination import RememberedSignals
 from deeptool.training import failures
 from deeptool.training.averages import Averages
 from deeptool.training.board import Board
-from deeptool.training.callbacks import Keeper, Pace
+from deeptool.training.callbacks import Keeper
 from deeptool.training.checkpoint import Checkpoint
 from deeptool.training.display import Display
 from deeptool.training.history import History
 from deeptool.training.model import Compiled
+from deeptool.training.pace import Pace
 from deeptool.training.refusals import place_of_loss, refused_at_first
 from deeptool.training.result import Usage
+from deeptool.training.resume_in_epoch import WholeEpochs
 from deeptool.training.session_folder import SessionFolder
 from deeptool.training.trial_data import TrialData, to_its_end
 
@@ -65,7 +67,8 @@ def prepare(
             seen=monitor,
             valid="a value of which the smallest is the best, such as val_loss",
         )
-    pace = Pace(data, settings.nbEpoch, session, display, signals)
+    before = resumed.state["seconds"] if resumed and resumed.batch else 0.0
+    pace = Pace(data, settings.nbEpoch, session, display, signals, before)
     averages = Averages(compiled.averaging) if compiled.averaging is not None else None
     others = [
         *([compiled.schedule] if compiled.schedule is not None else []),
@@ -93,8 +96,12 @@ def prepare(
         keeper,
     ]
 
-    told = keras.callbacks.CallbackList(
+    told = WholeEpochs(
         together,
+        data,
+        keeper,
+        resumed,
+        settings.checkpoint_seconds,
         add_history=True,
         model=model,
         verbose=0,

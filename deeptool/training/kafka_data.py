@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from deeptool.catalog import datasets
 from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.catalog.fold import Catalog
 from deeptool.catalog.stored import Stored
 from deeptool.client.connection import connect
+from deeptool.reader.read_request import ReadOptions
 from deeptool.reader.stored_dataset import StoredDataset
 from deeptool.settings import Settings, compare
 from deeptool.store.kafka_store import KafkaStore
@@ -17,6 +21,7 @@ from deeptool.store.read_meter import ReadMeter
 from deeptool.training.arrival import Arrival
 from deeptool.training.batching import Say, last_batches, tell_left_out
 from deeptool.training.trial_data import (
+    Beginning,
     EpochClock,
     Planned,
     TrialData,
@@ -27,12 +32,15 @@ from deeptool.training.trial_data import (
     validation,
 )
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 
 def from_kafka(
     settings: Settings,
     source: TrialSource,
     proc_id: int | None,
-    first_epoch: int,
+    begins: Beginning,
     say: Say,
     on_wait: Say,
 ) -> TrialData:
@@ -46,6 +54,8 @@ def from_kafka(
     proc_id : int or None
         The variant to read; None finds the one made under this trial's data hparams, or takes all
         shards.
+    begins : callable
+        Where the trial begins, for a dataset that is read in such an order.
     say : callable
         Called with what differs from the upload without harm.
     on_wait : callable
@@ -89,30 +99,31 @@ def from_kafka(
     for data, options in ((train, how), (val, how_val)):
         tell_left_out(data, options, say)
 
-    def shuffled(first_epoch: int | EpochClock = 0, repeat: int | None = 1) -> Any:
-        return train.tf(
-            **how,
-            shuffle=True,
-            seed=settings.random_seed,
-            first_epoch=first_epoch,
-            repeat=repeat,
-            reader=source.reader,
-        )
+    def shuffled(**where: Unpack[ReadOptions]) -> Any:
+        seed = settings.random_seed
+        return train.tf(**{**how, **where}, shuffle=True, seed=seed, reader=source.reader)
 
+    # Arrival order is of this process alone, and tensorflow-io would read a part of it again.
+    order = None
+    if train.complete and source.reader == "librdkafka":
+        order = {"uploads": list(train.upload_ids), "deeptool": version("deeptool")}
+    clock = EpochClock(*begins(order))
     counts = [train.elements(k, **how) for k in range(train.epochs if train.complete else 0)]
-    clock = EpochClock(first_epoch)
     steps = settings.steps_per_epoch or None
     if steps:
-        begin, skip = 0, first_epoch * steps
+        begin, skip = 0, clock.epoch * steps + clock.batch
         if counts and None not in counts:
             one_round = settings.online(shuffled(repeat=train.epochs), True)
             known = [count for count in counts if count is not None]
             if int(one_round.cardinality()) == sum(known):
-                begin, skip = start(first_epoch * steps, known)
-        endless = shuffled(begin, repeat=None)
-        batches = settings.online(endless, True).skip(skip)
+                begin, skip = start(skip, known)
+        batches = whole = settings.online(shuffled(first_epoch=begin, repeat=None), True).skip(skip)
     else:
-        batches = settings.online(shuffled(clock), True)
+        batches = whole = settings.online(shuffled(first_epoch=clock), True)
+        if clock.batch and settings.get_online_pipeline is None:
+            batches = shuffled(start=clock.position)
+        elif clock.batch:
+            batches = _skipping(whole, lambda: clock.batch)
     in_order = val.tf(
         **how_val,
         # Every epoch is validated on the same samples.
@@ -120,12 +131,14 @@ def from_kafka(
         repeat=None if settings.validation_steps else 1,
         reader=source.reader,
     )
-    total = steps or length(batches, "steps_per_epoch")
+    total = steps or length(whole, "steps_per_epoch")
     if total is None:
-        counts = [_online_batches(settings, shuffled(clock), count) for count in counts]
+        one_pass = shuffled(first_epoch=clock)
+        counts = [_online_batches(settings, one_pass, count) for count in counts]
     planned = _planned(total, counts)
     ahead = read_ahead(batches)
-    if total is None:
+    if total is None or (clock.batch and not steps):
+        # Where the first epoch was begun before, TensorFlow knows no number that all of them have.
         ahead.cardinality = lambda: _cardinality(planned(clock.epoch))
     return TrialData(
         train=ahead,
@@ -147,6 +160,7 @@ def from_kafka(
         last_batches=last_batches(train, how) | last_batches(val, how_val)
         if settings.get_online_pipeline is None
         else frozenset(),
+        order=order,
     )
 
 
@@ -171,6 +185,21 @@ def _cardinality(count: int | None) -> Any:
     import tensorflow as tf
 
     return tf.constant(tf.data.UNKNOWN_CARDINALITY if count is None else count, tf.int64)
+
+
+def _skipping(dataset: Any, count: Callable[[], int]) -> Any:
+    """The same dataset without its first batches: as many as `count` says when an iterator begins.
+
+    They are made all the same, as long as it takes: the rest then is what it would have been.
+    """
+    import tensorflow as tf
+
+    skipped = tf.data.Dataset.range(1).map(
+        lambda zero: tf.numpy_function(lambda _: np.int64(count()), [zero], tf.int64)
+    )
+    behind = skipped.flat_map(lambda number: dataset.skip(tf.reshape(number, ())))
+    # Those of a dataset within another one are not asked.
+    return behind.with_options(dataset.options())
 
 
 def _find(

@@ -20,6 +20,9 @@ UNBOUNDED = 2**40
 # From an epoch's number to its batches, None where nobody knows.
 Planned = Callable[[int], int | None]
 
+# From `TrialData.order` to the epoch and its batch that the trial begins with, both from 0.
+Beginning = Callable[[dict[str, Any] | None], tuple[int, int]]
+
 
 class Meter(Protocol):
     """What was read so far: `deeptool.reader.ReadMeter`, or `SampleMeter` without Kafka."""
@@ -47,12 +50,27 @@ class Arriving(Protocol):
 
 @dataclass
 class EpochClock:
-    """The epoch that training is in, from 0: asked whenever an iterator begins."""
+    """The epoch that training is in, from 0: asked whenever an iterator begins.
+
+    Attributes
+    ----------
+    batch : int
+        The batches of it that need not be read: an earlier process trained on them.
+    """
 
     epoch: int = 0
+    batch: int = 0
 
     def __call__(self) -> int:
         return self.epoch
+
+    def position(self) -> tuple[int, int]:
+        return self.epoch, self.batch
+
+    def enter(self, epoch: int) -> None:
+        """An epoch begins; only the first one may have been begun before."""
+        if epoch != self.epoch:
+            self.epoch, self.batch = epoch, 0
 
 
 @dataclass(frozen=True)
@@ -132,7 +150,7 @@ class TrialData:
     planned : callable of int
         Batches of an epoch, from 0, as far as is known beforehand; None where it is not.
     clock : EpochClock
-        To be set before each epoch.
+        To be set before each epoch. Its `batch` is where the first one begins.
     meter : Meter
         Counts training and validation together.
     proc_id : int or None
@@ -143,6 +161,9 @@ class TrialData:
         To be checked after each epoch, where training began before the upload had ended.
     last_batches : frozenset of int
         Sizes of batches that are smaller than the others, as far as they are known.
+    order : dict or None
+        What decides, beside the settings, which sample comes when, as JSON: a trial that reads in
+        the same order can resume inside an epoch. None where reading cannot begin there.
     """
 
     train: Any
@@ -155,6 +176,7 @@ class TrialData:
     facts: dict[str, Any]
     arrival: Arriving | None = None
     last_batches: frozenset[int] = frozenset()
+    order: dict[str, Any] | None = None
 
 
 def from_pipeline(

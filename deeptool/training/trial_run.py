@@ -86,15 +86,16 @@ class TrialRun:
         for note in place.notes:
             self._say(note)
         self._show("waiting" if kafka else "starting")
-        first = self._kept.epoch if self._kept else 0
         if kafka:
             from deeptool.store import read_shutdown
             from deeptool.training.kafka_data import from_kafka
 
             held.enter_context(read_shutdown.ending_when(self._signals.arrived))
             source, proc_id = self._request.source, self._request.proc_id
-            self._data = from_kafka(settings, source, proc_id, first, self._say, self._waiting)
+            say, waiting = self._say, self._waiting
+            self._data = from_kafka(settings, source, proc_id, self._begins, say, waiting)
         else:
+            first, _ = self._begins(None)
             self._data = from_pipeline(settings, first, self._request.source, self._say)
         facts = self._data.facts
         self._display.say(
@@ -130,7 +131,8 @@ class TrialRun:
             self._kept,
             self._usage,
         )
-        if first < settings.nbEpoch and not (self._kept and self._kept.state["stopped"]):
+        ended = self._epochs_run >= settings.nbEpoch
+        if not ended and not (self._kept and self._kept.state["stopped"]):
             fit()
             self._check_arrival(self._data)
         if self._keeper.diverged is not None:
@@ -150,13 +152,27 @@ class TrialRun:
             self._started = self._session.config()["started"]
             self._settings = reload(self._request, self._session, self._say)
             self._kept = checkpoint.load(self._session.checkpoints)
-            if self._kept is None:
-                self._say("no checkpoint yet: starts at the first epoch")
-            else:
-                self._display.say(f"resumes after epoch {self._kept.epoch}")
         elif self._settings is None:
             self._settings = self._request.load()
         return self._settings
+
+    def _begins(self, order: dict[str, Any] | None) -> tuple[int, int]:
+        """The epoch and its batch to begin with, where samples are read in such an order."""
+        if not self._resumed or self._session is None:
+            return 0, 0
+        kept = self._kept
+        if kept is not None and kept.batch and kept.state["order"] != order:
+            self._say(f"cannot resume inside epoch {kept.epoch + 1}: samples come in another order")
+            kept = self._kept = checkpoint.load(self._session.checkpoints, inside=False)
+        if kept is None:
+            self._say("no checkpoint yet: starts at the first epoch")
+            return 0, 0
+        if kept.batch:
+            done = f"{kept.batch} batch{'es' * (kept.batch != 1)}"
+            self._display.say(f"resumes in epoch {kept.epoch + 1}, after {done}")
+        else:
+            self._display.say(f"resumes after epoch {kept.epoch}")
+        return kept.epoch, kept.batch
 
     def _check_uploads(self, trial_data: TrialData) -> None:
         """Tell where a resumed trial reads another upload than it began with."""
@@ -175,7 +191,7 @@ class TrialRun:
     def _restore(self, settings: Settings, network: Any) -> None:
         """The variables of the checkpoint, or of the session's last trial where that is asked."""
         if self._kept is not None:
-            checkpoint.assign(checkpoint.variables_of(network), self._kept.variables)
+            checkpoint.restore(network, self._kept)
         elif settings.recoverFromCheckpoint:
             for earlier in session_folder.others(settings.workingFolder, settings.session_name):
                 kept = checkpoint.load(earlier.checkpoints)
@@ -271,7 +287,14 @@ class TrialRun:
         if self._session is not None:
             metrics = finite(self._keeper.final) if self._keeper else {}
             epochs = self._settings.nbEpoch if self._settings else None
-            self._session.show(state, epoch=self._epochs_run, epochs=epochs, metrics=metrics)
+            kept = self._keeper.kept_batches if self._keeper else self._kept and self._kept.batch
+            self._session.show(
+                state,
+                epoch=self._epochs_run,
+                epochs=epochs,
+                kept_batches=kept or 0,
+                metrics=metrics,
+            )
 
     def _say(self, note: str) -> None:
         self._notes.append(note)

@@ -427,6 +427,11 @@ def test_wrong_types(tmp_path: Path, name: str, value: str) -> None:
         ("enable_mixed_precision", "'no'"),
         ("batched", "'no'"),
         ("drop_remainder", "2"),
+        ("checkpoint_seconds", "-1"),
+        ("checkpoint_seconds", "True"),
+        ("checkpoint_seconds", "'60'"),
+        ("checkpoint_seconds", "float('inf')"),
+        ("checkpoint_seconds", "[]"),
         ("padding_value", "[0]"),
         ("padding_value", "{}"),
         ("padding_value", "{0: 1}"),
@@ -449,6 +454,22 @@ def test_names_of_batches(tmp_path: Path) -> None:
     )
     assert (settings.batched, settings.drop_remainder) == (False, True)
     assert settings.padding_value == {"0/ids": 3, "0/words": "-"}
+
+
+@pytest.mark.parametrize(
+    ("line", "seconds"),
+    [
+        ("", 60.0),
+        ("checkpoint_seconds = None", 0.0),
+        ("checkpoint_seconds = 0", 0.0),
+        ("checkpoint_seconds = np.float32(0.5)", 0.5),
+        ("def checkpoint_seconds():\n    return 5", 60.0),
+    ],
+)
+def test_seconds_between_checkpoints(tmp_path: Path, line: str, seconds: float) -> None:
+    """None is no other word for the default here: it switches them off."""
+    settings = load(tmp_path, before="import numpy as np", after=line)
+    assert (settings.checkpoint_seconds, type(settings.checkpoint_seconds)) == (seconds, float)
 
 
 def test_functions_that_have_these_names_are_the_files_own(tmp_path: Path) -> None:

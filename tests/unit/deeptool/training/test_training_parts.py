@@ -8,6 +8,7 @@ import json
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +235,48 @@ def test_the_last_checkpoints_are_kept_and_share_the_best_weights(tmp_path: Path
     assert loaded is not None
     assert loaded.best is not None
     assert loaded.best[0][0] == 5
+
+
+def inside(epoch: int, batch: int, best_epoch: int | None = 1) -> Checkpoint:
+    metrics = [np.full(2, batch, np.float32), np.array(batch, np.int64)]
+    return replace(make(epoch, best_epoch), batch=batch, metrics=metrics)
+
+
+def test_only_the_last_checkpoint_inside_an_epoch_is_kept(tmp_path: Path) -> None:
+    for kept in (make(1, 1), make(2, 1), inside(2, 9), inside(2, 10)):
+        checkpoint.save(tmp_path, kept)
+    names = ["epoch-000001", "epoch-000002", "epoch-000002-batch-000000000010"]
+    assert sorted(os.listdir(tmp_path)) == names
+    assert len({(tmp_path / name / "best.npz").stat().st_ino for name in names}) == 1
+    loaded = checkpoint.load(tmp_path)
+    assert loaded is not None
+    assert (loaded.epoch, loaded.batch) == (2, 10)
+    assert [value.dtype for value in loaded.metrics] == [np.float32, np.int64]
+    assert [value.tolist() for value in loaded.metrics] == [[10, 10], 10]
+    loaded = checkpoint.load(tmp_path, inside=False)
+    assert loaded is not None
+    assert (loaded.epoch, loaded.batch, loaded.metrics) == (2, 0, [])
+    # One that is broken, or was being written, gives way to the end of the epoch before.
+    (tmp_path / names[-1] / "metrics.npz").write_bytes(b"PK")
+    (tmp_path / ".epoch-000002-batch-000000000011").mkdir()
+    loaded = checkpoint.load(tmp_path)
+    assert loaded is not None
+    assert (loaded.epoch, loaded.batch) == (2, 0)
+    checkpoint.save(tmp_path, make(3, 1))
+    assert sorted(os.listdir(tmp_path)) == ["epoch-000002", "epoch-000003"]
+
+
+def test_checkpoints_that_training_went_back_behind_are_dropped(tmp_path: Path) -> None:
+    """Else the best weights of the epoch that is trained again would be those of the first time."""
+    for kept in (make(3, 2), inside(4, 7, best_epoch=4)):
+        checkpoint.save(tmp_path, kept)
+    again = make(4, best_epoch=4)
+    checkpoint.save(tmp_path, replace(again, best=[np.full(3, 0.5, np.float16)]))
+    assert sorted(os.listdir(tmp_path)) == ["epoch-000003", "epoch-000004"]
+    loaded = checkpoint.load(tmp_path)
+    assert loaded is not None
+    assert loaded.best is not None
+    assert loaded.best[0].tolist() == [0.5] * 3
 
 
 @pytest.mark.parametrize("broken", ["variables.npz", "state.json"])
