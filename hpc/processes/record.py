@@ -50,6 +50,8 @@ class JobRecord:
         Those earlier starts.
     epoch : int
         The epochs that a trial had done at this start.
+    batches : int
+        The batches of its next epoch that were in a checkpoint then.
     waiting : str or None
         What it waits for, while it does.
     """
@@ -68,6 +70,7 @@ class JobRecord:
     restarts: int = 0
     runs: tuple[EarlierStart, ...] = ()
     epoch: int = 0
+    batches: int = 0
     waiting: str | None = None
 
 

@@ -131,6 +131,7 @@ class _Worker:
             # Killed with its node, or with no time left to say so: until now, at the latest.
             end = earlier.end or min(self.started, self.path.stat().st_mtime)
             runs = (*runs, EarlierStart(earlier.start, end, earlier.node))
+        epoch, batches = self._kept()
         record = JobRecord(
             name=self.task.name,
             job=job_environment.job_id(),
@@ -139,7 +140,8 @@ class _Worker:
             devices=os.environ.get("CUDA_VISIBLE_DEVICES"),
             start=self.started,
             runs=runs,
-            epoch=self._epoch(),
+            epoch=epoch,
+            batches=batches,
         )
         write_job_record(self.path, record)
         return record
@@ -235,16 +237,16 @@ class _Worker:
             return None
         if self.task.role == "producer":
             return f"the upload did not fit into its walltime, {self.work.minutes} minutes"
-        if self._epoch() <= self.record.epoch:
-            return f"no epoch fits into its walltime, {self.work.minutes} minutes"
+        if self._kept() <= (self.record.epoch, self.record.batches):
+            return f"no checkpoint fits into its walltime, {self.work.minutes} minutes"
         return None
 
-    def _epoch(self) -> int:
-        """The epochs that a trial has done so far."""
+    def _kept(self) -> tuple[int, int]:
+        """The epochs that a trial has done so far, and the batches of the next in a checkpoint."""
         if self.task.role != "trial":
-            return 0
+            return 0, 0
         progress = read_json(self.run_folder.progress_file("trial", self.task.index)) or {}
-        return int(progress.get("epoch", 0))
+        return int(progress.get("epoch", 0)), int(progress.get("kept_batches", 0))
 
     def _requeue(self) -> None:
         self._say("asking Slurm to start this job again")
