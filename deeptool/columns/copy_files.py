@@ -22,6 +22,7 @@ import fcntl
 import os
 import secrets
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,9 @@ class CopyFiles:
             It cannot be made, or was removed again and again.
         """
         for _ in range(1000):
-            self.path.mkdir(mode=0o700, exist_ok=True)
+            # Not Path.mkdir(exist_ok=True), which fails where the folder is removed at that moment.
+            with suppress(FileExistsError):
+                os.mkdir(self.path, 0o700)
             try:
                 descriptor = os.open(self.use, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             except FileNotFoundError:

@@ -20,6 +20,7 @@ from paths import ROOT
 from small_disk import small_disk
 
 from deeptool.columns import local_copy
+from deeptool.columns.cache_room import clear
 from deeptool.columns.copy_files import CopyFiles
 from deeptool.columns.growing_columns import GrowingColumns, NoLocalCopy, Write
 from deeptool.columns.local_copy import find_or_fill
@@ -233,6 +234,58 @@ def test_a_fill_that_failed_is_continued_by_whoever_waits(folder: Path) -> None:
     # The first one only read, and may go on doing so.
     first.wait([(0, 100)])
     assert not wrong_rows(FIXED, first, range(100))
+
+
+OPENS_AND_CLOSES = """
+import random, sys
+from pathlib import Path
+from copy_process import FIXED, KEY, RAGGED, as_written, wrong_rows
+from deeptool.columns.local_copy import find_or_fill
+
+for number in range(int(sys.argv[2])):
+    spec = random.choice([FIXED, RAGGED])
+
+    def fill(write, missing):
+        for start, stop in missing:
+            for first in range(start, stop, 10):
+                write(first, as_written(spec, first, min(first + 10, stop)))
+
+    columns = find_or_fill(KEY, spec, 60, fill, Path(sys.argv[1]), warn=print)
+    columns.wait([(0, 60)], timeout=60)
+    wrong = wrong_rows(spec, columns, range(60))
+    columns.close()
+    if wrong:
+        sys.exit(f"wrong rows: {wrong}")
+"""
+
+
+def open_and_clear(folder: Path, rounds: int) -> int:
+    """Processes open and close copies while others are removed all the time; how many were."""
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parent)}
+    argv = [sys.executable, "-c", OPENS_AND_CLOSES, str(folder), str(rounds)]
+    running = [
+        subprocess.Popen(
+            argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+        )
+        for _ in range(3)
+    ]
+    removed = 0
+    while any(one.poll() is None for one in running):
+        removed += len(clear(folder))
+        time.sleep(0.002)
+    outputs = [one.communicate()[0] for one in running]
+    assert all(output == "" for output in outputs), "\n".join(outputs)
+    assert all(one.returncode == 0 for one in running)
+    return removed
+
+
+def test_copies_that_are_removed_all_the_time_are_made_again(folder: Path) -> None:
+    assert open_and_clear(folder, 30) > 1
+
+
+@pytest.mark.soak
+def test_copies_that_are_removed_for_a_long_time_are_made_again(folder: Path) -> None:
+    assert open_and_clear(folder, 1000) > 10
 
 
 # ------------------------------------------------------------------ what is damaged
