@@ -216,8 +216,8 @@ def _begin(
 class _FileClaim:
     """The lock of the process that fills."""
 
-    def __init__(self, files: CopyFiles, store: RowStore, descriptor: int) -> None:
-        self._files, self._store, self._descriptor = files, store, descriptor
+    def __init__(self, files: CopyFiles, store: RowStore, use: int, descriptor: int) -> None:
+        self._files, self._store, self._use, self._descriptor = files, store, use, descriptor
 
     @classmethod
     def take(cls, files: CopyFiles, store: RowStore, use: int) -> _FileClaim | None:
@@ -237,7 +237,7 @@ class _FileClaim:
             if not is_file_of(use, files.use):
                 raise _removed(files)
             if files.whole is None:
-                return cls(files, store, descriptor)
+                return cls(files, store, use, descriptor)
         except BlockingIOError:
             pass
         except BaseException:
@@ -254,7 +254,9 @@ class _FileClaim:
             os.fsync(journal)
         finally:
             os.close(journal)
-        self._files.finish(self._store.outline_crc())
+        # Another copy may be there by now, if this one was removed by hand.
+        if is_file_of(self._use, self._files.use):
+            self._files.finish(self._store.outline_crc())
 
     def discard(self) -> None:
         """Remove it: nobody could fill it either, and its space is needed."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -362,6 +364,36 @@ def test_a_copy_whose_end_was_not_written_is_ended_by_the_next_process(folder: P
     columns.wait([(0, 100)])
     columns.close()
     assert json.loads((path / "whole.json").read_text())["size"] == (path / "rows").stat().st_size
+
+
+def test_a_filler_whose_copy_was_removed_says_nothing_of_the_next_one(folder: Path) -> None:
+    go_on = threading.Event()
+
+    def waits(write: Write, missing: Ranges) -> None:
+        write(0, as_written(FIXED, 0, 90))
+        go_on.wait(30)
+        write(90, as_written(FIXED, 90, 100))
+
+    first = opened(folder, waits)
+    first.wait([(0, 90)])
+    (path,) = folder.glob("[!.]*")
+    shutil.rmtree(path)
+
+    def half(write: Write, missing: Ranges) -> None:
+        write(0, as_written(FIXED, 0, 50))
+        go_on.wait(30)
+        first.wait([(0, 100)], timeout=30)
+        first.close()
+        assert not CopyFiles(path).whole
+        write(50, as_written(FIXED, 50, 100))
+
+    second = opened(folder, half)
+    second.wait([(0, 50)])
+    go_on.set()
+    second.wait([(0, 100)], timeout=30)
+    assert not wrong_rows(FIXED, second, range(100))
+    second.close()
+    assert CopyFiles(path).whole
 
 
 def test_every_byte_of_the_rows_is_verified(folder: Path) -> None:
