@@ -37,6 +37,8 @@ class BrokerRows:
         Of the stored epoch that is read.
     order : Windowed
     decoder : Decoder
+    batch_size : int
+        Of the batches that are made of the rows; 1 for none.
     sample_bytes : float
         Stored bytes of a row, on average.
     memory : MemoryShares
@@ -49,6 +51,7 @@ class BrokerRows:
     table: RecordTable
     order: Windowed
     decoder: Decoder
+    batch_size: int
     sample_bytes: float
     memory: MemoryShares
     window: int
@@ -86,11 +89,13 @@ class BrokerRows:
                     pool.begin(group.number, skipped)
                     skipped = 0
         while pool.left:
-            yield pool.give(self._chunk_rows)
+            yield self._give(pool)
 
-    @property
-    def _chunk_rows(self) -> int:
-        return max(1, int(CHUNK_BYTES / max(self.sample_bytes, 1)))
+    def _give(self, pool: GroupPool) -> Leaves:
+        """About a chunk; it ends with a batch where it can, so that none is put together later."""
+        stop = pool.place + max(1, int(CHUNK_BYTES / max(self.sample_bytes, 1)))
+        last = stop // self.batch_size * self.batch_size
+        return pool.give((last if last > pool.place else stop) - pool.place)
 
     def _load(self, group: GroupReads, pool: GroupPool, records: PassRecords) -> Iterator[Leaves]:
         """Read a group; meanwhile, at the same pace, give out the one before it."""
@@ -98,11 +103,11 @@ class BrokerRows:
             while pool.left and (
                 pool.free < read.rows or pool.given_share <= number / len(group.reads)
             ):
-                yield pool.give(self._chunk_rows)
+                yield self._give(pool)
             for chunk in gathered(self._samples(read, records), self.decoder, CHUNK_BYTES):
                 pool.put(read, chunk)
         while pool.left:
-            yield pool.give(self._chunk_rows)
+            yield self._give(pool)
 
     def _samples(self, read: RecordsRead, records: PassRecords) -> Iterator[Samples]:
         """The records of a read, each with the rows that are kept; counted within the pass."""

@@ -30,7 +30,7 @@ class GroupPool:
         self._slots: dict[int, Slots] = {}
         # Where the rows of the group that is given out are, by their places.
         self._giving: Slots = np.zeros(0, np.int64)
-        self._given = 0
+        self._given = self._begins = 0
 
     @property
     def free(self) -> int:
@@ -41,6 +41,11 @@ class GroupPool:
     def left(self) -> int:
         """How many rows of the group that is given out are left."""
         return len(self._giving) - self._given
+
+    @property
+    def place(self) -> int:
+        """The place of the next row that is given out."""
+        return self._begins + self._given
 
     @property
     def given_share(self) -> float:
@@ -75,6 +80,7 @@ class GroupPool:
                 next_step="deeptool check lists what is damaged; upload it again with --replace",
             )
         self._giving, self._given = slots[self._order.draw(number)], skipped
+        self._begins = self._order.group(number).start
         self._pool.release(self._giving[:skipped])
 
     def give(self, most: int) -> Leaves:

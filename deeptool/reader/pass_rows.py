@@ -111,6 +111,7 @@ def _shuffled_rows(
         table=plan.record_table(k),
         order=order,
         decoder=decoder,
+        batch_size=form.batch_size or 1,
         sample_bytes=plan.sample_bytes,
         memory=plan.memory,
         window=plan.window,

@@ -11,12 +11,7 @@ from types import TracebackType
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from deeptool.client.connection import Connection
-from deeptool.client.consume import (
-    FETCH_BYTES,
-    POLL_SECONDS,
-    SILENT_SECONDS,
-    consumer_config,
-)
+from deeptool.client.consume import POLL_SECONDS, SILENT_SECONDS, consumer_config
 from deeptool.client.kafka_errors import PARTITION_END
 from deeptool.client.unreadable import STALL_SECONDS, unreadable
 from deeptool.codec.records import TARGET_BYTES
@@ -35,9 +30,16 @@ from deeptool.store.record_store import Block, Lane, StoredRecord
 
 # How long a partition may seem to end too early, as after a change of its leader.
 SHORT_SECONDS = 15.0
-# Where blocks are hardly longer than a record, what a broker sends beyond one record is not used:
-# room for one of the usual size, with its framing.
-_FETCH_OF_ONE = TARGET_BYTES + (64 << 10)
+# Where a lane is read in runs of fewer records than this, what was fetched behind a run is lost.
+_SHORT_RUN = 8
+_SHORT_RUNS = {
+    # Room for one record of the usual size, with its framing.
+    "fetch.message.max.bytes": TARGET_BYTES + (64 << 10),
+    # Nothing more of a lane before its records were taken: by then it may be wanted elsewhere.
+    # Measured with runs of one record of 1 MiB: half the traffic, and 1.4 times as fast.
+    "queued.min.messages": 1,
+    "fetch.queue.backoff.ms": 1,
+}
 
 
 @dataclass
@@ -94,17 +96,19 @@ class KafkaFetcher:
         self._silence_seconds = silence_seconds
         self._lanes: dict[Lane, _LaneState] = {}
         self._numbers: list[int] = []
+        runs = 0
         for block in order:
             state = self._lanes.setdefault(block.lane, _LaneState())
             self._numbers.append(len(state.blocks))
+            runs += not state.blocks or state.blocks[-1].stop != block.start
             state.blocks.append(block)
         # The next of `order` to open, and how many records were opened and not taken yet.
         self._next, self._ahead = 0, 0
         self._trouble: KafkaError | None = None
         self._clock = FetchClock()
-        short = sum(map(len, order)) < 2 * len(order)
-        fetch_bytes = _FETCH_OF_ONE if short else FETCH_BYTES
-        config = consumer_config(connection, ahead_bytes=queue_bytes, fetch_bytes=fetch_bytes)
+        config = consumer_config(connection, ahead_bytes=queue_bytes)
+        if sum(map(len, order)) < _SHORT_RUN * runs:
+            config.update(_SHORT_RUNS)
         self._consumer = Consumer({**config, "error_cb": self._note})
         self._open_ahead()
 

@@ -137,6 +137,7 @@ def rows_of(data: StoredDataset, meter: ReadMeter, **other: Any) -> BrokerRows:
         plan.record_table(0),
         order,
         decoder_for(form),
+        32,
         plan.sample_bytes,
         plan.memory,
         plan.window,
@@ -169,6 +170,15 @@ def test_the_first_rows_come_early(monkeypatch: pytest.MonkeyPatch) -> None:
     assert rows(first) < 40
     assert meter.samples < 1212 / 2
     chunks.close()
+
+
+def test_chunks_end_with_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = rows_of(opened(4000), ReadMeter())
+    monkeypatch.setattr("deeptool.reader.broker_rows.CHUNK_BYTES", 45 * read.sample_bytes)
+    ends = np.cumsum([rows(chunk) for chunk in read.chunks()]).tolist()
+    groups = {group.stop for group in read.order.groups()}
+    assert {end for end in ends if end % 32} <= groups
+    assert len(ends) >= 1212 // 45
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
