@@ -18,7 +18,7 @@ def labels_of(dataset: tf.data.Dataset) -> Iterator[Any]:
 
 
 def without_autotuning(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Parallel on all cores from the start.
+    """What is parallel is so on all cores from the start.
 
     The autotuner's thread would make each pass wait at its end, up to twice as long: these passes
     are faster without it.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -73,9 +72,9 @@ def _labels(workload: Workload, files: list[str], shuffled: bool, number: int) -
         return tf.reshape(values, (-1, *workload.shape)), found["label"]
 
     names = np.random.default_rng(number).permutation(files) if shuffled else files
-    dataset = tf.data.TFRecordDataset(names, num_parallel_reads=os.cpu_count())
+    dataset = tf.data.TFRecordDataset(names, num_parallel_reads=tf.data.AUTOTUNE)
     if shuffled:
         dataset = dataset.shuffle(BUFFER, seed=number)
     dataset = dataset.batch(workload.batch_size)
-    dataset = dataset.map(parse, num_parallel_calls=os.cpu_count(), deterministic=not shuffled)
+    dataset = dataset.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=not shuffled)
     return labels_of(without_autotuning(dataset.prefetch(2)))
