@@ -47,13 +47,16 @@ def quick(only: tuple[str, ...], record: bool) -> None:
     """Measure a tenth, and fail where a ratio is below three quarters of the recorded one."""
     plan, recorded = _chosen("quick", only), {}
     if not (record or only):
-        recorded = results.read(results.result_file("quick"))["ratios"]
+        if results.result_file("quick").exists():
+            recorded = results.read(results.result_file("quick"))["ratios"]
+        else:
+            click.echo("Nothing is recorded to compare with: `make bench` records it.")
 
     def doubts(found: targets.Results, workload: str) -> Collection[str]:
         return targets.involved(targets.lost(recorded, found), workload)
 
     found = _run(plan, doubts)
-    if record:
+    if record and not only:
         results.write(found, results.result_file("quick"))
     _compare(recorded, found)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 
 def anonymous_mb() -> float:
     """Of this process, in MB (10^6 bytes)."""
@@ -10,3 +12,9 @@ def anonymous_mb() -> float:
             if line.startswith("RssAnon:"):
                 return int(line.split()[1]) * 1024 / 1e6
     return 0.0
+
+
+def resting_mb() -> float:
+    """The same, when nobody needs what was read any more: what grows from pass to pass is lost."""
+    gc.collect()
+    return anonymous_mb()

@@ -37,21 +37,21 @@ def summary(workload: Workload, measured: Sequence[Mapping[str, Any]]) -> dict[s
     -------
     dict
         rate in samples/s, mb_per_s (10^6 bytes), seconds per measurement, cpu_seconds_per_gb (of
-        the measuring process and its children), anonymous_mb (the most), memory_growth_mb (from
-        the first measurement to the last), whole (False: measurements ended before their pass
-        did), and all rates.
+        the measuring process and its children), anonymous_mb (the most during a measurement),
+        memory_growth_mb (between measurements, from the first to the last), whole (False:
+        measurements ended before their pass did), and all rates.
     """
     rates = [one["samples"] / one["seconds"] for one in measured]
     costs = [one["cpu_seconds"] / one["samples"] for one in measured]
     rate = statistics.median(rates)
-    memory = [one["anonymous_mb"] for one in measured]
+    resting = [one["resting_mb"] for one in measured]
     return {
         "rate": round(rate, 1),
         "mb_per_s": round(rate * workload.sample_bytes / 1e6, 1),
         "seconds": round(statistics.median(one["seconds"] for one in measured), 4),
         "cpu_seconds_per_gb": round(statistics.median(costs) / workload.sample_bytes * 1e9, 3),
-        "anonymous_mb": round(max(memory), 1),
-        "memory_growth_mb": round(memory[-1] - memory[0], 1),
+        "anonymous_mb": round(max(one["anonymous_mb"] for one in measured), 1),
+        "memory_growth_mb": round(resting[-1] - resting[0], 1),
         "whole": all(one["whole"] for one in measured),
         "rates": [round(each, 1) for each in rates],
     }

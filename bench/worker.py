@@ -21,7 +21,7 @@ import numpy as np
 
 from bench.contenders import Absent, Contender, Context, Pass, Work, offered
 from bench.label_entropy import mean_entropy
-from bench.process_memory import anonymous_mb
+from bench.process_memory import anonymous_mb, resting_mb
 from bench.workloads import SIZES, Workload
 
 _SECONDS_BETWEEN_LOOKS = 0.05
@@ -116,6 +116,7 @@ class Worker:
                 "seconds": done.seconds,
                 "cpu_seconds": cpu_seconds() - cpu,
                 "anonymous_mb": anonymous_mb() if elsewhere is None else elsewhere,
+                "resting_mb": resting_mb(),
                 "whole": True,
             }
         if not isinstance(contender, Pass):
@@ -141,6 +142,7 @@ class Worker:
             "seconds": seconds,
             "cpu_seconds": cpu_seconds() - cpu,
             "anonymous_mb": memory,
+            "resting_mb": resting_mb(),
             "whole": whole,
         }
 

@@ -19,7 +19,13 @@ measured = pytest.mark.skipif(not FULL.exists(), reason="`make bench` was never 
 @pytest.fixture
 def found() -> dict[str, Any]:
     """Results of a run with three rows: one whole, one cut, one absent."""
-    one = {"samples": 160_000, "seconds": 2.0, "cpu_seconds": 1.0, "anonymous_mb": 50.0}
+    one = {
+        "samples": 160_000,
+        "seconds": 2.0,
+        "cpu_seconds": 1.0,
+        "anonymous_mb": 50.0,
+        "resting_mb": 40.0,
+    }
     whole = results.summary(SIZES["full"]["images"], [{**one, "whole": True}])
     return results.document(
         "full",
