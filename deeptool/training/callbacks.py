@@ -15,6 +15,7 @@ from deeptool.codec.values import Array
 from deeptool.errors import WorkError
 from deeptool.training import checkpoint
 from deeptool.training.averages import Averages
+from deeptool.training.checkpoint_writer import CheckpointWriter
 from deeptool.training.display import Display
 from deeptool.training.history import History
 from deeptool.training.log_values import one_number_each
@@ -89,8 +90,19 @@ class Keeper(keras.callbacks.Callback):  # type: ignore[misc]
         self.best_values: list[Array] | None = resumed.best if resumed else None
         self.diverged: str | None = None
         self.epochs_run = resumed.epoch if resumed else 0
+        self._writer = CheckpointWriter(session.checkpoints)
         self._saved = time.monotonic()
         self._took = 0.0
+
+    def close(self) -> None:
+        """Wait until what is being written is on the disk.
+
+        Raises
+        ------
+        OSError
+            It could not be written.
+        """
+        self._writer.close()
 
     def on_train_begin(self, logs: Any = None) -> None:
         for name, callback in _named(self._others):
@@ -121,10 +133,12 @@ class Keeper(keras.callbacks.Callback):  # type: ignore[misc]
 
     def due(self, every: float = 0.0) -> bool:
         """Whether it is time for a checkpoint: `every` seconds after the last one, or later."""
+        if every and self._writer.busy:
+            return False
         return time.monotonic() - self._saved >= max(every, self._took / WRITING)
 
     def keep_position(self, batch: int, order: Mapping[str, Any] | None) -> None:
-        """Write a checkpoint inside the epoch, after so many of its batches.
+        """Have a checkpoint written inside the epoch, after so many of its batches.
 
         Parameters
         ----------
@@ -176,7 +190,10 @@ class Keeper(keras.callbacks.Callback):  # type: ignore[misc]
         variables = checkpoint.values_of(checkpoint.variables_of(self.model))
         metrics = checkpoint.values_of(checkpoint.metrics_of(self.model)) if batch else []
         kept = checkpoint.Checkpoint(epoch, variables, self.best_values, state, batch, metrics)
-        checkpoint.save(self._session.checkpoints, kept)
+        if batch:
+            self._writer.begin(kept)
+        else:
+            self._writer.write(kept)
         self._saved = time.monotonic()
         self._took = self._saved - begun
 

@@ -119,6 +119,7 @@ def prepare(
             refused_at_first(settings, model, data.train.element_spec, lambda: pace.begun),
             data.meter.raising(),
             _data_may_run_out(),
+            _written_to_the_end(keeper),
         ):
             model.fit(
                 train,
@@ -137,6 +138,19 @@ def _early_stopping(monitor: str, patience: int) -> list[Any]:
     if not patience:
         return []
     return [keras.callbacks.EarlyStopping(monitor, patience=patience, mode="min")]
+
+
+@contextlib.contextmanager
+def _written_to_the_end(keeper: Keeper) -> Iterator[None]:
+    """The last checkpoint is on the disk before anybody else may resume the trial."""
+    try:
+        yield
+    except BaseException:
+        # What ended the training is what to tell.
+        with contextlib.suppress(OSError):
+            keeper.close()
+        raise
+    keeper.close()
 
 
 @contextlib.contextmanager

@@ -112,12 +112,16 @@ def from_kafka(
     steps = settings.steps_per_epoch or None
     if steps:
         begin, skip = 0, clock.epoch * steps + clock.batch
-        if counts and None not in counts:
-            one_round = settings.online(shuffled(repeat=train.epochs), True)
-            known = [count for count in counts if count is not None]
-            if int(one_round.cardinality()) == sum(known):
-                begin, skip = start(skip, known)
-        batches = whole = settings.online(shuffled(first_epoch=begin, repeat=None), True).skip(skip)
+        known = [count for count in counts if count is not None]
+        if settings.get_online_pipeline is None and known and None not in counts:
+            batches = whole = shuffled(start=start(skip, known), repeat=None)
+        else:
+            if known and None not in counts:
+                one_round = settings.online(shuffled(repeat=train.epochs), True)
+                if int(one_round.cardinality()) == sum(known):
+                    begin, skip = start(skip, known)
+            endless = settings.online(shuffled(first_epoch=begin, repeat=None), True)
+            batches = whole = endless.skip(skip)
     else:
         batches = whole = settings.online(shuffled(first_epoch=clock), True)
         if clock.batch and settings.get_online_pipeline is None:

@@ -23,6 +23,7 @@ from deeptool import Provenance, train, upload
 from deeptool.commands.produce import command as produce
 from deeptool.settings import load_settings
 from deeptool.training import checkpoint
+from deeptool.training.checkpoint_writer import CheckpointWriter
 
 pytestmark = pytest.mark.broker
 
@@ -35,6 +36,7 @@ def settings(tmp_path: Path, session_name: str, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.chdir(tmp_path)
     # Every batch could be the last: a checkpoint after each.
     monkeypatch.setattr("deeptool.training.callbacks.WRITING", math.inf)
+    monkeypatch.setattr(CheckpointWriter, "busy", False)
     for name in ("resumed_settings.py", "resumed_model.py"):
         text = (HERE / name).read_text()
         (tmp_path / name).write_text(text.replace('"resumed"', repr(session_name)))

@@ -21,6 +21,7 @@ from deeptool import TrialResult, train
 from deeptool.settings import Settings, load_settings
 from deeptool.training import checkpoint
 from deeptool.training import model as trial_model
+from deeptool.training.checkpoint_writer import CheckpointWriter
 from deeptool.training.trial_data import EpochClock, SampleMeter, TrialData
 
 SETTINGS = HELPERS / "trial_settings.py"
@@ -89,6 +90,7 @@ def stored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stored:
     """Trials read it, and keep a checkpoint after each batch."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("deeptool.training.callbacks.WRITING", math.inf)
+    monkeypatch.setattr(CheckpointWriter, "busy", False)
     found = Stored(44)
     monkeypatch.setattr("deeptool.training.kafka_data.from_kafka", found)
     return found
@@ -330,12 +332,17 @@ def test_checkpoints_are_as_far_apart_as_asked_and_as_writing_takes(
     monkeypatch.setattr("deeptool.training.callbacks.time", Clock)
     monkeypatch.setattr("deeptool.training.callbacks.WRITING", 0.1)
     monkeypatch.setattr(checkpoint, "save", saving)
+    monkeypatch.setattr(CheckpointWriter, "begin", lambda self, kept: saving(self._folder, kept))
     stored.sizes = (8 * 12,)
     run({"epochs": 1}, "quick", seconds=30, change=timed)
     assert written == [(0, 3), (0, 6), (0, 9), (1, 0)]
     written, cost = [], 5.0
     run({"epochs": 1}, "slow", seconds=30, change=timed)
     assert written == [(0, 3), (0, 8), (1, 0)]
+    written, cost = [], 0.0
+    monkeypatch.setattr(CheckpointWriter, "busy", True)
+    run({"epochs": 1}, "busy", seconds=30, change=timed)
+    assert written == [(1, 0)]
 
 
 def test_the_seconds_of_an_epoch_are_those_of_all_its_pieces(stored: Stored) -> None:
