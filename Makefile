@@ -7,11 +7,16 @@ CAMPAIGN ?= examples/campaigns/digits.toml
 VENV := .venv
 VENV_TFIO := .venv-tfio
 VENV_BENCH := .venv-bench
+VENV_TORCH := .venv-torch
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
+comma := ,
+empty :=
+space := $(empty) $(empty)
+
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tfio setup-bench demo build-sif test test-untimed test-timed test-cluster test-tfio soak bench bench-quick lint clean check-python
+.PHONY: help setup setup-tfio setup-bench demo build-sif test test-untimed test-timed test-cluster test-tfio setup-torch test-torch soak bench bench-quick lint clean check-python
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1#/p' $(MAKEFILE_LIST) | while IFS='#' read -r name text; do printf '%-20s%s\n' "$$name" "$$text"; done
@@ -47,6 +52,24 @@ $(VENV_BENCH)/.complete: constraints/bench.txt | check-python
 	@$(VENV_BENCH)/bin/python -m pip install --quiet --constraint constraints/bench.txt litdata || echo "without litdata"
 	@touch $(VENV_BENCH)/.complete
 
+# PyPI's PyTorch needs CUDA's libraries. Debian's does not: it and what it links to are unpacked here, and not installed.
+PYTHON_TORCH ?= python3.11
+DEBIAN_TORCH := $(CURDIR)/$(VENV_TORCH)/debian
+DEBIAN_LIBRARIES := usr/lib/$(shell uname -m)-linux-gnu
+TORCH_LIBRARIES := $(subst $(space),:,$(addprefix $(DEBIAN_TORCH)/,$(DEBIAN_LIBRARIES) usr/lib lib/$(notdir $(DEBIAN_LIBRARIES)) $(DEBIAN_LIBRARIES)/blas $(DEBIAN_LIBRARIES)/lapack))
+
+setup-torch: $(VENV_TORCH)/.complete ## Make .venv-torch: PyTorch without CUDA (on Debian 12, with Python 3.11)
+$(VENV_TORCH)/.complete: pyproject.toml constraints/tfio.txt
+	@command -v apt-get >/dev/null && command -v $(PYTHON_TORCH) >/dev/null || { echo "Debian 12 and $(PYTHON_TORCH) are needed: say make PYTHON_TORCH=/path/to/python3.11"; exit 2; }
+	@echo "Setting up $(VENV_TORCH) (Debian's python3-torch); once, this downloads about 250 MB ..."
+	@rm -rf $(VENV_TORCH) && $(PYTHON_TORCH) -m venv $(VENV_TORCH) && mkdir $(DEBIAN_TORCH)
+	@$(VENV_TORCH)/bin/python -m pip install --quiet --constraint constraints/tfio.txt --editable '.[embedded]' pytest pytest-timeout pytest-xdist
+	@apt-cache show python3-torch >/dev/null 2>&1 || apt-get update -qq
+	@cd $(DEBIAN_TORCH) && apt-get download -qq -o APT::Sandbox::User=root python3-torch $$(apt-get install --simulate --no-install-recommends python3-torch | sed -n 's/^Inst \(lib[^ ]*\).*/\1/p' | grep -vx libtorch-test) && for package in *.deb; do dpkg -x $$package . && rm $$package; done
+	@echo $(DEBIAN_TORCH)/usr/lib/python3/dist-packages >"$$($(VENV_TORCH)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/debian.pth"
+	@LD_LIBRARY_PATH=$(TORCH_LIBRARIES) $(VENV_TORCH)/bin/python -c 'import torch; print("PyTorch", torch.__version__)'
+	@touch $(VENV_TORCH)/.complete
+
 demo: setup ## Run the main job on an embedded, real Kafka: one upload a variant, many trials, one report
 	@$(VENV)/bin/deeptool-hpc launch --fresh $(CAMPAIGN)
 
@@ -81,6 +104,9 @@ test-cluster: setup ## Run the tests that need Slurm and Apptainer, as an ordina
 test-tfio: setup-tfio ## Run the tests of the tensorflow-io reader and of the core on TensorFlow 2.16
 	@$(VENV_TFIO)/bin/python -m pytest $(UNTIMED) tests/unit tests/integration/test_tfio.py $(ARGS)
 
+test-torch: setup-torch ## Run the tests of the PyTorch reader
+	@LD_LIBRARY_PATH=$(TORCH_LIBRARIES) $(VENV_TORCH)/bin/python -m pytest -m torch -n $(PROCESSES) --dist loadfile $(wildcard tests/unit/deeptool/reader/test_torch_*.py) tests/integration/test_torch.py $(ARGS)
+
 soak: setup ## Run the long loops: kills at random moments, many rounds (those of the cluster need Slurm)
 	@$(VENV)/bin/python -m pytest -m soak $(if $(shell command -v sbatch),tests,tests/unit tests/integration) $(ARGS)
 
@@ -97,6 +123,4 @@ lint: setup ## Check style and types
 	@$(VENV)/bin/mypy
 
 clean: ## Remove the environments and what tests leave
-	rm -rf $(VENV) $(VENV_TFIO) $(VENV_BENCH) build .coverage .coverage.* .hypothesis .pytest_cache .mypy_cache .ruff_cache
-
-comma := ,
+	rm -rf $(VENV) $(VENV_TFIO) $(VENV_BENCH) $(VENV_TORCH) build .coverage .coverage.* .hypothesis .pytest_cache .mypy_cache .ruff_cache

@@ -1,8 +1,9 @@
 """Preprocess once, train many: tf.data samples in Kafka, read by every trial of a search.
 
-`upload` stores a ``tf.data.Dataset``; `open` finds what is stored, and its ``tf()`` or ``numpy()``
-reads it back (`kafka_dataset` does both in one call, for TensorFlow); `train` runs a trial. Each
-name is imported when it is first used: neither TensorFlow nor a Kafka client is loaded before.
+`upload` stores a ``tf.data.Dataset``; `open` finds what is stored, and its ``tf()``, ``torch()`` or
+``numpy()`` reads it back (`kafka_dataset` does both in one call, for TensorFlow); `train` runs a
+trial. Each name is imported when it is first used: neither TensorFlow nor a Kafka client is loaded
+before.
 """
 
 from __future__ import annotations

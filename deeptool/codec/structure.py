@@ -131,12 +131,23 @@ def like(structure: tuple[Any, ...], values: Iterable[Any]) -> tuple[Any, ...]:
 def named_tuple(name: str, fields: tuple[str, ...]) -> Any:
     """One class for each name and fields: TensorFlow takes those of two classes for other ones.
 
+    Its tuples can be pickled, though no module has the class.
+
     Raises
     ------
     ValueError
         They are no names.
     """
-    return namedtuple(name, fields)
+    return _picklable(namedtuple(name, fields))
+
+
+def _picklable(kind: Any) -> Any:
+    kind.__reduce__ = lambda self: (_tuple_named, (kind.__name__, kind._fields, *self))
+    return kind
+
+
+def _tuple_named(name: str, fields: tuple[str, ...], *values: Any) -> Any:
+    return named_tuple(name, fields)(*values)
 
 
 def describe(structure: Structure) -> str:

@@ -57,6 +57,30 @@ def part_of(samples: int, num_shards: int, index: int) -> tuple[int, int]:
     return samples * index // num_shards, samples * (index + 1) // num_shards
 
 
+@dataclass(frozen=True)
+class WorkerShare:
+    """What one of several processes reads of a part: whole batches, and the last one what is left.
+
+    So all of them together make as many batches, of the same sizes, as one process would.
+
+    Attributes
+    ----------
+    workers, worker : int
+        This is process `worker` of `workers`.
+    batch_size : int
+    """
+
+    workers: int
+    worker: int
+    batch_size: int
+
+    def within(self, start: int, stop: int) -> tuple[int, int]:
+        """The share of samples start, ..., stop - 1."""
+        batches = -(-(stop - start) // self.batch_size)
+        first, last = part_of(batches, self.workers, self.worker)
+        return min(start + first * self.batch_size, stop), min(start + last * self.batch_size, stop)
+
+
 def cut(counts: Sequence[int], start: int, stop: int) -> list[tuple[int, int]]:
     """Samples start, ..., stop - 1 of shards laid end to end, as a range within each shard."""
     ranges = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,7 +12,7 @@ from deeptool.catalog.events import EpochStored
 from deeptool.catalog.stored import Shard, Stored
 from deeptool.errors import WorkError
 from deeptool.reader import pass_plan
-from deeptool.reader.pass_plan import ShardPass
+from deeptool.reader.pass_plan import ShardPass, WorkerShare
 from deeptool.reader.record_table import RecordTable, first_samples, record_table
 from deeptool.reader.sample_order import order_row_bytes, windowed
 from deeptool.reader.windowed_order import Windowed
@@ -78,6 +78,8 @@ class ReadPlan:
         None reads in sequence.
     least_block : int
         Bytes that are read at once at least, where a seek costs more than usual.
+    share : WorkerShare, optional
+        What of its part this process reads; by default all of it.
     """
 
     store: RecordStore
@@ -87,6 +89,7 @@ class ReadPlan:
     index: int = 0
     seed: int | None = None
     least_block: int = 0
+    share: WorkerShare | None = None
     _parts: dict[tuple[int, int], list[ShardPass]] = field(default_factory=dict)
     _tables: dict[int, RecordTable] = field(default_factory=dict)
 
@@ -104,15 +107,24 @@ class ReadPlan:
         samples = sum(epoch.samples for epoch in epochs)
         return sum(epoch.bytes for epoch in epochs) / max(samples, 1)
 
+    def shared(self, share: WorkerShare) -> ReadPlan:
+        """The same plan, for one of several processes that read this part together."""
+        return replace(self, share=share, _parts={})
+
     def samples(self, k: int) -> int:
         """How many samples pass k holds for this worker."""
-        start, stop = pass_plan.part_of(self.stored.samples(k), self.num_shards, self.index)
+        start, stop = self._range(self.stored.samples(k))
         return stop - start
+
+    def _range(self, samples: int) -> tuple[int, int]:
+        """Samples start, ..., stop - 1 of a pass are this worker's."""
+        start, stop = pass_plan.part_of(samples, self.num_shards, self.index)
+        return (start, stop) if self.share is None else self.share.within(start, stop)
 
     def batches(self, k: int) -> int | None:
         """How many of the pipeline's batches pass k holds; None where that was not kept."""
         counts = [epoch.batches for epoch in self._stored(k % self.stored.epochs)]
-        if self.num_shards > 1 or None in counts:
+        if self.num_shards > 1 or self.share is not None or None in counts:
             # A part may begin within a batch.
             return None
         return sum(count for count in counts if count is not None)
@@ -126,7 +138,7 @@ class ReadPlan:
         epochs = [epoch for number in range(self.stored.epochs) for epoch in self._stored(number)]
         row_bytes = order_row_bytes(self.stored.spec.leaves, epochs)
         counts = [epoch.samples for epoch in self._stored(k % self.stored.epochs)]
-        start, stop = pass_plan.part_of(sum(counts), self.num_shards, self.index)
+        start, stop = self._range(sum(counts))
         name = f"{self.stored.session}/{self.stored.split}"
         return windowed(counts, name, row_bytes, self.seed or 0, k, start, stop)
 
@@ -188,7 +200,7 @@ class ReadPlan:
         if (epoch, skipped) not in self._parts:
             stored = self._stored(epoch)
             counts = [one.samples for one in stored]
-            start, stop = pass_plan.part_of(sum(counts), self.num_shards, self.index)
+            start, stop = self._range(sum(counts))
             ranges = pass_plan.cut(counts, min(start + skipped, stop), stop)
             self._parts[epoch, skipped] = [
                 self._part(shard, one, epoch, first, last)

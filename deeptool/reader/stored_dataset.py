@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from deeptool.catalog.stored import Stored
 from deeptool.codec.spec import Spec
-from deeptool.errors import WorkError
+from deeptool.errors import UserError, WorkError
 from deeptool.reader.element_form import Padding, element_form
 from deeptool.reader.numpy_batches import NumpyBatches
 from deeptool.reader.pass_lengths import elements_of_pass
@@ -31,6 +31,8 @@ from deeptool.store.record_store import RecordStore
 if TYPE_CHECKING:
     import tensorflow
     from typing_extensions import Unpack
+
+    from deeptool.reader.torch_batches import TorchBatches
 
 
 @dataclass(frozen=True, repr=False)
@@ -238,3 +240,35 @@ class StoredDataset:
         plan, form = prepared(self.store, self.stored, self.follow, request)
         check_memory(plan, form)
         return NumpyBatches(plan, form, self.meter, request.positions(), request)
+
+    def torch(self, **options: Unpack[ReadOptions]) -> TorchBatches:
+        """Read it with PyTorch, without TensorFlow, each sample exactly once per pass.
+
+        Parameters
+        ----------
+        options
+            As for `tf`. Without `num_shards` and `index`, each process of ``torch.distributed``
+            reads a part of its own.
+
+        Returns
+        -------
+        TorchBatches
+            A ``torch.utils.data.IterableDataset`` of batches, for ``DataLoader(...,
+            batch_size=None)`` with any number of workers. Its docstring says how dtypes become
+            tensors, and what positions it keeps.
+
+        Raises
+        ------
+        UserError
+            It cannot be read as asked, or PyTorch is not installed.
+        """
+        try:
+            from deeptool.reader.torch_batches import TorchBatches
+        except ModuleNotFoundError as error:
+            if error.name != "torch":
+                raise
+            raise UserError(
+                "data.torch(...) needs PyTorch, which is not installed",
+                next_step="python -m pip install torch; or read with data.numpy(...)",
+            ) from error
+        return TorchBatches(self.store, self.stored, self.follow, self.meter, options)

@@ -91,3 +91,23 @@ def test_parts_are_disjoint_and_together_all(counts: list[int], num_shards: int)
     for shard, count in enumerate(counts):
         covered = [n for part in parts for n in range(*pass_plan.cut(counts, *part)[shard])]
         assert covered == list(range(count))
+
+
+@given(
+    samples=st.integers(0, 300),
+    batch_size=st.integers(1, 40),
+    workers=st.integers(1, 9),
+    start=st.integers(0, 50),
+)
+def test_workers_share_whole_batches(
+    samples: int, batch_size: int, workers: int, start: int
+) -> None:
+    stop, place, batches = start + samples, start, []
+    for worker in range(workers):
+        first, last = pass_plan.WorkerShare(workers, worker, batch_size).within(start, stop)
+        # Where one ends the next one begins, and only the last batch of all is smaller.
+        assert first == place
+        place = last
+        batches += [min(batch_size, last - n) for n in range(first, last, batch_size)]
+    assert place == stop
+    assert batches == [min(batch_size, stop - n) for n in range(start, stop, batch_size)]
