@@ -85,9 +85,11 @@ batches = deeptool.open(*sys.argv[1:]).torch(batch_size=5, shuffle=True, seed=1)
 reading = iter(DataLoader(batches, batch_size=None, num_workers=2))
 next(reading)
 print("killed", reading._workers[1].pid)
-os.kill(reading._workers[1].pid, signal.SIGKILL)
 began = time.monotonic()
 try:
+    os.kill(reading._workers[1].pid, signal.SIGKILL)
+    # What it has sent can only be received while it lives: that would be another error.
+    reading._workers[1].join()
     for _ in reading:
         pass
 except RuntimeError as error:
