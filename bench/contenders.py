@@ -28,9 +28,12 @@ class Pass:
     batches : callable
         Given the number of a pass, returns the labels of each of its batches; the samples
         themselves must be in memory by then.
+    every : int
+        It reads every `every`-th sample only, as storing all of them would take too long.
     """
 
     batches: Callable[[int], Iterable[Any]]
+    every: int = 1
 
 
 @dataclass(frozen=True)

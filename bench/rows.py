@@ -118,7 +118,11 @@ ROWS = (
     Row("Lance in order", _PEERS + "lance_table", "`to_batches`"),
     Row("HF datasets in order", _HF, '`with_format("numpy").iter`'),
     Row("grain in order", _GRAIN, "ArrayRecord, records parsed in Python"),
-    Row("litdata in order", _PEERS + "litdata_chunks", "StreamingDataLoader over local chunks"),
+    Row(
+        "litdata in order",
+        _PEERS + "litdata_chunks",
+        "StreamingDataLoader of local chunks, at most 500,000 samples",
+    ),
     Row(TF_LATER, _TF, '`data.tf(shuffle=True, order="global")` of a local copy', True),
     Row(NUMPY_LATER, _NUMPY, '`data.numpy(shuffle=True, order="global")` of a local copy', True),
     Row(EIGHT, _EIGHT, "eight processes read one copy: eight times the slowest of them"),
@@ -130,5 +134,5 @@ ROWS = (
     Row(HF_INDEX, _HF, "`shuffle` of all rows, then `iter`"),
     Row(HF_BUFFER, _HF, "iterable, 8 shards, buffer of 10,000 samples"),
     Row(GRAIN, _GRAIN, "ArrayRecord, `shuffle` of all records"),
-    Row(LITDATA, _PEERS + "litdata_chunks", "StreamingDataLoader, chunks and items shuffled"),
+    Row(LITDATA, _PEERS + "litdata_chunks", "the same, chunks and items shuffled"),
 )

@@ -81,6 +81,10 @@ class Source:
     values: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int64]
 
+    def part(self, every: int) -> Source:
+        """Every `every`-th sample."""
+        return Source(self.values[::every], self.labels[::every])
+
     def batches(self, size: int) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]]:
         """Neighbouring samples, `size` at a time; the last batch may be smaller."""
         for start in range(0, len(self.labels), size):

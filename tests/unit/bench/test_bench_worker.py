@@ -43,6 +43,13 @@ def test_a_shuffled_pass_is_verified_by_its_labels() -> None:
     assert 3.0 < answer["entropy"] < np.log2(10)
 
 
+def test_a_contender_that_stores_a_part_is_to_read_all_of_that() -> None:
+    part = TINY.labels()[::3]
+    assert worker(Pass(Reader(part).batches, 3)).verify(name="it", most_seconds=60)["whole"]
+    with pytest.raises(ValueError, match="other samples than were stored"):
+        worker(Pass(Reader(part[1:]).batches, 3)).verify(name="it", most_seconds=60)
+
+
 @pytest.mark.parametrize("change", ["missing", "doubled", "another"])
 def test_a_pass_that_lost_or_doubled_a_sample_is_an_error(change: str) -> None:
     labels = TINY.labels()
