@@ -51,6 +51,7 @@ class WorkloadRun:
             One of ours failed.
         """
         self._prepare(shared, servers)
+        self.say("  verifying all samples of all rows")
         for row in self.plan.rows:
             self._attempt(row, self._verify)
         # What was written is on the disk before anything is timed.
