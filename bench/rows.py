@@ -117,7 +117,7 @@ ROWS = (
     Row(LOAD_ORDERED, _SAVED, "batches as they were saved", True),
     Row("Lance in order", _PEERS + "lance_table", "`to_batches`"),
     Row("HF datasets in order", _HF, '`with_format("numpy").iter`'),
-    Row("grain in order", _GRAIN, "ArrayRecord, records parsed in Python"),
+    Row("grain in order", _GRAIN, "ArrayRecord, records parsed in Python by two threads"),
     Row(
         "litdata in order",
         _PEERS + "litdata_chunks",
@@ -133,6 +133,6 @@ ROWS = (
     Row(LANCE, _PEERS + "lance_table", "`take` of a permutation, batch by batch"),
     Row(HF_INDEX, _HF, "`shuffle` of all rows, then `iter`"),
     Row(HF_BUFFER, _HF, "iterable, 8 shards, buffer of 10,000 samples"),
-    Row(GRAIN, _GRAIN, "ArrayRecord, `shuffle` of all records"),
+    Row(GRAIN, _GRAIN, "the same, `shuffle` of all records"),
     Row(LITDATA, _PEERS + "litdata_chunks", "the same, chunks and items shuffled"),
 )
