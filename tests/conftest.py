@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import sys
 from collections.abc import Iterator
 
 import pytest
+
+_NUMBERS = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def _local_copies_of_one_test(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are not left on the machine, nor found by another test with uploads of the same ids."""
+    folder = tmp_path_factory.getbasetemp() / f"copies-{next(_NUMBERS)}"
+    monkeypatch.setenv("DEEPTOOL_CACHE", str(folder))
 
 
 @pytest.fixture(autouse=True)

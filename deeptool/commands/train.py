@@ -65,6 +65,18 @@ from deeptool.errors import UserError
 )
 @padding_value_option
 @click.option(
+    "--order",
+    type=click.Choice(["auto", "windowed", "global"]),
+    help="How epochs are shuffled: in groups of samples from everywhere, or all samples of a pass;"
+    " auto does the latter once a pass was read, if it takes less than 8 GiB.  [default: auto]",
+)
+@click.option(
+    "--cache",
+    metavar="WHERE",
+    help="Where the node's copy of the dataset is kept: a folder, auto ($DEEPTOOL_CACHE, or the"
+    " node's folder for temporary files), memory (of this process), or off.  [default: auto]",
+)
+@click.option(
     "--session-dir",
     metavar="DIR",
     help="The session folder.  [default: <workingFolder>/<session_name>_<hparams>_<time>]",
@@ -90,6 +102,8 @@ def command(
     online: bool,
     drop_remainder: bool | None,
     padding_value: Any,
+    order: Literal["auto", "windowed", "global"] | None,
+    cache: str | None,
     session_dir: str | None,
     restart: bool,
     model_dir: str | None,
@@ -121,13 +135,15 @@ def command(
         how |= {"session_dir": session_dir, "reader": reader, "online": online}
         how |= {"hparams": hparams, "proc_id": proc_id, "kafka": kafka}
         how |= {"drop_remainder": drop_remainder, "padding_value": padding_value}
+        how |= {"order": order or "auto", "cache": cache or "auto"}
     elif hparams or any(
-        given is not None for given in (proc_id, session_dir, drop_remainder, padding_value)
+        given is not None
+        for given in (proc_id, session_dir, drop_remainder, padding_value, order, cache)
     ):
         raise UserError(
-            "a resumed trial keeps its hparams, its procID, its batches and its session folder",
-            next_step="leave out --hparam, --procID, --drop-remainder, --padding-value and "
-            "--session-dir",
+            "a resumed trial keeps its hparams, procID, batches, order, cache and session folder",
+            next_step="leave out --hparam, --procID, --drop-remainder, --padding-value, --order, "
+            "--cache and --session-dir",
         )
 
     from deeptool.training import failures, train

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 
@@ -73,6 +73,10 @@ class WorkerShare:
     workers: int
     worker: int
     batch_size: int
+
+    def of(self, worker: int) -> WorkerShare:
+        """The share of another one of these processes."""
+        return replace(self, worker=worker)
 
     def within(self, start: int, stop: int) -> tuple[int, int]:
         """The share of samples start, ..., stop - 1."""

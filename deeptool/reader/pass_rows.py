@@ -14,6 +14,7 @@ from deeptool.codec.values import Leaves, rows, slice_rows
 from deeptool.errors import WorkError
 from deeptool.reader import row_chunks
 from deeptool.reader.broker_rows import BrokerRows, check_fits, row_bytes_of
+from deeptool.reader.copied_pass import CopiedPass
 from deeptool.reader.element_form import ElementForm
 from deeptool.reader.read_plan import PlannedPass, ReadPlan
 from deeptool.reader.record_order import Samples, in_plan_order, in_sample_order
@@ -65,6 +66,12 @@ def pass_rows(
                 rng = np.random.default_rng([(plan.seed or 0) % 2**64, k])
                 yield from _behind(arriving_rows(_whole(arrivals), form, plan, rng), skipped)
                 return
+    if plan.cache != "off" and not form.whole_batches:
+        copied = CopiedPass(plan, k, decoder_for(form), form.batch_size, meter, skipped)
+        yield from copied.chunks()
+        skipped = copied.place
+        if skipped >= plan.samples(k):
+            return
     if plan.seed is not None and not form.whole_batches:
         yield from _shuffled_rows(plan, form, k, meter, skipped)
         return

@@ -12,9 +12,16 @@ from deeptool.catalog.events import EpochStored
 from deeptool.catalog.stored import Shard, Stored
 from deeptool.errors import WorkError
 from deeptool.reader import pass_plan
+from deeptool.reader.pass_copies import PassCopies
 from deeptool.reader.pass_plan import ShardPass, WorkerShare
 from deeptool.reader.record_table import RecordTable, first_samples, record_table
-from deeptool.reader.sample_order import order_row_bytes, windowed
+from deeptool.reader.sample_order import (
+    SampleOrder,
+    in_sequence,
+    order_row_bytes,
+    permuted,
+    windowed,
+)
 from deeptool.reader.windowed_order import Windowed
 from deeptool.store.record_store import Block, Lane, RecordStore
 
@@ -63,6 +70,11 @@ class PlannedPass:
         return sum(shard.samples for shard in self.shards)
 
 
+# A pass up to this size is shuffled as a whole, unless it is said otherwise: as a node has memory
+# for so much of a copy, its rows can be read in any order.
+GLOBAL_BYTES = 8 << 30
+
+
 @dataclass
 class ReadPlan:
     """A dataset, where its records are, and which part of it is read in which order.
@@ -80,6 +92,12 @@ class ReadPlan:
         Bytes that are read at once at least, where a seek costs more than usual.
     share : WorkerShare, optional
         What of its part this process reads; by default all of it.
+    shuffling : str
+        "windowed", "global", or "auto": see `deeptool.reader.read_request.ReadRequest`, as for
+        `cache`.
+    cache : str
+    copies : PassCopies
+        Those that this process has open.
     """
 
     store: RecordStore
@@ -90,6 +108,9 @@ class ReadPlan:
     seed: int | None = None
     least_block: int = 0
     share: WorkerShare | None = None
+    shuffling: str = "windowed"
+    cache: str = "off"
+    copies: PassCopies = field(default_factory=PassCopies)
     _parts: dict[tuple[int, int], list[ShardPass]] = field(default_factory=dict)
     _tables: dict[int, RecordTable] = field(default_factory=dict)
 
@@ -133,14 +154,56 @@ class ReadPlan:
         """How many whole ones pass k holds of batches that end with each shard."""
         return sum(epoch.samples // batch_size for epoch in self._stored(k % self.stored.epochs))
 
+    def order(self, k: int) -> SampleOrder:
+        """The order of the rows of pass k."""
+        samples = self.stored.samples(k)
+        start, stop = self._range(samples)
+        if self.seed is None:
+            return in_sequence(stop - start, start, self.row_bytes)
+        if self._is_global(k, samples):
+            return permuted(samples, self._name, self.seed, k, start, stop)
+        return self.windowed_order(k)
+
     def windowed_order(self, k: int) -> Windowed:
-        """The order of the rows of pass k, shuffled."""
-        epochs = [epoch for number in range(self.stored.epochs) for epoch in self._stored(number)]
-        row_bytes = order_row_bytes(self.stored.spec.leaves, epochs)
+        """The order of the rows of pass k, shuffled in groups."""
         counts = [epoch.samples for epoch in self._stored(k % self.stored.epochs)]
         start, stop = self._range(sum(counts))
-        name = f"{self.stored.session}/{self.stored.split}"
-        return windowed(counts, name, row_bytes, self.seed or 0, k, start, stop)
+        return windowed(counts, self._name, self.row_bytes, self.seed or 0, k, start, stop)
+
+    @property
+    def _name(self) -> str:
+        """What orders are drawn with, besides seeds: of the samples, not of their upload."""
+        return f"{self.stored.session}/{self.stored.split}"
+
+    def fill_orders(self, k: int) -> list[SampleOrder]:
+        """What the parts of pass k, all read at the same time, need first of a copy of it."""
+        share = self.share
+        shares = [share] if share is None else [share.of(n) for n in range(share.workers)]
+        parts = [
+            replace(self, index=index, share=each)
+            for index in range(self.num_shards)
+            for each in shares
+        ]
+        if self.seed is None or self._is_global(k, self.stored.samples(k)):
+            return [replace(part, seed=None).order(k) for part in parts]
+        return [part.windowed_order(k) for part in parts]
+
+    def _is_global(self, k: int, samples: int) -> bool:
+        """Decided by the dataset alone: never by what is free, or is there already."""
+        if self.shuffling != "auto":
+            return self.shuffling == "global"
+        fits = samples * self.row_bytes < GLOBAL_BYTES
+        return self.cache != "off" and k >= self.stored.epochs and fits
+
+    @cached_property
+    def row_bytes(self) -> int:
+        """About what a row takes, alike for all uploads of the same samples."""
+        epochs = [epoch for number in range(self.stored.epochs) for epoch in self._stored(number)]
+        return order_row_bytes(self.stored.spec.leaves, epochs)
+
+    def stored_bytes(self, k: int) -> int:
+        """What pass k takes in the store, all parts of it."""
+        return sum(epoch.bytes for epoch in self._stored(k % self.stored.epochs))
 
     def record_table(self, k: int) -> RecordTable:
         """Which record holds which rows of pass k.

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from os import PathLike
 from typing import Literal, NamedTuple, TypedDict
 
 from deeptool.catalog.stored import Stored
 from deeptool.errors import UserError
 from deeptool.reader.element_form import ElementForm, Padding, element_form
+from deeptool.reader.pass_copies import PassCopies
 from deeptool.reader.pass_lengths import elements_of_pass
 from deeptool.reader.read_plan import MemoryShares, ReadPlan
 from deeptool.store.record_store import RecordStore
@@ -23,6 +26,8 @@ LEAST_MEMORY = 8 << 20
 MEMORY = 256 << 20
 Reader = Literal["librdkafka", "tfio"]
 _READERS = ("librdkafka", "tfio")
+Order = Literal["auto", "windowed", "global"]
+ORDERS = ("auto", "windowed", "global")
 _LOG = logging.getLogger(__name__)
 
 
@@ -40,6 +45,8 @@ class ReadOptions(TypedDict, total=False):
     index: int
     padding_value: Padding | Mapping[str, Padding] | None
     memory_bytes: int
+    order: Order
+    cache: str | PathLike[str]
 
 
 @dataclass(frozen=True)
@@ -78,8 +85,15 @@ class ReadRequest:
         What fills up dense tensors with unknown dimensions, so that they can be rebatched; by path
         ("0/tokens") where they differ.
     memory_bytes : int
-        About what an iterator may take. The order of samples does not depend on it: to shuffle, it
-        must have room for one group.
+        About what an iterator may take without a local copy. The order of samples does not depend
+        on it: to shuffle, it must have room for one group.
+    order : str
+        Of shuffled passes. "windowed" shuffles groups of rows from everywhere, "global" all rows of
+        a pass, which needs a local copy. "auto" is windowed while a stored pass is read for the
+        first time, and global afterwards, if a pass takes less than 8 GiB and there is a `cache`.
+    cache : str or path
+        Where a local copy is kept, which all readers on a node share: "auto", in $DEEPTOOL_CACHE or
+        the node's folder for temporary files; a folder; "memory", of this process; or "off".
 
     Raises
     ------
@@ -98,6 +112,8 @@ class ReadRequest:
     index: int = 0
     padding_value: Padding | Mapping[str, Padding] | None = None
     memory_bytes: int = MEMORY
+    order: Order = "auto"
+    cache: str | PathLike[str] = "auto"
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "repeat", "num_shards"):
@@ -119,6 +135,14 @@ class ReadRequest:
                 "memory_bytes is too small to read with",
                 seen=self.memory_bytes,
                 valid=f"at least {LEAST_MEMORY}",
+            )
+        if self.order not in ORDERS:
+            raise UserError("unknown order", seen=self.order, valid=" or ".join(ORDERS))
+        if self.order == "global" and self.cache == "off":
+            raise UserError(
+                "a global order needs a local copy of the dataset",
+                seen="order='global', cache='off'",
+                valid="order='windowed', or another cache",
             )
 
     def _check_start(self, start: tuple[int, int] | Callable[[], tuple[int, int]]) -> None:
@@ -165,7 +189,7 @@ class Position(NamedTuple):
 
 
 def prepared(
-    store: RecordStore, stored: Stored, follow: bool, request: ReadRequest
+    store: RecordStore, stored: Stored, follow: bool, request: ReadRequest, copies: PassCopies
 ) -> tuple[ReadPlan, ElementForm]:
     """What is read, and as which elements.
 
@@ -184,7 +208,17 @@ def prepared(
     if request.shuffle and seed is None:
         seed = secrets.randbits(32)
     memory = MemoryShares(request.memory_bytes)
-    plan = ReadPlan(store, stored, memory, request.num_shards, request.index, seed)
+    plan = ReadPlan(
+        store,
+        stored,
+        memory,
+        request.num_shards,
+        request.index,
+        seed,
+        shuffling=request.order,
+        cache=os.fspath(request.cache),
+        copies=copies,
+    )
     form = element_form(plan, request.batch_size, request.drop_remainder, request.padding_value)
     if request.drop_remainder is None:
         _tell_left_out(plan, form)

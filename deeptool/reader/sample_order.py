@@ -13,6 +13,7 @@ permutation of all rows, for who has all of them at hand.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -125,9 +126,18 @@ def windowed(
     return Windowed(tuple(counts), name, group_rows_of(row_bytes), seed, k, first, stop)
 
 
-def permuted(samples: int, seed: int, k: int, start: int, stop: int) -> Permuted:
-    """Places start, ..., stop - 1 of a permutation of all `samples` rows, drawn for pass k."""
-    return Permuted(samples, seed, k, start, stop)
+def permuted(samples: int, name: str, seed: int, k: int, start: int, stop: int) -> Permuted:
+    """A permutation of all `samples` rows, drawn for pass k; of several parts, one of them.
+
+    Parameters
+    ----------
+    name : str
+        Of the dataset. It decides which rows each part has, so that parts are disjoint whatever
+        seeds their workers have.
+    start, stop : int
+        The part, as a range of 0, ..., samples.
+    """
+    return Permuted(samples, name, seed, k, start, stop)
 
 
 @dataclass(frozen=True)
@@ -159,6 +169,7 @@ class Permuted:
     """What `permuted` returns. Its rows come from everywhere: it is one group."""
 
     all_samples: int
+    name: str
     seed: int
     k: int
     start: int
@@ -171,24 +182,43 @@ class Permuted:
     def rows(self, start: int, stop: int) -> Rows:
         """See `SampleOrder`."""
         check_places(start, stop, self.samples)
-        start, stop = start + self.start, stop + self.start
-        if isinstance(self._drawn, RowBijection):
-            found = np.empty(stop - start, np.int64)
-            for begin in range(start, stop, _BLOCK):
-                end = min(begin + _BLOCK, stop)
-                found[begin - start : end - start] = self._drawn.lookup(np.arange(begin, end))
-            return found
-        return self._drawn[start:stop].astype(np.int64)
+        own = _drawn_at(self._own, np.arange(start, stop))
+        return own if self._dealt is None else _drawn_at(self._dealt, own + self.start)
 
     def groups(self) -> Sequence[Group]:
         """See `SampleOrder`."""
         return (Group(0, self.samples, ((0, self.all_samples),)),) if self.samples else ()
 
     @cached_property
-    def _drawn(self) -> RowBijection | npt.NDArray[np.int32]:
-        source = random_source(self.seed % 2**64, self.k)
-        if self.all_samples > MOST_PERMUTED:
-            return RowBijection(self.all_samples, source)
-        drawn = np.arange(self.all_samples, dtype=np.int32)
-        source.shuffle(drawn)
-        return drawn
+    def _own(self) -> Drawn:
+        """In which order the rows of this part come."""
+        return _drawn(self.samples, random_source(self.seed % 2**64, self.k))
+
+    @cached_property
+    def _dealt(self) -> Drawn | None:
+        """Which rows are this part's; None where all are."""
+        if self.samples == self.all_samples:
+            return None
+        digest = hashlib.sha256(f"{self.name}/{self.all_samples}".encode()).digest()
+        return _drawn(self.all_samples, random_source(int.from_bytes(digest[:16], "big"), self.k))
+
+
+Drawn = RowBijection | npt.NDArray[np.int32]
+
+
+def _drawn(samples: int, source: np.random.RandomState) -> Drawn:
+    """A permutation of so many rows."""
+    if samples > MOST_PERMUTED:
+        return RowBijection(samples, source)
+    drawn = np.arange(samples, dtype=np.int32)
+    source.shuffle(drawn)
+    return drawn
+
+
+def _drawn_at(drawn: Drawn, places: Rows) -> Rows:
+    if not isinstance(drawn, RowBijection):
+        return drawn[places].astype(np.int64)
+    found = np.empty(len(places), np.int64)
+    for begin in range(0, len(places), _BLOCK):
+        found[begin : begin + _BLOCK] = drawn.lookup(places[begin : begin + _BLOCK])
+    return found

@@ -13,6 +13,7 @@ from deeptool.codec.spec import Spec
 from deeptool.errors import UserError, WorkError
 from deeptool.reader.element_form import Padding, element_form
 from deeptool.reader.numpy_batches import NumpyBatches
+from deeptool.reader.pass_copies import PassCopies
 from deeptool.reader.pass_lengths import elements_of_pass
 from deeptool.reader.pass_rows import check_memory
 from deeptool.reader.read_plan import MemoryShares, ReadPlan
@@ -54,12 +55,15 @@ class StoredDataset:
         Whether it may have been under way then.
     meter : ReadMeter
         Counts all that is read through this handle, and keeps the error that ends it.
+    copies : PassCopies
+        The local copies that are open.
     """
 
     store: RecordStore
     stored: Stored
     follow: bool = False
     meter: ReadMeter = field(default_factory=ReadMeter)
+    copies: PassCopies = field(default_factory=PassCopies, compare=False)
 
     def __len__(self) -> int:
         return self.stored.samples(0)
@@ -207,7 +211,7 @@ class StoredDataset:
         """
         check_reader(reader, self.follow)
         request = ReadRequest(**options)
-        plan, form = prepared(self.store, self.stored, self.follow, request)
+        plan, form = prepared(self.store, self.stored, self.follow, request, self.copies)
         if reader == "librdkafka":
             check_memory(plan, form)
         return tf_dataset(plan, form, self.meter, request, reader=reader, known=not self.follow)
@@ -237,7 +241,7 @@ class StoredDataset:
         Codec ``example`` needs TensorFlow to decode its records.
         """
         request = ReadRequest(**options)
-        plan, form = prepared(self.store, self.stored, self.follow, request)
+        plan, form = prepared(self.store, self.stored, self.follow, request, self.copies)
         check_memory(plan, form)
         return NumpyBatches(plan, form, self.meter, request.positions(), request)
 
@@ -271,4 +275,4 @@ class StoredDataset:
                 "data.torch(...) needs PyTorch, which is not installed",
                 next_step="python -m pip install torch; or read with data.numpy(...)",
             ) from error
-        return TorchBatches(self.store, self.stored, self.follow, self.meter, options)
+        return TorchBatches(self.store, self.stored, self.follow, self.meter, self.copies, options)

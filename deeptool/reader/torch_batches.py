@@ -16,6 +16,7 @@ from deeptool.catalog.stored import Stored
 from deeptool.errors import UserError
 from deeptool.reader.element_form import ElementForm, element_form
 from deeptool.reader.numpy_batches import NumpyBatches
+from deeptool.reader.pass_copies import PassCopies
 from deeptool.reader.pass_lengths import elements_of_iterator, elements_of_passes
 from deeptool.reader.pass_plan import WorkerShare
 from deeptool.reader.read_plan import ReadPlan
@@ -66,6 +67,7 @@ class TorchBatches(IterableDataset):  # type: ignore[misc]
         stored: Stored,
         follow: bool,
         meter: ReadMeter,
+        copies: PassCopies,
         options: ReadOptions,
     ) -> None:
         super().__init__()
@@ -84,7 +86,7 @@ class TorchBatches(IterableDataset):  # type: ignore[misc]
         if self._world[0] > 1 and self._seed_drawn:
             request = replace(request, seed=_common_seed())
         self._follow, self._request, self.meter = follow, request, meter
-        self._plan, self._form = prepared(store, stored, follow, request)
+        self._plan, self._form = prepared(store, stored, follow, request, copies)
         # A function is asked whenever an iterator begins, and decides alone.
         self._asked = callable(request.first_epoch) or callable(request.start)
         first = Position(0, 0) if self._asked else request.positions()()
@@ -234,6 +236,8 @@ class TorchBatches(IterableDataset):  # type: ignore[misc]
             "seed": self._shared.seed,
             # Batches as they were uploaded are shuffled as far as the memory reaches.
             "memory_bytes": self._request.memory_bytes if form.whole_batches else None,
+            "order": self._request.order,
+            "copied": self._request.cache != "off",
             "num_shards": self._request.num_shards,
             "index": self._request.index,
             "num_workers": worker.workers if worker else 1,

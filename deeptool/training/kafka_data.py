@@ -100,8 +100,14 @@ def from_kafka(
         tell_left_out(data, options, say)
 
     def shuffled(**where: Unpack[ReadOptions]) -> Any:
-        seed = settings.random_seed
-        return train.tf(**{**how, **where}, shuffle=True, seed=seed, reader=source.reader)
+        return train.tf(
+            **{**how, **where},
+            shuffle=True,
+            seed=settings.random_seed,
+            reader=source.reader,
+            order=source.order,
+            cache=source.cache,
+        )
 
     # Arrival order is of this process alone, and tensorflow-io would read a part of it again.
     order = None
@@ -134,6 +140,7 @@ def from_kafka(
         first_epoch=lambda: 0,
         repeat=None if settings.validation_steps else 1,
         reader=source.reader,
+        cache=source.cache,
     )
     total = steps or length(whole, "steps_per_epoch")
     if total is None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from deeptool.errors import UserError
+from deeptool.reader.read_request import Order
 from deeptool.settings import Settings
 from deeptool.settings.contract import PADDING, Padding
 from deeptool.settings.hparams import plain
@@ -34,6 +35,8 @@ def train(
     online: bool = False,
     drop_remainder: bool | None = None,
     padding_value: Padding | Mapping[str, Padding] | None = None,
+    order: Order = "auto",
+    cache: str = "auto",
     session_dir: str | os.PathLike[str] | None = None,
     restart_from: str | os.PathLike[str] | None = None,
     verbose: bool = False,
@@ -70,6 +73,8 @@ def train(
         arrives. The validation set must be complete.
     drop_remainder, padding_value
         See `deeptool.StoredDataset.tf`; instead of what the settings say of them.
+    order, cache
+        See `deeptool.reader.read_request.ReadRequest`.
     session_dir : path, optional
         The session folder, instead of ``<workingFolder>/<session_name>_<hparams>_<time>``.
     restart_from : path, optional
@@ -107,7 +112,8 @@ def train(
     addresses = (servers,) if isinstance(servers, str) else tuple(servers or ())
     padding_value = _checked_padding(padding_value)
     source = TrialSource(
-        addresses, client_properties, reader, wait, online, drop_remainder, padding_value
+        *(addresses, client_properties, reader, wait, online),
+        *(drop_remainder, padding_value, order, cache),
     )
     if restart_from is not None:
         if settings or hparams or proc_id is not None or kafka is not None or session_dir:

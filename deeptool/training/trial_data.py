@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 from deeptool.client.topic_names import Split
 from deeptool.errors import UserError
+from deeptool.reader.read_request import Order
 from deeptool.settings import Settings
 from deeptool.settings.contract import Padding
 from deeptool.training.batching import Batching, Say
@@ -91,6 +92,8 @@ class TrialSource:
         The training set may be one that is still being uploaded.
     drop_remainder, padding_value
         As in the settings, and instead of what these say; None: as they say.
+    order, cache
+        See `deeptool.reader.read_request.ReadRequest`.
     """
 
     servers: tuple[str, ...] = ()
@@ -102,6 +105,8 @@ class TrialSource:
     online: bool = False
     drop_remainder: bool | None = None
     padding_value: Padding | Mapping[str, Padding] | None = None
+    order: Order = "auto"
+    cache: str = "auto"
 
     def batching(self, settings: Settings) -> Batching:
         """How the trial's batches are made."""

@@ -62,6 +62,8 @@ class TrialRequest:
             "online": self.source.online,
             "drop_remainder": self.source.drop_remainder,
             "padding_value": self.source.padding_value,
+            "order": self.source.order,
+            "cache": self.source.cache,
         }
 
     @classmethod
@@ -81,6 +83,8 @@ class TrialRequest:
                 online=values.get("online", False),
                 drop_remainder=values.get("drop_remainder"),
                 padding_value=values.get("padding_value"),
+                order=values.get("order", "auto"),
+                cache=values.get("cache", "auto"),
             ),
         )
 

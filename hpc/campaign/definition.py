@@ -178,7 +178,8 @@ class Sample(Strict):
 class Trials(Strict):
     """The search: a `grid`, a `list` or a `random` sample of hparams, and how to run it.
 
-    `online` trials begin with the uploads, and read what is there so far.
+    `online` trials begin with the uploads, and read what is there so far. `order` says how epochs
+    are shuffled, `cache` where each node's copy of a dataset is kept: as ``deeptool train`` does.
     """
 
     model_config = ConfigDict(populate_by_name=True)
@@ -188,6 +189,8 @@ class Trials(Strict):
     random: Sample | None = None
     max_parallel: Positive = 1
     online: bool = False
+    order: Literal["auto", "windowed", "global"] = "auto"
+    cache: Annotated[str, Field(min_length=1)] = "auto"
     options: tuple[str, ...] = ()
 
     @model_validator(mode="after")

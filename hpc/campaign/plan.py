@@ -331,6 +331,8 @@ def _trial(
             *_hparams(hparams),
             *("--kafka", *plan.connection, "--session-dir", folder),
             *(("--online", "--wait", str(_ONLINE_SECONDS)) if trials.online else ()),
+            *(() if trials.order == "auto" else ("--order", trials.order)),
+            *(() if trials.cache == "auto" else ("--cache", trials.cache)),
             *trials.options,
         ),
         after=after,

@@ -13,6 +13,8 @@ def task_container(campaign: Campaign) -> Container | None:
     if not campaign.in_images:
         return None
     here = Path.cwd()
-    binds = (here, campaign.folder, campaign.settings.parent, *campaign.images.binds)
+    binds = [here, campaign.folder, campaign.settings.parent, *campaign.images.binds]
+    if campaign.trials is not None and "/" in campaign.trials.cache:
+        binds.append(Path(campaign.trials.cache))
     cache = campaign.folder / "cache"
     return Container(campaign.images.tensorflow, tuple(dict.fromkeys(binds)), here, cache)

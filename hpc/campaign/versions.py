@@ -134,6 +134,7 @@ def made_under(campaign: Campaign) -> dict[str, Any]:
     Numbers of processes and of partitions, memory, brokers: with others it comes to the same.
     """
     producers, trials = campaign.producers, campaign.trials
+    order = trials.order if trials is not None else "auto"
     return {
         "producers.epochs": producers.epochs,
         "producers.split": producers.split,
@@ -141,6 +142,8 @@ def made_under(campaign: Campaign) -> dict[str, Any]:
         "producers.auto_shard": producers.auto_shard,
         "trials.online": trials is not None and trials.online,
         "trials.options": list(trials.options) if trials is not None else [],
+        # Earlier releases did not say it.
+        **({} if order == "auto" else {"trials.order": order}),
     }
 
 

@@ -18,6 +18,7 @@ from deeptool.codec.values import Leaves, rows
 from deeptool.errors import UserError, WorkError
 from deeptool.reader import StoredDataset, record_table, row_groups, windowed_order
 from deeptool.reader.broker_rows import BrokerRows
+from deeptool.reader.pass_copies import PassCopies
 from deeptool.reader.pass_rows import decoder_for
 from deeptool.reader.read_plan import MemoryShares, ReadPlan
 from deeptool.reader.read_request import ReadRequest, prepared
@@ -80,7 +81,7 @@ def opened(target_bytes: int, spec: Spec = FIXED, size: int = 20) -> StoredDatas
 
 def numbers(data: StoredDataset, **request: Any) -> list[int]:
     found: list[int] = []
-    for first, last in data.numpy(batch_size=32, **request):
+    for first, last in data.numpy(batch_size=32, **{"cache": "off", **request}):
         for row, number in enumerate(last.tolist()):
             assert_row(first, row, number)
         found += last.tolist()
@@ -130,7 +131,7 @@ def test_each_record_is_read_once_where_memory_allows() -> None:
 
 def rows_of(data: StoredDataset, meter: ReadMeter, **other: Any) -> BrokerRows:
     request = ReadRequest(batch_size=32, shuffle=True, seed=7, memory_bytes=8 << 20)
-    plan, form = prepared(data.store, data.stored, False, request)
+    plan, form = prepared(data.store, data.stored, False, request, PassCopies())
     order = plan.windowed_order(0)
     made = BrokerRows(
         plan.store,
@@ -190,7 +191,7 @@ def test_resuming_reads_what_is_left(shuffle: bool) -> None:
     assert numbers(data, shuffle=shuffle, seed=3, start=(1, 25)) == whole[800:]
     # 101 rows, and those of the same records or, shuffled, of the same group.
     assert data.meter.samples - before < (600 if shuffle else 150)
-    tensors = data.tf(batch_size=32, shuffle=shuffle, seed=3, start=(1, 25), repeat=2)
+    tensors = data.tf(batch_size=32, shuffle=shuffle, seed=3, start=(1, 25), repeat=2, cache="off")
     following = numbers(data, shuffle=shuffle, seed=3, first_epoch=2)
     found = [n for _, y in tensors.as_numpy_iterator() for n in y.tolist()]
     assert found == whole[800:] + following

@@ -98,11 +98,14 @@ def test_permuted_parts_are_disjoint_and_complete(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sample_order, "MOST_PERMUTED", 0 if computed else 10**7)
         patch.setattr(sample_order, "_BLOCK", 100)
-        whole = assert_consistent(permuted(samples, seed, k, 0, samples), [samples // 3, 7])
+        whole = assert_consistent(permuted(samples, "d", seed, k, 0, samples), [samples // 3, 7])
         np.testing.assert_array_equal(np.sort(whole), np.arange(samples))
-        for start, stop in parts_of(samples, parts):
-            part = permuted(samples, seed, k, start, stop)
-            np.testing.assert_array_equal(part.rows(0, part.samples), whole[start:stop])
+        # Whatever the seeds of their workers are.
+        found = [
+            permuted(samples, "d", seed + number, k, start, stop).rows(0, stop - start)
+            for number, (start, stop) in enumerate(parts_of(samples, parts))
+        ]
+        np.testing.assert_array_equal(np.sort(np.concatenate(found)), np.arange(samples))
 
 
 def test_in_sequence_places_are_rows() -> None:
@@ -127,17 +130,17 @@ def test_orders_depend_on_pass_seed_and_name_only_as_said() -> None:
     # Trials with other seeds read the same rows at the same time; other passes do not.
     assert list(drawn().groups()) == list(drawn(seed=2).groups())
     assert list(drawn().groups()) != list(drawn(k=1).groups())
-    passes = [permuted(8000, 1, 0, 0, 8000), permuted(8000, 1, 1, 0, 8000)]
+    passes = [permuted(8000, "d", 1, 0, 0, 8000), permuted(8000, "d", 1, 1, 0, 8000)]
     assert rows(passes[0]) != rows(passes[1])
-    assert rows(permuted(8000, 2, 0, 0, 8000)) != rows(passes[0])
+    assert rows(permuted(8000, "d", 2, 0, 0, 8000)) != rows(passes[0])
 
 
 def test_orders_stay_what_they_are() -> None:
     """With every release of NumPy, and of deeptool: a trial that is resumed reads on."""
     order = windowed([40, 60], "digits", GROUP_BYTES // 64, 7, 2, 0, 100)
     assert order.rows(0, 8).tolist() == [90, 39, 19, 1, 15, 50, 8, 52]
-    assert permuted(100, 7, 2, 0, 100).rows(0, 8).tolist() == [9, 11, 63, 0, 12, 37, 51, 40]
-    many = permuted(10**9, 7, 2, 0, 10**9).rows(0, 3)
+    assert permuted(100, "d", 7, 2, 0, 100).rows(0, 8).tolist() == [9, 11, 63, 0, 12, 37, 51, 40]
+    many = permuted(10**9, "d", 7, 2, 0, 10**9).rows(0, 3)
     assert many.tolist() == [563269548, 913478104, 732649348]
 
 
@@ -183,9 +186,9 @@ def test_sorted_labels_are_mixed() -> None:
     assert entropy(labels, classes) >= 0.998 * best
     for group in groups:
         assert entropy(labels[group.start : group.stop], classes) >= 0.995 * best
-    everywhere = permuted(samples, 3, 0, 0, samples).rows(0, samples)
+    everywhere = permuted(samples, "d", 3, 0, 0, samples).rows(0, samples)
     assert entropy(everywhere * classes // samples, classes) >= 0.999 * best
-    computed = permuted(30_000_000, 3, 0, 0, 30_000_000).rows(11_000_000, 12_000_000)
+    computed = permuted(30_000_000, "d", 3, 0, 0, 30_000_000).rows(11_000_000, 12_000_000)
     assert entropy(computed * classes // 30_000_000, classes) >= 0.999 * best
 
 

@@ -201,7 +201,7 @@ def test_a_record_that_is_missing_is_never_a_shorter_pass(store: MemoryStore) ->
         pytest.raises(WorkError, match="does not hold all samples") as caught,
         data.meter.raising(),
     ):
-        numbers(data.tf())
+        numbers(data.tf(cache="off"))
     assert "299 samples" in str(caught.value)
 
 

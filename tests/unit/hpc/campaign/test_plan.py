@@ -13,6 +13,7 @@ from deeptool.errors import UserError
 from hpc.campaign.definition import Campaign
 from hpc.campaign.plan import Kept, Plan, make_plan, trial_key, view_tasks
 from hpc.campaign.toml_file import load, parse
+from hpc.campaign.versions import made_under
 from hpc.local.plan_text import plan_text
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -154,6 +155,16 @@ def test_commands_for_what_an_earlier_launch_left(campaign: Any) -> None:
     assert "--replace" in producer.command("h:1")
     assert "--replace" not in producer.command("h:1", again=True)
     assert plan.tasks[0].command("h:1", again=True) == plan.tasks[0].argv
+
+
+def test_how_trials_shuffle_and_where_copies_are(campaign: Any, tmp_path: Path) -> None:
+    plain = campaign(trials={"grid": {"lr": [1]}})
+    assert not {"--order", "--cache"} & set(words(make_plan(plain, "id"), "trial-0").split())
+    said = {"grid": {"lr": [1]}, "order": "global", "cache": str(tmp_path)}
+    said_words = words(make_plan(campaign(trials=said), "id"), "trial-0")
+    assert f"--order global --cache {tmp_path}" in said_words
+    assert made_under(plain) == made_under(campaign(trials={**said, "order": "auto"}))
+    assert made_under(campaign(trials=said))["trials.order"] == "global"
 
 
 def test_pictures_of_what_was_stored(campaign: Any) -> None:
