@@ -194,17 +194,17 @@ class GrowingColumns:
 
     def _forked(self) -> None:
         """In a fork no thread is left that fills: it follows its parent."""
-        if self._filler is not None:
+        if self._filler is not None and not self._filler.ended:
             self._filler.claim.forget()
-            self._filler = None
             self._users -= 1
+        self._filler = None
 
 
 class _Filler:
     """The thread that fills."""
 
     def __init__(self, columns: GrowingColumns, claim: FillClaim) -> None:
-        self.claim, self.error = claim, None
+        self.claim, self.error, self.ended = claim, None, False
         self._columns, self._stopped, self._write_lock = columns, False, threading.Lock()
         self._thread = threading.Thread(target=self._run, name="fill the local copy", daemon=True)
         self._thread.start()
@@ -240,10 +240,12 @@ class _Filler:
         except BaseException as error:
             self.error = error
         finally:
-            self.claim.release()
+            # At once, for a fork: it must not close a descriptor again that is somebody else's now.
             with columns._changed:
+                self.claim.release()
+                self.ended = True
                 columns._changed.notify_all()
-            columns._let_go()
+                columns._let_go()
 
     def _write(self, first: int, leaves: Leaves) -> None:
         columns, end = self._columns, first + rows_of(leaves)

@@ -41,7 +41,8 @@ def upload(broker: str, name: str, batch: int, **tuning: Any) -> None:
 
 def numbers(data: deeptool.StoredDataset, **options: Any) -> list[int]:
     found: list[int] = []
-    for x, y in data.tf(batch_size=50, shuffle=True, seed=4, **options).as_numpy_iterator():
+    how = {"batch_size": 50, "shuffle": True, "seed": 4, "cache": "off", **options}
+    for x, y in data.tf(**how).as_numpy_iterator():
         np.testing.assert_array_equal(x, np.repeat(y[:, None], 25, axis=1))
         found += y.tolist()
     return found
@@ -63,6 +64,8 @@ def test_two_uploads_cut_in_other_ways_are_read_alike(
             for index in (0, 1, 2):
                 options = {"first_epoch": k, "num_shards": 3, "index": index}
                 parts.append(numbers(data, **options))
+                copied = {"order": "windowed", "cache": "auto"}
+                assert numbers(data, **options, **copied) == parts[-1]
                 plan = ReadPlan(data.store, data.stored, MemoryShares(1), 3, index, 4)
                 order = plan.windowed_order(k)
                 assert len(order.groups()) > 3

@@ -488,3 +488,34 @@ def test_a_folder_that_cannot_be_made_is_no_local_copy(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(NoLocalCopy):
         opened(tmp_path / "file")
+
+
+def test_a_fork_closes_no_descriptor_of_somebody_else(folder: Path) -> None:
+    """Not that of the lock, which was given up and may be another file by now."""
+    columns = opened(folder, Filling())
+    columns.wait([(0, 100)])
+    (path,) = folder.glob("[!.]*")
+    deadline = time.monotonic() + 30
+    while not CopyFiles(path).whole and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(8)]
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        lost = 0
+        for descriptor in held:
+            try:
+                os.fstat(descriptor)
+            except OSError:
+                lost += 1
+        os.write(writer, bytes([lost]))
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reader, 1) == b"\0"
+    # A program that is started with a function to call in its process runs the same hooks.
+    for _ in range(8):
+        subprocess.run(["true"], preexec_fn=lambda: None, check=True)
+    for descriptor in (*held, reader, writer):
+        os.close(descriptor)
+    columns.close()
