@@ -113,7 +113,7 @@ ROWS = (
     Row(JAVA_CONSUMER, _JAVA, "ConsumerPerformance on the topic of ours, MB.sec"),
     Row(TF_BROKER, _TF, '`data.tf(shuffle=True, cache="off")`', True),
     Row(NUMPY_BROKER, _NUMPY, '`data.numpy(shuffle=True, cache="off")`', True),
-    Row(TFRECORD_ORDERED, _PEERS + "tfrecord", "8 files, parallel reads, parse_example", True),
+    Row(TFRECORD_ORDERED, _PEERS + "tfrecord", "8 files, parallel parse_example of batches", True),
     Row(LOAD_ORDERED, _SAVED, "batches as they were saved", True),
     Row("Lance in order", _PEERS + "lance_table", "`to_batches`"),
     Row("HF datasets in order", _HF, '`with_format("numpy").iter`'),
