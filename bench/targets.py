@@ -142,9 +142,15 @@ def _answer(asked: float, got: float | None, at_most: bool) -> dict[str, Any]:
 
 
 def lost(recorded: Mapping[str, float], results: Results) -> list[Ratio]:
-    """The ratios that are below `KEPT` of what was recorded, or that only the record has."""
+    """The ratios to peers that are below `KEPT` of the recorded ones, or that only the record has.
+
+    Those of ours to ours fall when the other one becomes faster: they are no loss.
+    """
+    ours = {row.name for row in rows.ROWS if row.ours}
     missed = []
     for wanted in RATIOS:
+        if ours.intersection(wanted.under):
+            continue
         before, now = recorded.get(wanted.name), ratio(results, wanted)
         if before is not None and (now is None or now < KEPT * before):
             missed.append(wanted)
