@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import threading
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from deeptool.columns.free_memory import available_memory
 from deeptool.columns.growing_columns import Fill, GrowingColumns, NoLocalCopy
 from deeptool.columns.local_copy import find_or_fill
 from deeptool.columns.memory_columns import columns_in_memory
+from deeptool.fork_lock import ForkLock
 
 _LOG = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class PassCopies:
 
     _open: dict[str, GrowingColumns] = field(default_factory=dict)
     _without: set[str] = field(default_factory=set)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _lock: ForkLock = field(default_factory=ForkLock)
 
     def __post_init__(self) -> None:
         weakref.finalize(self, _close, self._open)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from deeptool.catalog.record_runs import firsts_and_counts
 from deeptool.catalog.stored import Shard
 from deeptool.codec.records import RecordHeader
 from deeptool.errors import WorkError
+from deeptool.fork_lock import ForkLock
 from deeptool.reader import pass_plan
 from deeptool.reader.pass_plan import ShardPass
 from deeptool.reader.record_order import header_of_upload
@@ -173,7 +173,7 @@ class _HeadersOnce:
     """What the headers of records say, read once for each stored epoch of an upload."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         self._known: dict[tuple[str, int], tuple[Rows, ...]] = {}
 
     def rows(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import ClassVar
 
 from deeptool import cpu_clock
+from deeptool.fork_lock import ForkLock
 
 _LOOK_SECONDS = 0.5
 
@@ -18,7 +18,7 @@ class FetchClock:
     is new counts for the clock that sees it first, so that the sum over all clocks is right.
     """
 
-    _guard = threading.Lock()
+    _guard = ForkLock()
     _claimed: ClassVar[set[int]] = set()
     _running: ClassVar[list[FetchClock]] = []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from deeptool.errors import DeeptoolError
+from deeptool.fork_lock import ForkLock
 from deeptool.store import read_shutdown
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ class ReadMeter:
     bytes: int = 0
     cpu_seconds: float = 0.0
     error: DeeptoolError | None = None
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    _lock: ForkLock = field(default_factory=ForkLock, repr=False, compare=False)
 
     def count(self, *, samples: int = 0, records: int = 0, size: int = 0, cpu: float = 0.0) -> None:
         """Add to the counts; from any thread."""

@@ -16,13 +16,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from deeptool.errors import WorkError
+from deeptool.fork_lock import ForkLock
 
 _LONGEST_SECONDS = 3.0
 # Longer than TensorFlow needs to come back for the next element.
 _QUIET_SECONDS = 0.1
 
 _ending = threading.Event()
-_lock = threading.Lock()
+_lock = ForkLock()
 _busy = 0
 _last = 0.0
 _told_to_end: list[Callable[[], bool]] = []

@@ -28,6 +28,7 @@ SHARED = {
         "cpu_clock",
         "errors",
         "files",
+        "fork_lock",
         "lazy",
         "outcome",
         "progress",
