@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections import namedtuple
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from deeptool.errors import WorkError
@@ -63,6 +63,14 @@ class Leaf:
     def __str__(self) -> str:
         shape = ", ".join("?" if size is None else str(size) for size in self.shape)
         return f"{'ragged ' if self.ragged_rank else ''}{self.dtype}[{shape}]"
+
+
+def as_ragged_leaf(leaf: Leaf) -> Leaf:
+    """A dense leaf with open inner dimensions, as a ragged one that holds the same rows."""
+    if leaf.fixed or leaf.ragged_rank:
+        return leaf
+    depth = len(leaf.shape) - 1 - leaf.shape[::-1].index(None)
+    return replace(leaf, shape=(None,) * (depth + 1) + leaf.shape[depth + 1 :], ragged_rank=depth)
 
 
 # A leaf, a tuple (perhaps a named one) of structures, or a mapping from a name to a structure.

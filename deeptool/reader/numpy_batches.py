@@ -13,12 +13,12 @@ import numpy as np
 from deeptool.codec.leaf_groups import parted
 from deeptool.codec.structure import Leaf
 from deeptool.codec.values import Array, Leaves, Ragged, Value, concat_rows, rows, slice_rows
-from deeptool.reader.element_form import ElementForm, Padding
 from deeptool.reader.pass_lengths import elements_of_iterator, elements_of_passes
-from deeptool.reader.pass_rows import decoded_rows, pass_rows
-from deeptool.reader.read_plan import ReadPlan
 from deeptool.reader.read_request import Position, ReadRequest
-from deeptool.reader.record_order import Samples
+from deeptool.rows.element_form import ElementForm, Padding
+from deeptool.rows.pass_rows import decoded_rows, pass_rows
+from deeptool.rows.read_plan import ReadPlan
+from deeptool.rows.record_order import Samples
 from deeptool.store.read_meter import ReadMeter
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from deeptool.reader.element_form import ElementForm
-from deeptool.reader.read_plan import ReadPlan
+from deeptool.rows.element_form import ElementForm
+from deeptool.rows.read_plan import ReadPlan
 
 
 def elements_of_pass(plan: ReadPlan, form: ElementForm, k: int) -> int | None:

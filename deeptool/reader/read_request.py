@@ -16,10 +16,10 @@ from typing import Literal, NamedTuple, TypedDict
 
 from deeptool.catalog.stored import Stored
 from deeptool.errors import UserError
-from deeptool.reader.element_form import ElementForm, Padding, element_form
-from deeptool.reader.pass_copies import PassCopies
 from deeptool.reader.pass_lengths import elements_of_pass
-from deeptool.reader.read_plan import MemoryShares, ReadPlan
+from deeptool.rows.element_form import ElementForm, Padding, element_form
+from deeptool.rows.pass_copies import PassCopies
+from deeptool.rows.read_plan import MemoryShares, ReadPlan
 from deeptool.store.record_store import RecordStore
 
 LEAST_MEMORY = 8 << 20

@@ -11,12 +11,8 @@ from typing import TYPE_CHECKING, Any
 from deeptool.catalog.stored import Stored
 from deeptool.codec.spec import Spec
 from deeptool.errors import UserError, WorkError
-from deeptool.reader.element_form import Padding, element_form
 from deeptool.reader.numpy_batches import NumpyBatches
-from deeptool.reader.pass_copies import PassCopies
 from deeptool.reader.pass_lengths import elements_of_pass
-from deeptool.reader.pass_rows import check_memory
-from deeptool.reader.read_plan import MemoryShares, ReadPlan
 from deeptool.reader.read_request import (
     MEMORY,
     Reader,
@@ -26,6 +22,10 @@ from deeptool.reader.read_request import (
     prepared,
 )
 from deeptool.reader.tf_dataset import tf_dataset
+from deeptool.rows.element_form import Padding, element_form
+from deeptool.rows.pass_copies import PassCopies
+from deeptool.rows.pass_rows import check_memory
+from deeptool.rows.read_plan import MemoryShares, ReadPlan
 from deeptool.store.read_meter import ReadMeter
 from deeptool.store.record_store import RecordStore
 

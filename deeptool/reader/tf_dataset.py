@@ -10,12 +10,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from deeptool.codec.tensors import leaves_to_tf
-from deeptool.reader.element_form import ElementForm
 from deeptool.reader.pass_lengths import elements_of_iterator, elements_of_passes
-from deeptool.reader.pass_rows import decoder_for, pass_rows
-from deeptool.reader.read_plan import ReadPlan
 from deeptool.reader.read_request import Reader, ReadRequest
 from deeptool.reader.tf_elements import elements
+from deeptool.rows.element_form import ElementForm
+from deeptool.rows.pass_rows import decoder_for, pass_rows
+from deeptool.rows.read_plan import ReadPlan
 from deeptool.store.read_meter import ReadMeter
 
 

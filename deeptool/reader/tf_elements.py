@@ -6,7 +6,7 @@ from typing import Any
 
 from deeptool.codec.protocol import GraphParser
 from deeptool.codec.structure import Leaf
-from deeptool.reader.element_form import ElementForm
+from deeptool.rows.element_form import ElementForm
 
 
 def elements(rows: Any, form: ElementForm) -> Any:
@@ -15,7 +15,7 @@ def elements(rows: Any, form: ElementForm) -> Any:
     Parameters
     ----------
     rows : tf.data.Dataset
-        Of chunks of rows, as `deeptool.reader.row_chunks` makes them; of batches with
+        Of chunks of rows, as `deeptool.rows.row_chunks` makes them; of batches with
         ``form.whole_batches``.
     """
     if form.codec.graph_parser is not None:

@@ -22,11 +22,11 @@ from deeptool.client.connection import Connection
 from deeptool.codec.structure import Leaf
 from deeptool.codec.values import Array, Ragged, rows
 from deeptool.errors import UserError, WorkError
-from deeptool.reader.element_form import ElementForm
-from deeptool.reader.pass_rows import decoder_for
-from deeptool.reader.read_plan import ReadPlan
-from deeptool.reader.record_order import Samples
-from deeptool.reader.row_buffer import row_bytes
+from deeptool.rows.element_form import ElementForm
+from deeptool.rows.pass_rows import decoder_for
+from deeptool.rows.read_plan import ReadPlan
+from deeptool.rows.record_order import Samples
+from deeptool.rows.row_bytes import row_bytes
 from deeptool.store.kafka_store import KafkaStore
 from deeptool.store.read_meter import ReadMeter
 from deeptool.store.record_store import replaced_while_read

@@ -14,15 +14,15 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from deeptool.catalog.stored import Stored
 from deeptool.errors import UserError
-from deeptool.reader.element_form import ElementForm, element_form
 from deeptool.reader.numpy_batches import NumpyBatches
-from deeptool.reader.pass_copies import PassCopies
 from deeptool.reader.pass_lengths import elements_of_iterator, elements_of_passes
-from deeptool.reader.pass_plan import WorkerShare
-from deeptool.reader.read_plan import ReadPlan
 from deeptool.reader.read_request import Position, ReadOptions, ReadRequest, prepared
 from deeptool.reader.shared_position import SharedPosition, Worker, check_begin
 from deeptool.reader.torch_tensors import torch_value
+from deeptool.rows.element_form import ElementForm, element_form
+from deeptool.rows.pass_copies import PassCopies
+from deeptool.rows.pass_plan import WorkerShare
+from deeptool.rows.read_plan import ReadPlan
 from deeptool.store.read_meter import ReadMeter
 from deeptool.store.record_store import RecordStore
 

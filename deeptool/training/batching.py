@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from deeptool.reader.element_form import Padding, form_of_samples, no_whole_batch
 from deeptool.reader.stored_dataset import StoredDataset
+from deeptool.rows.element_form import Padding, form_of_samples, no_whole_batch
 
 Say = Callable[[str], None]
 

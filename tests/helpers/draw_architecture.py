@@ -17,8 +17,9 @@ PLACES = {
     },
     "deeptool": {
         **{"commands": (1, 0), "cli": (2, 0), "training": (0, 1), "producer": (1, 1)},
-        **{"report": (2, 1), "reader": (0, 2), "settings": (1, 2), "store": (0, 3)},
-        **{"catalog": (0.5, 4), "columns": (1.6, 4), "client": (0, 5), "codec": (1, 5)},
+        **{"report": (2, 1), "reader": (0, 2), "settings": (1, 2), "rows": (0, 3)},
+        **{"store": (0, 4), "columns": (1, 4), "orders": (2, 4), "catalog": (0, 5)},
+        **{"client": (0, 6), "codec": (1, 6)},
     },
 }
 # Single modules that any room may import: shown as one bar, without arrows.
@@ -38,7 +39,7 @@ SHARED = {
 }
 COLOURS = {"hpc": ("#fdf0dd", "#d9932b"), "deeptool": ("#e5eefb", "#3b73c4")}
 LEFT = {"hpc": 20, "deeptool": 500}
-TOP, COLUMN, ROW, WIDTH, HEIGHT, PANEL, BAR, BAR_HEIGHT = 84, 124, 68, 108, 36, 400, 488, 46
+TOP, COLUMN, ROW, WIDTH, HEIGHT, PANEL, BAR, BAR_HEIGHT = 84, 124, 68, 108, 36, 400, 556, 58
 
 
 def drawn(package: str) -> Graph:
@@ -78,13 +79,13 @@ def _panel(package: str) -> list[str]:
     left, stroke = LEFT[package], COLOURS[package][1]
     lines = [SHARED[package][place : place + 4] for place in range(0, len(SHARED[package]), 4)]
     names = [
-        f'<text x="{left + PANEL / 2:g}" y="{BAR + 28 + 18 * (n - (len(lines) - 1) / 2):g}">'
+        f'<text x="{left + PANEL / 2:g}" y="{BAR + 34 + 18 * (n - (len(lines) - 1) / 2):g}">'
         + " &#160; ".join(f'<tspan data-box="{package}/{name}">{name}</tspan>' for name in line)
         + "</text>"
         for n, line in enumerate(lines)
     ]
     return [
-        f'<rect x="{left}" y="38" width="{PANEL}" height="{BAR + 52 - 38}" rx="10" fill="none"'
+        f'<rect x="{left}" y="38" width="{PANEL}" height="{BAR + 66 - 38}" rx="10" fill="none"'
         f' stroke="{stroke}" stroke-dasharray="2 4"/>',
         f'<text x="{left + 16}" y="64" text-anchor="start" font-weight="bold">{package}/</text>',
         f'<rect x="{left + 16}" y="{BAR}" width="{PANEL - 32}" height="{BAR_HEIGHT}" rx="7"'
@@ -116,12 +117,12 @@ def draw() -> str:
     ]
     return "\n".join(
         [
-            '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 920 560"'
+            '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 920 640"'
             ' font-family="Helvetica, Arial, sans-serif" font-size="14">',
             '<defs><marker id="arrow" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7"'
             ' markerHeight="7" orient="auto"><path d="M0 0 10 5 0 10z" fill="#5b6472"/>'
             "</marker></defs>",
-            '<rect width="920" height="560" fill="#fff"/>',
+            '<rect width="920" height="640" fill="#fff"/>',
             '<g text-anchor="middle" fill="#1f2733">',
             *panels,
             '</g><g fill="none" stroke="#5b6472" stroke-width="1.5" marker-end="url(#arrow)">',

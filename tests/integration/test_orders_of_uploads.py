@@ -10,8 +10,8 @@ import tensorflow as tf
 import uploads
 
 import deeptool
-from deeptool.reader import row_groups
-from deeptool.reader.read_plan import MemoryShares, ReadPlan
+from deeptool.orders import row_groups
+from deeptool.rows.read_plan import MemoryShares, ReadPlan
 
 pytestmark = pytest.mark.broker
 # Of two shards, in two stored epochs each.

@@ -127,9 +127,9 @@ BACKEND = PretendBackend()
 
 LISTS_FACE = '''"""Batches as nested Python lists."""
 
-from deeptool.reader.element_form import element_form
-from deeptool.reader.pass_rows import pass_rows
-from deeptool.reader.read_plan import MemoryShares, ReadPlan
+from deeptool.rows.element_form import element_form
+from deeptool.rows.pass_rows import pass_rows
+from deeptool.rows.read_plan import MemoryShares, ReadPlan
 
 
 def list_batches(data, seed, memory_bytes=8 << 20):

@@ -14,9 +14,9 @@ from deeptool.codec.spec import Spec
 from deeptool.codec.structure import Leaf
 from deeptool.codec.values import Ragged, concat_rows, rows
 from deeptool.errors import WorkError
-from deeptool.reader.element_form import ElementForm
-from deeptool.reader.pass_rows import decoder_for
-from deeptool.reader.record_order import Samples
+from deeptool.rows.element_form import ElementForm
+from deeptool.rows.pass_rows import decoder_for
+from deeptool.rows.record_order import Samples
 
 SPEC = Spec(
     {

@@ -16,13 +16,15 @@ from deeptool.codec.spec import Spec
 from deeptool.codec.structure import Leaf
 from deeptool.codec.values import Leaves, rows
 from deeptool.errors import UserError, WorkError
-from deeptool.reader import StoredDataset, record_table, row_groups, windowed_order
-from deeptool.reader.broker_rows import BrokerRows
-from deeptool.reader.pass_copies import PassCopies
-from deeptool.reader.pass_rows import decoder_for
-from deeptool.reader.read_plan import MemoryShares, ReadPlan
+from deeptool.orders import row_groups, windowed_order
+from deeptool.reader import StoredDataset
 from deeptool.reader.read_request import ReadRequest, prepared
-from deeptool.reader.row_pool import RowPool
+from deeptool.rows import record_table
+from deeptool.rows.broker_rows import BrokerRows
+from deeptool.rows.pass_copies import PassCopies
+from deeptool.rows.pass_rows import decoder_for
+from deeptool.rows.read_plan import MemoryShares, ReadPlan
+from deeptool.rows.row_pool import RowPool
 from deeptool.store.read_meter import ReadMeter
 
 # Shards of different sizes; two stored epochs, of different sizes as well.
@@ -164,7 +166,7 @@ def test_any_memory_and_any_start(target_bytes: int, memory: int) -> None:
 
 
 def test_the_first_rows_come_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deeptool.reader.broker_rows.CHUNK_BYTES", 500)
+    monkeypatch.setattr("deeptool.rows.broker_rows.CHUNK_BYTES", 500)
     data, meter = opened(300), ReadMeter()
     chunks = rows_of(data, meter).chunks()
     first = next(chunks)
@@ -175,7 +177,7 @@ def test_the_first_rows_come_early(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_chunks_end_with_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     read = rows_of(opened(4000), ReadMeter())
-    monkeypatch.setattr("deeptool.reader.broker_rows.CHUNK_BYTES", 45 * read.sample_bytes)
+    monkeypatch.setattr("deeptool.rows.broker_rows.CHUNK_BYTES", 45 * read.sample_bytes)
     ends = np.cumsum([rows(chunk) for chunk in read.chunks()]).tolist()
     groups = {group.stop for group in read.order.groups()}
     assert {end for end in ends if end % 32} <= groups
@@ -199,7 +201,7 @@ def test_resuming_reads_what_is_left(shuffle: bool) -> None:
 
 def test_lists_of_a_long_pass_are_made_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = numbers(opened(600), shuffle=True, seed=3)
-    monkeypatch.setattr("deeptool.reader.broker_rows._RECORDS_LISTED", 50)
+    monkeypatch.setattr("deeptool.rows.broker_rows._RECORDS_LISTED", 50)
     data = opened(600)
     assert numbers(data, shuffle=True, seed=3) == wanted
     assert data.store.passes >= 3

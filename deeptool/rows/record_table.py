@@ -14,10 +14,10 @@ from deeptool.catalog.stored import Shard
 from deeptool.codec.records import RecordHeader
 from deeptool.errors import WorkError
 from deeptool.fork_lock import ForkLock
-from deeptool.reader import pass_plan
-from deeptool.reader.pass_plan import ShardPass
-from deeptool.reader.record_order import header_of_upload
-from deeptool.reader.row_groups import Rows
+from deeptool.orders.row_groups import Rows
+from deeptool.rows import pass_plan
+from deeptool.rows.pass_plan import ShardPass
+from deeptool.rows.record_order import header_of_upload
 from deeptool.store.read_meter import ReadMeter
 from deeptool.store.record_store import Block, Lane, RecordStore, StoredRecord
 

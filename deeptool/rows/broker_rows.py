@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 from deeptool.codec.values import Leaves
 from deeptool.errors import UserError
-from deeptool.reader.group_pool import GroupPool
-from deeptool.reader.group_reads import GroupReads, RecordsRead, group_reads
-from deeptool.reader.read_plan import MemoryShares
-from deeptool.reader.record_order import Samples
-from deeptool.reader.record_table import RecordTable
-from deeptool.reader.row_buffer import row_bytes
-from deeptool.reader.row_chunks import CHUNK_BYTES, Decoder, gathered
-from deeptool.reader.windowed_order import Windowed
+from deeptool.orders.windowed_order import Windowed
+from deeptool.rows.group_pool import GroupPool
+from deeptool.rows.group_reads import GroupReads, RecordsRead, group_reads
+from deeptool.rows.read_plan import MemoryShares
+from deeptool.rows.record_order import Samples
+from deeptool.rows.record_table import RecordTable
+from deeptool.rows.row_bytes import row_bytes
+from deeptool.rows.row_chunks import CHUNK_BYTES, Decoder, gathered
 from deeptool.store.read_meter import ReadMeter
 from deeptool.store.record_store import PassRecords, RecordStore
 

@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 
 from deeptool.catalog.events import EpochStored
 from deeptool.codec.structure import Leaf
-from deeptool.reader import sample_order
-from deeptool.reader.row_bijection import RowBijection
-from deeptool.reader.row_groups import GROUP_BYTES
-from deeptool.reader.sample_order import (
+from deeptool.orders import sample_order
+from deeptool.orders.row_bijection import RowBijection
+from deeptool.orders.row_groups import GROUP_BYTES
+from deeptool.orders.sample_order import (
     SampleOrder,
     in_sequence,
-    order_row_bytes,
     permuted,
     windowed,
 )
-from deeptool.reader.windowed_order import Windowed
+from deeptool.orders.windowed_order import Windowed
+from deeptool.rows.row_bytes import order_row_bytes
 
 COUNTS = st.lists(st.integers(0, 500), min_size=1, max_size=4).filter(sum)
 # From many rows in a group to groups of one row.

@@ -22,12 +22,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from deeptool.catalog.events import EpochStored
-from deeptool.codec.structure import Leaf
-from deeptool.reader.row_bijection import RowBijection
-from deeptool.reader.row_buffer import row_bytes as memory_bytes
-from deeptool.reader.row_chunks import as_ragged_leaf
-from deeptool.reader.row_groups import (
+from deeptool.orders.row_bijection import RowBijection
+from deeptool.orders.row_groups import (
     FIRST_GROUP_SHARE,
     Group,
     LazyGroups,
@@ -36,7 +32,7 @@ from deeptool.reader.row_groups import (
     group_rows_of,
     random_source,
 )
-from deeptool.reader.windowed_order import Windowed
+from deeptool.orders.windowed_order import Windowed
 
 # From here on a permutation is computed in blocks: held whole, it would take 400 MB for 10**8 rows.
 MOST_PERMUTED = 10**7
@@ -70,32 +66,6 @@ class SampleOrder(Protocol):
         ...
 
 
-def order_row_bytes(leaves: Sequence[Leaf], epochs: Sequence[EpochStored]) -> int:
-    """About the bytes of a row in memory, alike for all uploads of the same samples.
-
-    From the spec, where that fixes all sizes. Else from the sizes of the samples, as the catalog
-    keeps them. Uploads of earlier releases lack these: what is stored depends a little on where
-    records were cut, so that is rounded up to a power of 4 per sample.
-
-    Parameters
-    ----------
-    leaves : sequence of Leaf
-        Of the stored spec.
-    epochs : sequence of EpochStored
-        All that is stored.
-    """
-    samples = sum(epoch.samples for epoch in epochs)
-    sizes = [epoch.row_bytes for epoch in epochs if epoch.row_bytes is not None]
-    if len(sizes) == len(epochs):
-        each = sum(sizes) / max(samples, 1)
-    else:
-        each = 1
-        while each * samples < sum(epoch.bytes for epoch in epochs):
-            each *= 4
-    ragged = tuple(map(as_ragged_leaf, leaves))
-    return max(1, int(memory_bytes(ragged, each)))
-
-
 def in_sequence(samples: int, first: int = 0, row_bytes: int = 1) -> InSequence:
     """Rows first, ..., first + samples - 1 as they are stored.
 
@@ -119,7 +89,7 @@ def windowed(
     name : str
         Of the dataset; with `counts` and `k`, it decides which rows are a group.
     row_bytes : int
-        Of one row: see `order_row_bytes`.
+        Of one row: see `deeptool.rows.row_bytes.order_row_bytes`.
     seed : int
         With `k`, it decides the order of rows within each group.
     """

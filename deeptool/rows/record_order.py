@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from deeptool.codec.records import RecordHeader
 from deeptool.errors import WorkError
-from deeptool.reader.pass_plan import ShardPass
+from deeptool.rows.pass_plan import ShardPass
 from deeptool.store.record_store import (
     Block,
     Lane,

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deeptool.catalog.events import EpochStored
-from deeptool.reader import pass_plan
-from deeptool.reader.pass_plan import ShardPass
+from deeptool.rows import pass_plan
+from deeptool.rows.pass_plan import ShardPass
 
 # Per partition, (gap before a run, its records) in turn.
 RUNS = st.dictionaries(

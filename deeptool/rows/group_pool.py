@@ -6,10 +6,10 @@ import numpy as np
 
 from deeptool.codec.values import Leaves, slice_rows
 from deeptool.errors import WorkError
-from deeptool.reader.group_reads import RecordsRead
-from deeptool.reader.row_chunks import Chunk
-from deeptool.reader.row_pool import RowPool, Slots
-from deeptool.reader.windowed_order import Windowed
+from deeptool.orders.windowed_order import Windowed
+from deeptool.rows.group_reads import RecordsRead
+from deeptool.rows.row_chunks import Chunk
+from deeptool.rows.row_pool import RowPool, Slots
 
 _NONE = -1
 

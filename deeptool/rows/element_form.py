@@ -11,7 +11,7 @@ from deeptool.codec.leaf_groups import LeafGroup, leaf_groups
 from deeptool.codec.protocol import Codec
 from deeptool.codec.spec import Spec
 from deeptool.errors import UserError
-from deeptool.reader.read_plan import ReadPlan
+from deeptool.rows.read_plan import ReadPlan
 
 # A scalar that fills up dense tensors; a string's is bytes.
 Padding = bool | int | float | str | bytes

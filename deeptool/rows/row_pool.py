@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deeptool.codec.values import Leaves, rows
-from deeptool.reader.row_columns import RowColumn, make_column
+from deeptool.rows.row_columns import RowColumn, make_column
 
 Slots = npt.NDArray[np.int64]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -13,7 +13,7 @@ from deeptool.codec.protocol import Codec
 from deeptool.codec.records import TARGET_BYTES
 from deeptool.codec.row_sizes import stored_row_bytes
 from deeptool.codec.spec import Spec
-from deeptool.codec.structure import Leaf
+from deeptool.codec.structure import Leaf, as_ragged_leaf
 from deeptool.codec.values import (
     Array,
     Leaves,
@@ -24,7 +24,7 @@ from deeptool.codec.values import (
     slice_rows,
     uniform_shape,
 )
-from deeptool.reader.record_order import Samples
+from deeptool.rows.record_order import Samples
 
 # About what is handed to TensorFlow at once; it cuts batches of the asked size from that.
 CHUNK_BYTES = TARGET_BYTES
@@ -114,14 +114,6 @@ class SerializedRows:
         values = np.array([record.value for record in records], dtype=object)
         keys = np.array([record.key or b"" for record in records], dtype=object)
         return values, keys
-
-
-def as_ragged_leaf(leaf: Leaf) -> Leaf:
-    """A dense leaf with open inner dimensions, as a ragged one that holds the same rows."""
-    if leaf.fixed or leaf.ragged_rank:
-        return leaf
-    depth = len(leaf.shape) - 1 - leaf.shape[::-1].index(None)
-    return replace(leaf, shape=(None,) * (depth + 1) + leaf.shape[depth + 1 :], ragged_rank=depth)
 
 
 def as_ragged(value: Array, leaf: Leaf) -> Ragged:

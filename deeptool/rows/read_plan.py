@@ -11,18 +11,18 @@ import numpy as np
 from deeptool.catalog.events import EpochStored
 from deeptool.catalog.stored import Shard, Stored
 from deeptool.errors import WorkError
-from deeptool.reader import pass_plan
-from deeptool.reader.pass_copies import PassCopies
-from deeptool.reader.pass_plan import ShardPass, WorkerShare
-from deeptool.reader.record_table import RecordTable, first_samples, record_table
-from deeptool.reader.sample_order import (
+from deeptool.orders.sample_order import (
     SampleOrder,
     in_sequence,
-    order_row_bytes,
     permuted,
     windowed,
 )
-from deeptool.reader.windowed_order import Windowed
+from deeptool.orders.windowed_order import Windowed
+from deeptool.rows import pass_plan
+from deeptool.rows.pass_copies import PassCopies
+from deeptool.rows.pass_plan import ShardPass, WorkerShare
+from deeptool.rows.record_table import RecordTable, first_samples, record_table
+from deeptool.rows.row_bytes import order_row_bytes
 from deeptool.store.record_store import Block, Lane, RecordStore
 
 

@@ -12,14 +12,14 @@ import numpy as np
 
 from deeptool.codec.values import Leaves, rows, slice_rows
 from deeptool.errors import WorkError
-from deeptool.reader import row_chunks
-from deeptool.reader.broker_rows import BrokerRows, check_fits, row_bytes_of
-from deeptool.reader.copied_pass import CopiedPass
-from deeptool.reader.element_form import ElementForm
-from deeptool.reader.read_plan import PlannedPass, ReadPlan
-from deeptool.reader.record_order import Samples, in_plan_order, in_sample_order
-from deeptool.reader.row_buffer import RowBuffer
-from deeptool.reader.row_chunks import DecodedRows, Decoder, JoinedRows, SerializedRows
+from deeptool.rows import row_chunks
+from deeptool.rows.broker_rows import BrokerRows, check_fits, row_bytes_of
+from deeptool.rows.copied_pass import CopiedPass
+from deeptool.rows.element_form import ElementForm
+from deeptool.rows.read_plan import PlannedPass, ReadPlan
+from deeptool.rows.record_order import Samples, in_plan_order, in_sample_order
+from deeptool.rows.row_buffer import RowBuffer
+from deeptool.rows.row_chunks import DecodedRows, Decoder, JoinedRows, SerializedRows
 from deeptool.store.read_meter import ReadMeter
 from deeptool.store.record_store import ArrivingRecords
 
@@ -90,7 +90,7 @@ def check_memory(plan: ReadPlan, form: ElementForm) -> None:
     Raises
     ------
     UserError
-        It does not: see `deeptool.reader.broker_rows.check_fits`.
+        It does not: see `deeptool.rows.broker_rows.check_fits`.
     """
     if plan.seed is not None and not form.whole_batches and plan.stored.complete:
         row_bytes = row_bytes_of(decoder_for(form), plan.sample_bytes)

@@ -8,43 +8,8 @@ import numpy as np
 
 from deeptool.codec.structure import Leaf
 from deeptool.codec.values import Array, Leaves, rows, slice_rows
-from deeptool.reader.row_columns import RowColumn, make_column
-
-# What Python keeps around one object in a column of objects.
-_OBJECT_BYTES = 64
-_ARRAY_BYTES = 160
-
-
-def row_bytes(leaves: tuple[Leaf, ...], stored: float) -> float:
-    """About the memory that one row takes.
-
-    Parameters
-    ----------
-    leaves : tuple of Leaf
-    stored : float
-        The bytes that it takes in a record, which tell of what has no fixed size.
-    """
-    total = 0.0
-    for leaf in leaves:
-        if leaf.ragged_rank:
-            total += _ARRAY_BYTES * leaf.ragged_rank
-        elif leaf.dtype == "string":
-            total += _OBJECT_BYTES * _size(leaf)
-        else:
-            total += _size(leaf) * np.dtype(_plain(leaf.dtype)).itemsize
-    return total if all(map(_sized, leaves)) else total + stored
-
-
-def _sized(leaf: Leaf) -> bool:
-    return leaf.fixed and leaf.dtype != "string"
-
-
-def _size(leaf: Leaf) -> int:
-    return int(np.prod([size or 1 for size in leaf.shape[1:]], dtype=np.int64))
-
-
-def _plain(dtype: str) -> str:
-    return "uint16" if dtype == "bfloat16" else dtype
+from deeptool.rows.row_bytes import row_bytes
+from deeptool.rows.row_columns import RowColumn, make_column
 
 
 class RowBuffer:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from deeptool.reader.record_table import RecordTable
-from deeptool.reader.windowed_order import GroupPiece, Windowed
+from deeptool.orders.windowed_order import GroupPiece, Windowed
+from deeptool.rows.record_table import RecordTable
 
 # Rows of a group this far ahead may fill half of the room only: they wait for long, and would keep
 # those of the next groups from it.

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from deeptool.codec.values import Leaves, rows
 from deeptool.columns.columns import Columns
 from deeptool.columns.growing_columns import NoLocalCopy
-from deeptool.reader.copy_fill import CopyFill
-from deeptool.reader.pass_copies import PassToCopy
-from deeptool.reader.read_plan import ReadPlan
-from deeptool.reader.row_chunks import Decoder
-from deeptool.reader.sample_order import InSequence, Permuted, SampleOrder
+from deeptool.orders.sample_order import InSequence, Permuted, SampleOrder
+from deeptool.rows.copy_fill import CopyFill
+from deeptool.rows.pass_copies import PassToCopy
+from deeptool.rows.read_plan import ReadPlan
+from deeptool.rows.row_chunks import Decoder
 from deeptool.store.read_meter import ReadMeter
 
 # Batches that are taken at once: so many that what a call costs is little beside them.

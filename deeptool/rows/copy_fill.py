@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from deeptool.columns.growing_columns import Write
-from deeptool.reader.read_plan import ReadPlan
-from deeptool.reader.record_order import Samples
-from deeptool.reader.record_table import RecordTable
-from deeptool.reader.row_chunks import Decoder
-from deeptool.reader.row_groups import Group
+from deeptool.orders.row_groups import Group
+from deeptool.rows.read_plan import ReadPlan
+from deeptool.rows.record_order import Samples
+from deeptool.rows.record_table import RecordTable
+from deeptool.rows.row_chunks import Decoder
 from deeptool.store.read_meter import ReadMeter
 
 # Records that are asked for at once, and of these, how many may be fetched ahead.

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from deeptool.reader.row_groups import (
+from deeptool.orders.row_groups import (
     FIRST_GROUP_SHARE,
     Group,
     LazyGroups,
@@ -40,7 +40,7 @@ class GroupPiece(NamedTuple):
 
 @dataclass(frozen=True)
 class Windowed:
-    """What `deeptool.reader.sample_order.windowed` returns.
+    """What `deeptool.orders.sample_order.windowed` returns.
 
     The part is cut into stretches. Each is read forward from a point of its own, drawn at random,
     and behind its end from its beginning: so a record whose rows are in two groups is needed by
@@ -62,7 +62,7 @@ class Windowed:
         return self.stop - self.first
 
     def rows(self, start: int, stop: int) -> Rows:
-        """See `deeptool.reader.sample_order.SampleOrder`."""
+        """See `deeptool.orders.sample_order.SampleOrder`."""
         check_places(start, stop, self.samples)
         found: list[Rows] = [np.zeros(0, np.int64)]
         number = self.lookup_group(start)
@@ -74,7 +74,7 @@ class Windowed:
         return np.concatenate(found)
 
     def groups(self) -> Sequence[Group]:
-        """See `deeptool.reader.sample_order.SampleOrder`. Windows lie within a shard each."""
+        """See `deeptool.orders.sample_order.SampleOrder`. Windows lie within a shard each."""
         return LazyGroups(len(self._starts) - 1, self)
 
     def group(self, number: int) -> Group:
