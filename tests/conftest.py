@@ -18,7 +18,7 @@ def _local_copies_of_one_test(
 ) -> None:
     """They are not left on the machine, nor found by another test with uploads of the same ids."""
     folder = tmp_path_factory.getbasetemp() / f"copies-{next(_NUMBERS)}"
-    monkeypatch.setenv("DEEPTOOL_CACHE", str(folder))
+    monkeypatch.setenv("DEEPTOOL_COPIES", str(folder))
 
 
 @pytest.fixture(autouse=True)

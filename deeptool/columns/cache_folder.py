@@ -11,7 +11,7 @@ from pathlib import Path
 from deeptool.columns.growing_columns import NoLocalCopy
 
 # The first of these that is set says where; else /tmp.
-VARIABLES = ("DEEPTOOL_CACHE", "SLURM_TMPDIR", "TMPDIR")
+VARIABLES = ("DEEPTOOL_COPIES", "SLURM_TMPDIR", "TMPDIR")
 
 # File systems that other machines serve, by the number that statfs(2) returns. Their locks and
 # mapped memory do not hold what local copies need, and they are as far away as a broker.

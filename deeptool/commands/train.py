@@ -73,7 +73,7 @@ from deeptool.errors import UserError
 @click.option(
     "--cache",
     metavar="WHERE",
-    help="Where the node's copy of the dataset is kept: a folder, auto ($DEEPTOOL_CACHE, or the"
+    help="Where the node's copy of the dataset is kept: a folder, auto ($DEEPTOOL_COPIES, or the"
     " node's folder for temporary files), memory (of this process), or off.  [default: auto]",
 )
 @click.option(

@@ -92,8 +92,8 @@ class ReadRequest:
         a pass, which needs a local copy. "auto" is windowed while a stored pass is read for the
         first time, and global afterwards, if a pass takes less than 8 GiB and there is a `cache`.
     cache : str or path
-        Where a local copy is kept, which all readers on a node share: "auto", in $DEEPTOOL_CACHE or
-        the node's folder for temporary files; a folder; "memory", of this process; or "off".
+        Where a local copy is kept, which all readers on a node share: "auto", in $DEEPTOOL_COPIES
+        or the node's folder for temporary files; a folder; "memory", of this process; or "off".
 
     Raises
     ------

@@ -137,7 +137,7 @@ def _name(where: str, wanted: PassToCopy) -> str:
 
 
 def _environment(where: str) -> dict[str, str]:
-    return dict(os.environ) if where == "auto" else {"DEEPTOOL_CACHE": where}
+    return dict(os.environ) if where == "auto" else {"DEEPTOOL_COPIES": where}
 
 
 def _close(held: dict[str, GrowingColumns]) -> None:

@@ -20,8 +20,8 @@ NAME = f"deeptool-cache-{os.geteuid()}"
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [
-        ({"DEEPTOOL_CACHE": "/a", "SLURM_TMPDIR": "/b", "TMPDIR": "/c"}, "/a"),
-        ({"DEEPTOOL_CACHE": "", "SLURM_TMPDIR": "/b", "TMPDIR": "/c"}, "/b"),
+        ({"DEEPTOOL_COPIES": "/a", "SLURM_TMPDIR": "/b", "TMPDIR": "/c"}, "/a"),
+        ({"DEEPTOOL_COPIES": "", "SLURM_TMPDIR": "/b", "TMPDIR": "/c"}, "/b"),
         ({"TMPDIR": "/c"}, "/c"),
         ({}, "/tmp"),
     ],
@@ -31,7 +31,7 @@ def test_the_first_variable_says_where(environment: dict[str, str], expected: st
 
 
 def test_a_folder_is_made_and_private_and_then_the_same(tmp_path: Path) -> None:
-    environment = {"DEEPTOOL_CACHE": str(tmp_path / "not yet" / "there")}
+    environment = {"DEEPTOOL_COPIES": str(tmp_path / "not yet" / "there")}
     path = open_cache_folder(environment)
     assert path == tmp_path / "not yet" / "there" / NAME
     assert path.stat().st_mode & 0o777 == 0o700
@@ -40,8 +40,8 @@ def test_a_folder_is_made_and_private_and_then_the_same(tmp_path: Path) -> None:
 
 def refused(folder: Path) -> str:
     with pytest.raises(NoLocalCopy) as raised:
-        open_cache_folder({"DEEPTOOL_CACHE": str(folder)})
-    assert "DEEPTOOL_CACHE" in str(raised.value)
+        open_cache_folder({"DEEPTOOL_COPIES": str(folder)})
+    assert "DEEPTOOL_COPIES" in str(raised.value)
     return str(raised.value)
 
 
@@ -75,7 +75,7 @@ def test_where_nothing_can_be_made_is_none() -> None:
 def test_a_disk_that_is_mounted_to_be_read_only_is_none(tmp_path: Path) -> None:
     code = (
         "import sys; from deeptool.columns.cache_folder import open_cache_folder as f;"
-        "print(f({'DEEPTOOL_CACHE': sys.argv[1]}))"
+        "print(f({'DEEPTOOL_COPIES': sys.argv[1]}))"
     )
     with small_disk(tmp_path / "disk", "10m") as disk:
         assert disk.run(sys.executable, "-c", code, disk.path).returncode == 0
@@ -94,7 +94,7 @@ def test_file_systems_of_the_network_and_those_in_memory_are_none(
     with pytest.raises(NoLocalCopy, match="in memory"):
         open_cache_folder({"TMPDIR": str(tmp_path)})
     # Whoever names it wants it.
-    assert open_cache_folder({"DEEPTOOL_CACHE": str(tmp_path)}) == tmp_path / NAME
+    assert open_cache_folder({"DEEPTOOL_COPIES": str(tmp_path)}) == tmp_path / NAME
 
 
 @pytest.mark.parametrize("path", ["/proc", "/dev", "/tmp"])

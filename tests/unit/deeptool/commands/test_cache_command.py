@@ -22,7 +22,7 @@ SPEC = Spec((Leaf("uint8", (None, 1000)),))
 
 
 def run(place: Path, *argv: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "DEEPTOOL_CACHE": str(place)}
+    environment = {**os.environ, "DEEPTOOL_COPIES": str(place)}
     command = [sys.executable, "-c", "from deeptool.cli import main; main()", "cache", *argv]
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 
@@ -31,7 +31,7 @@ def opened(place: Path, key: str) -> GrowingColumns:
     def fill(write: Write, missing: Sequence[tuple[int, int]]) -> None:
         write(0, (np.zeros((100, 1000), np.uint8),))
 
-    folder = open_cache_folder({"DEEPTOOL_CACHE": str(place)})
+    folder = open_cache_folder({"DEEPTOOL_COPIES": str(place)})
     columns = find_or_fill(key, SPEC, 100, fill, folder)
     columns.wait([(0, 100)])
     return columns
@@ -81,7 +81,7 @@ def test_it_has_help(argv: list[str], tmp_path: Path) -> None:
 
 def test_a_folder_that_others_may_use_is_an_error(tmp_path: Path) -> None:
     opened(tmp_path, "a").close()
-    folder = open_cache_folder({"DEEPTOOL_CACHE": str(tmp_path)})
+    folder = open_cache_folder({"DEEPTOOL_COPIES": str(tmp_path)})
     folder.chmod(0o755)
     done = run(tmp_path, "list")
     assert done.returncode == 1
