@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from bench.contenders import Contender, Context, Pass, Timed, Work
@@ -18,6 +19,8 @@ from bench.ours import (
     numpy_labels,
     opened,
 )
+
+_REMOVE_SECONDS = 10.0
 
 
 def contenders(context: Context) -> Mapping[str, Contender]:
@@ -46,5 +49,12 @@ def _fill(context: Context, number: int) -> Timed:
     began = time.perf_counter()
     samples = sum(len(labels) for labels in numpy_labels(context, 0, options))
     seconds = time.perf_counter() - began
-    shutil.rmtree(folder)
+    _remove(folder)
     return Timed(samples, seconds)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a copy that a thread may just be making safe: files come and go meanwhile."""
+    deadline = time.monotonic() + _REMOVE_SECONDS
+    while folder.exists():
+        shutil.rmtree(folder, ignore_errors=time.monotonic() < deadline)
