@@ -180,7 +180,7 @@ def _epoch(value: Any) -> None:
         raise MalformedEvent(f"records is {value['records']}, but runs has {listed} offsets")
     if value["samples"] < value["records"]:
         raise MalformedEvent(f"{value['records']} records hold {value['samples']} samples")
-    if value.get("record_runs", "row_bytes") is not None:
+    if value.get("record_runs") is not None:
         _same_records(value)
 
 
@@ -254,7 +254,7 @@ _EPOCH: dict[str, Check] = {
     "row_bytes": _optional(_count),
 }
 # What earlier releases did not write.
-_LATER = ("batches", "open_shapes", "record_runs")
+_LATER = ("batches", "open_shapes", "record_runs", "row_bytes")
 _SAME: dict[str, Check] = {"topic": _topic, "upload": _name, "time": _seconds}
 # Per event, the fields that it must have, and those that earlier releases did not write or that
 # have a default.
