@@ -74,6 +74,7 @@ class CopiedPass:
             if columns is not None:
                 try:
                     yield from self._rows(columns, order)
+                    return
                 except NoLocalCopy as error:
                     self._plan.copies.lost(self._plan.cache, self._wanted, error)
         if self._plan.cache == "memory" or isinstance(order, Permuted):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from deeptool.codec.spec import Spec
-from deeptool.columns.cache_folder import open_cache_folder
+from deeptool.columns.cache_folder import VARIABLES, open_cache_folder
 from deeptool.columns.free_memory import available_memory
 from deeptool.columns.growing_columns import Fill, GrowingColumns, NoLocalCopy
 from deeptool.columns.local_copy import find_or_fill
@@ -137,7 +137,7 @@ def _name(where: str, wanted: PassToCopy) -> str:
 
 
 def _environment(where: str) -> dict[str, str]:
-    return dict(os.environ) if where == "auto" else {"DEEPTOOL_COPIES": where}
+    return dict(os.environ) if where == "auto" else {VARIABLES[0]: where}
 
 
 def _close(held: dict[str, GrowingColumns]) -> None:

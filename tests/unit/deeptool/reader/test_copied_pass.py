@@ -70,6 +70,11 @@ def test_a_copy_is_read_without_the_broker(store: MemoryStore, tmp_path: Path) -
         other = StoredDataset(store, data.stored)
         assert numbers(other.numpy(shuffle=True, seed=1, cache=tmp_path)) == first
         assert (other.meter.samples, other.meter.records) == (ROWS, 0)
+        # Nor is a copy of the copy made in memory, for a pass that is shuffled as a whole.
+        whole = numbers(other.numpy(shuffle=True, seed=1, cache=tmp_path, order="global"))
+        assert sorted(whole) == list(range(ROWS))
+        assert len(other.copies._open) == 1
+        assert (other.meter.samples, other.meter.records) == (2 * ROWS, 0)
     with pytest.raises(WorkError):
         numbers(data.numpy(shuffle=True, seed=1, cache="off"))
 
