@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
 
 import click
 
@@ -34,6 +35,29 @@ def printable(text: object, *, lines: bool = False) -> str:
         else character.encode("unicode_escape").decode()
         for character in str(text)
     )
+
+
+def near_name(name: str, known: Iterable[str]) -> str | None:
+    """The one of the `known` names that a misspelt one probably means; None where none is like it.
+
+    Letters that are wrong, missing or in another order, an abbreviation (``lr``), a part.
+    """
+    lower = {each.lower(): each for each in known}
+    given = name.lower()
+    if close := difflib.get_close_matches(given, lower, 1):
+        return lower[close[0]]
+    for each in lower:
+        words = each.replace("-", "_").split("_")
+        if len(words) > 1 and given == "".join(word[:1] for word in words):
+            return lower[each]
+    parts = [each for each in lower if len(given) > 2 and given in each]
+    return lower[parts[0]] if len(parts) == 1 else None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`near_name` for the end of a message; empty where no name is like it."""
+    near = near_name(name, known)
+    return f" (did you mean {near}?)" if near is not None else ""
 
 
 # A dataset may have thousands of components, and each has a name.
@@ -72,6 +96,12 @@ class DeeptoolError(Exception):
     ) -> None:
         super().__init__(what)
         self.what, self.seen, self.valid, self.next_step = what, seen, valid, next_step
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What it was made of, as JSON: ``what``, ``seen``, ``valid``, ``next_step``."""
+        facts = {"seen": self.seen_text, "valid": self.valid, "next_step": self.next_step}
+        return {"what": self.what, **facts}
 
     @property
     def seen_text(self) -> str | None:
@@ -181,13 +211,7 @@ def _exit_asked(error: SystemExit) -> tuple[int, CommandError | None]:
 
 
 def _described(error: DeeptoolError) -> CommandError:
-    return CommandError(
-        message=str(error),
-        what=error.what,
-        seen=error.seen_text,
-        valid=error.valid,
-        next_step=error.next_step,
-    )
+    return CommandError(message=str(error), **error.details)
 
 
 def _signal_behind(error: BaseException | None) -> signal.Signals | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +22,10 @@ from deeptool.commands.options import (
 )
 from deeptool.errors import UserError
 from deeptool.files import read_json
+
+if TYPE_CHECKING:
+    from deeptool.producer.plan_request import PlanRequest
+    from deeptool.training.model_check import CheckedTrial
 
 
 @click.command("plan", context_settings={"help_option_names": ["-h", "--help"]})
@@ -58,22 +63,41 @@ def command(
     from deeptool.producer.plan_request import PlanRequest
     from deeptool.producer.split_probe import probe_seconds
     from deeptool.settings.code_snapshot import read_bytes, write_snapshot
+    from deeptool.training.model_check import ModelCheck
 
     request = PlanRequest(hparams=hparams)
     if request_file is not None:
         request = PlanRequest.from_json(_request(request_file))
-    plan = ExperimentPlan(usersettings, request, probe_seconds())
+    untried = ""
+    with contextlib.ExitStack() as stack:
+        if request.model and request.trials:
+            model = stack.enter_context(ModelCheck(_first_trial(usersettings, request)))
+        plan = ExperimentPlan(usersettings, request, probe_seconds())
+        if request.model and request.trials:
+            untried = model.warning()
     catalog = None
     if servers:
         with CatalogLog(connect(servers, client_properties)) as log:
             catalog = log.read()
     answer = plan.answer(catalog)
+    answer["warnings"] += [untried] if untried else []
     if snapshot is not None:
         write_snapshot(Path(snapshot), {Path(f): read_bytes(Path(f)) for f in answer["files"]})
     if as_json:
         click.echo(json.dumps(answer, indent=1))
     else:
         _print(answer)
+
+
+def _first_trial(usersettings: str, request: PlanRequest) -> CheckedTrial:
+    """The trial whose model is tried."""
+    from deeptool.training.model_check import CheckedTrial
+
+    trial = request.trials[0]
+    # The samples' types are those of the first shard.
+    proc_id = trial["procID"] if request.num_procs is None else 0
+    hparams = {**request.hparams, **trial["hparams"]}
+    return CheckedTrial(usersettings, proc_id, request.num_procs, hparams)
 
 
 def _request(file: str) -> Any:

@@ -189,6 +189,8 @@ def command(
             for name in splits
         ]
         settings = load_settings(usersettings, **made)
+        for warning in settings.warnings:
+            click.echo(f"warning: {warning}", err=True)
         settings.batched = settings.batched if batched is None else batched
         if auto_shard and settings.num_procs == 1:
             raise UserError(

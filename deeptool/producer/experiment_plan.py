@@ -48,7 +48,12 @@ class ExperimentPlan:
     def __init__(self, usersettings: str, request: PlanRequest, seconds: float) -> None:
         self._file, self._request, self._seconds = usersettings, request, seconds
         self._datasets = list(planned_topics(request))
-        self._reports = {dataset: self._probe(dataset) for dataset in self._datasets}
+        asked = [variant["hparams"] for variant in request.variants]
+        asked += [trial["hparams"] for trial in request.trials]
+        self._reports = {
+            dataset: self._probe(dataset, overrides=asked if not place else ())
+            for place, dataset in enumerate(self._datasets)
+        }
         self._any = self._reports[self._datasets[0]]
         # Those that change the batch size, and the samples with it.
         self._resized: set[str] = set()
@@ -66,6 +71,7 @@ class ExperimentPlan:
         """
         versions = self._versions()
         rows = [self._row(dataset, catalog) for dataset in self._datasets]
+        self._check_pipelines(rows)
         return {
             "format": FORMAT,
             "session_name": self._any.session_name,
@@ -78,6 +84,17 @@ class ExperimentPlan:
             "files": list(self._any.files),
             "warnings": list(dict.fromkeys(self._warnings())),
         }
+
+    def _check_pipelines(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Raise where nothing is stored yet, and the pipeline that is to make it cannot run.
+
+        What was stored outlives its raw data: later launches need it no more.
+        """
+        if not self._request.probe or self._request.versions:
+            return
+        for row, report in zip(rows, self._reports.values(), strict=True):
+            if report.broken is not None and (row["stored"] or {}).get("state") != "same":
+                raise UserError(**report.broken)
 
     def _ask(self, dataset: PlannedTopic, hparams: Mapping[str, Any]) -> ProbeRequest:
         request = self._request
@@ -98,9 +115,10 @@ class ExperimentPlan:
         dataset: PlannedTopic,
         hparams: Mapping[str, Any] | None = None,
         unpadded: bool = False,
+        overrides: Sequence[Mapping[str, Any]] = (),
     ) -> ProbeReport:
         asked = self._ask(dataset, {**dataset.hparams, **(hparams or {})})
-        asked = replace(asked, unpadded=unpadded)
+        asked = replace(asked, unpadded=unpadded, overrides=tuple(overrides))
         try:
             return ProbeProcess(asked).result()
         except WorkError as error:
@@ -300,6 +318,7 @@ class ExperimentPlan:
                 f"{', '.join(sorted(self._uncompared))}, its code alone decides"
             )
         for dataset, report in self._reports.items():
+            yield from report.warnings
             if report.facts.failed:
                 yield f"the probe of the {dataset.split} pipeline failed: {report.facts.failed}"
             if report.facts.reproducible is False:

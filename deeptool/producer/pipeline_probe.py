@@ -5,11 +5,10 @@ This runs in a process of its own (see `probe_process`): it settles TensorFlow's
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -20,8 +19,10 @@ from deeptool.codec.values import rows, slice_rows
 from deeptool.errors import DeeptoolError, UserError
 from deeptool.producer.sample_digest import SampleDigest
 from deeptool.producer.settings_pipeline import sample_limit
+from deeptool.producer.settled_tensorflow import one_thread, settle_tensorflow
 from deeptool.settings import Settings, load_settings
 from deeptool.settings.fingerprint import pipeline_code, training_code, user_files
+from deeptool.settings.hparams import check_overrides
 from deeptool.settings.pipeline_facts import PipelineFacts, digests_differ
 
 
@@ -49,6 +50,8 @@ class ProbeRequest:
         Whether the pipeline makes batches; None: as the settings say.
     unpadded : bool
         Digest samples without what the settings' padding_value fills up at their ends.
+    overrides : sequence of mapping
+        Of all trials and producers: the file's hparams must be able to take them.
     """
 
     usersettings: str
@@ -63,6 +66,7 @@ class ProbeRequest:
     training: bool = False
     batched: bool | None = None
     unpadded: bool = False
+    overrides: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,10 @@ class ProbeReport:
     batch_size : int
     pads : bool
         Whether the settings have a padding_value.
+    warnings : tuple of str
+        What the settings file says that probably does not mean what it was meant to.
+    broken : mapping or None
+        What is wrong with a pipeline that cannot run anywhere, as the parts of a `UserError`.
     """
 
     facts: PipelineFacts
@@ -104,6 +112,8 @@ class ProbeReport:
     files: tuple[str, ...] = ()
     batch_size: int = 0
     pads: bool = False
+    warnings: tuple[str, ...] = ()
+    broken: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "facts": self.facts.to_json()}
@@ -111,7 +121,8 @@ class ProbeReport:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ProbeReport:
         known = {**value, "facts": PipelineFacts.from_json(value["facts"])}
-        return cls(**{**known, "limits": tuple(value["limits"]), "files": tuple(value["files"])})
+        lists = ("limits", "files", "warnings")
+        return cls(**{**known, **{name: tuple(value[name]) for name in lists}})
 
 
 def probe_pipeline(request: ProbeRequest, keep: Callable[[ProbeReport], None]) -> None:
@@ -128,16 +139,17 @@ def probe_pipeline(request: ProbeRequest, keep: Callable[[ProbeReport], None]) -
     Raises
     ------
     UserError
-        The settings cannot be loaded, or name no model file. Whatever goes wrong in the pipeline is
-        among the facts.
+        The settings cannot be loaded, cannot take the overrides, or name no model file. Whatever
+        goes wrong in the pipeline is among the facts.
     """
-    _settle_tensorflow()
+    settle_tensorflow()
     settings = load_settings(
         request.usersettings,
         proc_id=request.proc_id,
         num_procs=request.num_procs,
         hparams=request.hparams,
     )
+    check_overrides(settings.loaded.own_hparams, request.overrides)
     # Asked before the pipeline runs: that may change what the file's names hold.
     training = training_code(settings) if request.training else {}
     reading = _Reading(settings, request)
@@ -146,7 +158,7 @@ def probe_pipeline(request: ProbeRequest, keep: Callable[[ProbeReport], None]) -
     def hand_over() -> None:
         with once:
             if not handed_over.is_set():
-                keep(make_report(settings, request, reading.facts(), training))
+                keep(make_report(settings, request, reading.facts(), training, reading.broken))
                 handed_over.set()
 
     def hand_over_in_time() -> None:
@@ -170,6 +182,7 @@ def make_report(
     request: ProbeRequest,
     facts: PipelineFacts,
     training: Mapping[str, str] | None = None,
+    broken: Mapping[str, Any] | None = None,
 ) -> ProbeReport:
     """What is known of settings, around what is known of a pipeline."""
     files = user_files(settings) if request.training else []
@@ -191,6 +204,8 @@ def make_report(
         files=tuple(str(file) for file in files),
         batch_size=settings.batch_size,
         pads=settings.padding_value is not None,
+        warnings=settings.warnings,
+        broken=broken,
     )
 
 
@@ -219,6 +234,7 @@ class _Reading:
         self._digest: SampleDigest | None = None
         self._spec, self._failed = "", ""
         self._ended = False
+        self.broken: dict[str, Any] | None = None
 
     @property
     def without_sample(self) -> bool:
@@ -232,6 +248,11 @@ class _Reading:
             traceback.clear_frames(error.__traceback__)
             line = next(iter(str(error).strip().splitlines()), "")
             self._failed = line if isinstance(error, DeeptoolError) else _described(error, line)
+            self.broken = _broken(error)
+        if self.broken is None and not (self._digest and self._digest.samples):
+            lacking = self._settings.missing_raw_data(self._request.split)
+            if lacking is not None and (self._failed or self._ended):
+                self.broken = lacking.details
 
     def facts(self) -> PipelineFacts:
         digest = self._digest
@@ -265,7 +286,7 @@ class _Reading:
         if endless and limit is None:
             raise UserError("the input pipeline is infinite and no limit is given")
         deadline = time.monotonic() + request.seconds
-        for element in dataset.with_options(_one_thread()):
+        for element in dataset.with_options(one_thread()):
             leaves = leaves_from_tf(element, spec)
             if limit is not None:
                 leaves = slice_rows(leaves, 0, min(rows(leaves), limit - digest.samples))
@@ -278,49 +299,19 @@ class _Reading:
         self._ended = True
 
 
+# What no other number of threads or kind of device would have prevented.
+_EVERYWHERE = (NameError, AttributeError, ImportError, FileNotFoundError)
+
+
+def _broken(error: Exception) -> dict[str, Any] | None:
+    """What is wrong with a pipeline that fails wherever it runs; None where others might not."""
+    if isinstance(error, UserError) and isinstance(error.__cause__, _EVERYWHERE):
+        return error.details
+    return None
+
+
 def _described(error: Exception, line: str) -> str:
     return f"{type(error).__name__}: {line}"
-
-
-def _settle_tensorflow() -> None:
-    """One thread, no GPU, no entropy: the same in every process, as far as TensorFlow goes."""
-    import tensorflow as tf
-
-    tf.config.set_visible_devices([], "GPU")
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.experimental.enable_op_determinism()
-    # Determinism forbids TensorFlow to make this one from entropy.
-    tf.random.set_global_generator(tf.random.Generator.from_seed(0))
-    _leave_no_cache()
-
-
-def _leave_no_cache() -> None:
-    """Let the pipeline read cache files that are there, but make none.
-
-    A cache file is written beside a lock, which a reading that stops early leaves behind; and the
-    upload, which may run meanwhile, would find it.
-    """
-    import tensorflow as tf
-
-    cache = tf.data.Dataset.cache
-
-    def kept_in_memory(self: Any, filename: Any = "", name: Any = None) -> Any:
-        path = os.fspath(filename.numpy().decode() if hasattr(filename, "numpy") else filename)
-        return cache(self, path if path and os.path.exists(f"{path}.index") else "", name)
-
-    tf.data.Dataset.cache = kept_in_memory
-
-
-def _one_thread() -> Any:
-    import tensorflow as tf
-
-    options = tf.data.Options()
-    options.deterministic = True
-    options.autotune.enabled = False
-    options.threading.private_threadpool_size = 1
-    options.threading.max_intra_op_parallelism = 1
-    return options
 
 
 def without_digests(report: ProbeReport) -> ProbeReport:

@@ -34,6 +34,8 @@ class PlanRequest:
         Name -> a version of an earlier answer, to be compared with.
     probe : bool
         Whether pipelines are read. Otherwise their code decides alone.
+    model : bool
+        Whether the first trial's model, loss, metrics and optimizer are tried.
     """
 
     hparams: Mapping[str, Any] = field(default_factory=dict)
@@ -45,6 +47,7 @@ class PlanRequest:
     trials: tuple[Mapping[str, Any], ...] = ()
     versions: Mapping[str, Any] = field(default_factory=dict)
     probe: bool = True
+    model: bool = False
 
     @classmethod
     def from_json(cls, value: Any) -> PlanRequest:

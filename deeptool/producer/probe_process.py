@@ -213,8 +213,7 @@ def _answer_request(request: ProbeRequest, answer: Path) -> None:
     try:
         probe_pipeline(request, lambda report: write(report.to_json()))
     except DeeptoolError as error:
-        facts = {"seen": error.seen_text, "valid": error.valid, "next_step": error.next_step}
-        write({"error": {"exit_code": error.exit_code, "what": error.what, **facts}})
+        write({"error": {"exit_code": error.exit_code, **error.details}})
     except Exception as error:
         what = f"the probe of the pipeline failed: {type(error).__name__}: {error}"
         write({"error": {"exit_code": WorkError.exit_code, "what": what}})

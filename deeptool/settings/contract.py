@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import math
 from collections.abc import Callable, Mapping
@@ -152,6 +153,9 @@ PADDING = Kind("a number or str, or a dict of them by path", _padding)
 
 # What errors and the settings file call a field where it is not the field's own name.
 _IN_FILE = {"declared_data_hparams": "data_hparams"}
+# How like a name of the contract another one has to be, so that a letter or two are wrong: files
+# have names of their own.
+_LIKENESS = 0.88
 # Files were written before these meant something: a function or module of that name is their own.
 _TAKEN_LATER = ("batched", "drop_remainder", "padding_value", "checkpoint_seconds")
 
@@ -218,6 +222,30 @@ VARIABLES = tuple(name for name in FIELDS if name not in FUNCTIONS)
 def in_file(name: str) -> str:
     """The name by which a settings file defines the field `name`."""
     return _IN_FILE.get(name, name)
+
+
+def misspelt(namespace: Mapping[str, Any], path: str) -> list[str]:
+    """A warning for each name of a settings file that is probably an optional one, misspelt.
+
+    Parameters
+    ----------
+    namespace : mapping
+        The names of the executed file.
+    path : str
+        The file, for the warning.
+    """
+    known = {in_file(name) for name in FIELDS}
+    lacking = {name.lower(): name for name in sorted(known - namespace.keys())}
+    found = []
+    for name, value in namespace.items():
+        if name in known or name.startswith("_") or inspect.ismodule(value):
+            continue
+        close = difflib.get_close_matches(name.lower(), lacking, 1, _LIKENESS)
+        found += [
+            f"{path}: {name} means nothing to deeptool; did you mean {lacking[each]}?"
+            for each in close
+        ]
+    return found
 
 
 def read_contract(namespace: Mapping[str, Any], path: Path) -> dict[str, Any]:

@@ -9,12 +9,12 @@ import functools
 import inspect
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from deeptool.client.topic_names import SPLITS
-from deeptool.errors import UserError
+from deeptool.errors import UserError, did_you_mean
 from deeptool.files import sha256
 from deeptool.settings import code_snapshot, usercode
 from deeptool.settings.contract import FUNCTIONS, PIPELINE_PARAMETERS, VARIABLES, Contract, in_file
@@ -58,14 +58,18 @@ class Settings(Contract):
     hparams : dict
         All hyperparameters, overrides applied, as JSON has them: a copy, for whoever keeps, shows
         or compares them. User code reads ``module.hparams``.
+    warnings : tuple of str
+        What the file says that probably does not mean what it was meant to.
     """
 
     def __init__(
         self,
         loaded: LoadedFile,
         values: Mapping[str, Any],
+        warnings: Sequence[str] = (),
     ) -> None:
         self.loaded, self._recording = loaded, loaded.hparams
+        self.warnings = tuple(warnings)
         super().__init__(**{**values, "hparams": plain(self._recording)})
         self.path, self.module, module = loaded.source.path, loaded.module, loaded.module
         self.sha256 = sha256(loaded.source.data)
@@ -177,8 +181,9 @@ class Settings(Contract):
             with usercode.calling(self.path):
                 dataset = _call(self.get_input_pipeline, PIPELINE_PARAMETERS, values)
         except UserError as error:
-            self._check_folders(split, error)
-            raise
+            # Not before: a pipeline need not use the folder, and may have something else there.
+            lacking = self.missing_raw_data(split, error.what)
+            raise (lacking or error) from error.__cause__
         return _checked(dataset, tf.data.Dataset, "get_input_pipeline")
 
     def online(self, dataset: Any, is_training: bool) -> Any:
@@ -219,6 +224,33 @@ class Settings(Contract):
         """The listing of a split's raw data folders; see `list_raw_data`."""
         return list_raw_data(self._folders(split))
 
+    def missing_raw_data(self, split: str, failure: str = "") -> UserError | None:
+        """The error of a pipeline that fails, or yields nothing, without a folder of its raw data.
+
+        Parameters
+        ----------
+        split : str
+        failure : str
+            How it failed, where it did.
+
+        Returns
+        -------
+        UserError or None
+            None where all folders are there, or only the pipeline can know.
+        """
+        for folder in folders_of(self._folders(split)):
+            if not _ELSEWHERE.search(folder) and not os.path.exists(folder):
+                near = [each.name for each in _siblings(folder)]
+                return UserError(
+                    f"the raw data of {usercode.shown_path(self.path)} is not there:"
+                    f" raw_data_dir_{split}",
+                    seen=f"{folder}{did_you_mean(os.path.basename(folder), near)}",
+                    valid="a folder, relative to the working directory or to the settings file",
+                    next_step="correct it"
+                    + (f"; the pipeline failed with {failure}" if failure else ""),
+                )
+        return None
+
     def summary(self) -> dict[str, Any]:
         """All variables of the contract as JSON has them, with the file's path and hash."""
         variables = {name: plain(getattr(self, name)) for name in VARIABLES}
@@ -244,21 +276,6 @@ class Settings(Contract):
         beside = self.path.parent / folder
         return str(beside) if folder and not os.path.exists(folder) and beside.exists() else folder
 
-    def _check_folders(self, split: str, failure: UserError) -> None:
-        """Raise where a pipeline failed because a raw data folder is not there.
-
-        Not before: a pipeline need not use the folder, and may have something else there.
-        """
-        for folder in folders_of(self._folders(split)):
-            if not _ELSEWHERE.search(folder) and not os.path.exists(folder):
-                raise UserError(
-                    f"the raw data of {usercode.shown_path(self.path)} is not there:"
-                    f" raw_data_dir_{split}",
-                    seen=folder,
-                    valid="a folder, relative to the working directory or to the settings file",
-                    next_step=f"correct it; the pipeline failed with {failure.what}",
-                ) from failure
-
     def _guarded(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """`function`, whose lookups of hparams say nothing about the data, and whose errors say
         where they are."""
@@ -269,6 +286,13 @@ class Settings(Contract):
                 return function(*args, **kwargs)
 
         return call
+
+
+def _siblings(folder: str) -> list[Path]:
+    """The folders beside one that is not there."""
+    with contextlib.suppress(OSError):
+        return [each for each in Path(folder).parent.iterdir() if each.is_dir()]
+    return []
 
 
 def _as_list(addon_callbacks: Callable[..., Any]) -> Callable[..., list[Any]]:

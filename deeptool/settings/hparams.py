@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from os import PathLike, fspath
 from typing import Any
 
 import numpy as np
 
-from deeptool.errors import UserError
+from deeptool.errors import UserError, did_you_mean
 from deeptool.settings.recording_dict import RecordingDict
 
 # Accepted as overrides even where the file's hparams lack them.
@@ -82,6 +82,45 @@ def _literal_or_text(text: str) -> Any:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return text
+
+
+def check_overrides(own: Mapping[str, Any], overrides: Iterable[Mapping[str, Any]]) -> None:
+    """Reject what no trial or producer could take as ``--hparam key=value``.
+
+    Parameters
+    ----------
+    own : mapping
+        The hparams of the settings file itself.
+    overrides : iterable of mapping
+        Of several trials and producers.
+
+    Raises
+    ------
+    UserError
+        Keys that the file does not have, and values of another type: all of them in one error.
+    """
+    problems: dict[str, None] = {}
+    for key, given in (pair for each in overrides for pair in each.items()):
+        if key not in own:
+            if key not in ALWAYS_VALID:
+                problems[f"{key}: the file has no such hyperparameter{did_you_mean(key, own)}"] = (
+                    None
+                )
+            continue
+        try:
+            # As its text on the command line; but for a file's string, a number is no text.
+            convert(key, given if isinstance(own[key], str) else str(given), own[key])
+        except UserError as error:
+            problems[f"{key} = {given!r}: valid is {error.valid}"] = None
+    if problems:
+        count = "one hyperparameter" if len(problems) == 1 else f"{len(problems)} hyperparameters"
+        raise UserError(
+            f"{count} of the campaign cannot be set in the settings file",
+            seen="".join(f"\n    {problem}" for problem in problems),
+            valid=", ".join(own),
+            next_step="correct [trials], [producers] or hparams in the campaign, or add the"
+            " hyperparameter to hparams of the settings file",
+        )
 
 
 def plain(value: object) -> Any:

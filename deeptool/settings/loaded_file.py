@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from deeptool.settings import usercode
 from deeptool.settings.lineage import Lineage
@@ -35,11 +36,18 @@ class LoadedFile:
         hparams: RecordingDict,
         imports: usercode.Imports,
         opened: OpenedFiles,
+        replaced: Mapping[str, Any],
     ) -> None:
         self.source, self.module, self.lineage = source, module, lineage
         self.hparams, self.opened = hparams, opened
+        self._replaced = replaced
         self._helpers = frozenset(imports.modules())
         self._before_pipeline: frozenset[str] | None = None
+
+    @property
+    def own_hparams(self) -> dict[str, Any]:
+        """The hparams as the file itself has them, without overrides of other values."""
+        return {**self.hparams.unrecorded(), **self._replaced}
 
     def behind(self, roots: Collection[str]) -> frozenset[str]:
         """The hparams behind top-level names; see `Lineage.behind`."""

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from deeptool.errors import UserError
+from deeptool.errors import UserError, did_you_mean
 from deeptool.settings import usercode
-from deeptool.settings.contract import read_contract
+from deeptool.settings.contract import misspelt, read_contract
 from deeptool.settings.experiment import Settings
 from deeptool.settings.hparams import ALWAYS_VALID, convert
 from deeptool.settings.lineage import Lineage
@@ -84,7 +84,8 @@ def load_settings(
     run.check_overrides()
     recording = values["hparams"]
     _check_declared(values.get("declared_data_hparams"), recording, source.path)
-    return Settings(LoadedFile(source, module, lineage, recording, imports, opened), values)
+    loaded = LoadedFile(source, module, lineage, recording, imports, opened, run.replaced)
+    return Settings(loaded, values, misspelt(vars(module), usercode.shown_path(source.path)))
 
 
 def _overrides(
@@ -126,6 +127,8 @@ class _FileRun:
         self._seeded: int | None = None
         self._recording: RecordingDict | None = None
         self._applied: dict[str, Any] = {}
+        # The file's own values of what was overridden.
+        self.replaced: dict[str, Any] = {}
 
     def checkpoint(self, index: int) -> None:
         """Top-level statement `index`, or a part of it, has run."""
@@ -158,8 +161,9 @@ class _FileRun:
         unknown = sorted(set(self._overrides) - set(self._applied))
         if unknown:
             known = dict.keys(self._recording or {})
+            names = ", ".join(f"{key}{did_you_mean(key, known)}" for key in unknown)
             raise UserError(
-                f"unknown hyperparameter{'s' * (len(unknown) > 1)}: {', '.join(unknown)}",
+                f"unknown hyperparameter{'s' * (len(unknown) > 1)}: {names}",
                 seen=", ".join(f"{key}={self._overrides[key]}" for key in unknown),
                 valid=", ".join(dict.fromkeys([*known, *ALWAYS_VALID])),
             )
@@ -183,6 +187,8 @@ class _FileRun:
             if key in self._applied and values.get(key) is self._applied[key]:
                 # Applied, and not bound again since.
                 continue
+            if key in values:
+                self.replaced[key] = values[key]
             self._applied[key] = convert(key, given, values.get(key))
             recording[key] = self._applied[key]
 

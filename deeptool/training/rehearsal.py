@@ -42,14 +42,25 @@ def rehearse(model: Any, data: TrialData, settings: Settings, callbacks: Sequenc
             _make_variables(model, data.val)
     if model.run_eagerly:
         return
-    with refused(settings, model, data.train.element_spec):
-        model.make_train_function()
-        _trace(model.train_function, _iterator(model, data.train))
+    rehearse_step(model, settings, data.train)
     with refused(settings, model, data.val.element_spec):
         model.make_test_function()
         _trace(model.test_function, _iterator(model, data.val))
     if not all(map(_leaves_the_model, callbacks)):
         model.train_function = model.test_function = None
+
+
+def rehearse_step(model: Any, settings: Settings, dataset: Any) -> None:
+    """Have Keras trace the training step of a compiled model for the elements of `dataset`.
+
+    Raises
+    ------
+    UserError
+        As `rehearse`.
+    """
+    with refused(settings, model, dataset.element_spec):
+        model.make_train_function()
+        _trace(model.train_function, _iterator(model, dataset))
 
 
 def _leaves_the_model(callback: Any) -> bool:

@@ -154,6 +154,8 @@ class TrialRun:
             self._kept = checkpoint.load(self._session.checkpoints)
         elif self._settings is None:
             self._settings = self._request.load()
+        for warning in self._settings.warnings:
+            self._say(f"warning: {warning}")
         return self._settings
 
     def _begins(self, order: dict[str, Any] | None) -> tuple[int, int]:

@@ -15,6 +15,9 @@ Positive = Annotated[int, Field(ge=1)]
 class Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
+    def check_complete(self) -> None:
+        """Raise `UserError` where something is lacking that neither file nor defaults have said."""
+
 
 def beside_the_file(path: Path, info: ValidationInfo) -> Path:
     """`path`, absolute: relative ones start at the campaign file."""

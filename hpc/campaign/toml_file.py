@@ -80,7 +80,10 @@ def load(
         raw["backend"] = backend
     if images is not None:
         _table(raw, "images")["use"] = images
-    return parse(raw, path)
+    campaign = parse(raw, path)
+    if campaign.options is not None:
+        campaign.options.check_complete()
+    return campaign
 
 
 def parse(raw: Mapping[str, Any], file: Path) -> Campaign:

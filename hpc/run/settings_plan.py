@@ -106,6 +106,7 @@ def plan_request(campaign: Campaign, plan: Plan, known: Mapping[str, Any]) -> di
         ],
         "versions": known,
         "probe": producers.reuse == "verify",
+        "model": True,
     }
 
 

@@ -19,7 +19,7 @@ from hpc.slurm.finish import read_report
 from hpc.slurm.observe import ask_slurm, observe
 from hpc.slurm.queued import job_labels, live_jobs, wait_until_gone
 from hpc.slurm.render import render_slurm
-from hpc.slurm.resources import SlurmOptions, slurm_options
+from hpc.slurm.resources import SlurmOptions
 from hpc.slurm.stopping import stop_jobs
 from hpc.slurm.submit import submit_all
 from hpc.slurm.watching import watch_jobs
@@ -53,7 +53,6 @@ class SlurmBackend:
 
     def check(self, campaign: Campaign, screen: Screen) -> None:
         scheduler.check_there()
-        slurm_options(campaign).check_times()
         own_broker = not campaign.broker.bootstrap_servers
         if campaign.in_images:
             images = campaign.images

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from datetime import timedelta
 from pathlib import Path
 
 from hpc.broker.broker_options import PRIVATE
@@ -48,7 +49,8 @@ def render_slurm(campaign: Campaign, plan: Plan) -> str:
     for batch in batches:
         asked = parameters(batch, "<run id>", ids)
         count = max(1, len(batch.tasks))
-        parts += [f"==== {batch.name}", sbatch_script(asked, count, folder).rstrip()]
+        walltime = f"walltime {timedelta(minutes=asked['time'])}"
+        parts += [f"==== {batch.name}, {walltime}", sbatch_script(asked, count, folder).rstrip()]
         if batch.name == "broker":
             parts += [_broker(campaign, node) for node in range(campaign.broker.count)]
         else:

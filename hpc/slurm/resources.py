@@ -110,7 +110,7 @@ class SlurmOptions(Resources):
             merged["extra"] = extra
         return Resources(**merged)
 
-    def check_times(self) -> None:
+    def check_complete(self) -> None:
         """Raise `UserError` unless every role has a walltime."""
         without = [name for name in ROLES if self.role(name).time is None]
         if without:

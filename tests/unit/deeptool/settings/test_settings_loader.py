@@ -168,7 +168,7 @@ def test_a_wrong_override_is_not_swallowed_by_the_file(tmp_path: Path) -> None:
 
 def test_unknown_overrides_are_refused_with_the_valid_ones(tmp_path: Path) -> None:
     error = refused(tmp_path, overrides={"learningrate": "1", "nbEpoch": "2", "x": "3"})
-    assert error.what == "unknown hyperparameters: learningrate, x"
+    assert error.what == ("unknown hyperparameters: learningrate (did you mean learning_rate?), x")
     assert error.valid == "procID, image_size, learning_rate, nbEpoch, num_procs"
     assert "learningrate=1" in str(error.seen)
 
@@ -567,3 +567,16 @@ def test_paths_are_shown_from_the_working_directory(
     assert refused(tmp_path, before="1 / 0").what.startswith("mysettings_test.py:1:")
     monkeypatch.chdir("/")
     assert load_settings(write(tmp_path), seed=False).path == tmp_path / "mysettings_test.py"
+
+
+def test_optional_names_that_are_misspelt_are_warnings(tmp_path: Path) -> None:
+    own = "consume_data_from_kakfa = True\nserved_head = 'y'\nimage_size = 3\nbatch = 4"
+    settings = load_settings(write(tmp_path, after=own))
+    (warning,) = settings.warnings
+    assert "consume_data_from_kakfa means nothing to deeptool" in warning
+    assert warning.endswith("did you mean consume_data_from_kafka?")
+
+
+def test_an_unknown_override_is_named_with_the_near_one(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"lr \(did you mean learning_rate\?\)"):
+        load_settings(write(tmp_path), hparams={"lr": "1"})

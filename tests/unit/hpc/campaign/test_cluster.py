@@ -49,9 +49,18 @@ def test_a_role_comes_over_all_jobs_and_these_over_the_defaults() -> None:
 
 def test_a_walltime_must_be_said() -> None:
     with pytest.raises(UserError, match="need a walltime") as caught:
-        SlurmOptions.model_validate_json('{"broker": {"time": 5}}').check_times()
+        SlurmOptions.model_validate_json('{"broker": {"time": 5}}').check_complete()
     assert caught.value.seen == "none for producers, train"
-    SlurmOptions.model_validate_json('{"time": 5}').check_times()
+    SlurmOptions.model_validate_json('{"time": 5}').check_complete()
+
+
+def test_a_walltime_is_missed_when_the_file_is_read(tmp_path: Path) -> None:
+    (tmp_path / "settings.py").write_text("")
+    (tmp_path / "c.toml").write_text('name = "c"\nsettings = "settings.py"\nbackend = "slurm"\n')
+    with pytest.raises(UserError, match="need a walltime"):
+        load(tmp_path / "c.toml")
+    assert load(tmp_path / "c.toml", backend="local").backend == "local"
+    assert load(tmp_path / "c.toml", sets=("slurm.time=5",)).backend == "slurm"
 
 
 @pytest.fixture

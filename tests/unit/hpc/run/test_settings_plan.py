@@ -76,6 +76,7 @@ def test_what_is_asked(tmp_path: Path) -> None:
         "trials": [{"hparams": {"nbEpoch": 2, "size": 8, "lr": 1}, "procID": 3}],
         "versions": {"v": {}},
         "probe": False,
+        "model": True,
     }
 
 
