@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.catalog.damage import check_legible, damaged_topic
 from deeptool.catalog.fold import Catalog, TopicState, Upload
 from deeptool.catalog.one_run import run_differences
@@ -17,6 +16,10 @@ from deeptool.catalog.stored import Shard as Shard
 from deeptool.catalog.stored import Stored as Stored
 from deeptool.client.topic_names import SPLITS, topic_name
 from deeptool.errors import UserError
+
+if TYPE_CHECKING:
+    # It imports the Kafka client, which a dataset without a broker does not need.
+    from deeptool.catalog.catalog_log import CatalogLog
 
 T = TypeVar("T")
 

@@ -77,6 +77,17 @@ def open_cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
     return path
 
 
+def network_file_system(path: Path) -> str | None:
+    """The kind of the file system that a folder is on, if other machines serve it; else None.
+
+    Raises
+    ------
+    OSError
+        There is no such folder.
+    """
+    return _REMOTE.get(_file_system(path))
+
+
 def _file_system(path: Path) -> int:
     """What statfs(2) says of the kind of the file system: Python has no function for it."""
     library = ctypes.CDLL(None, use_errno=True)

@@ -26,7 +26,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from deeptool.files import read_json, sha256, write_json
+from deeptool.columns.row_damage import row_digests
+from deeptool.files import read_json, write_json
 
 # Of the files here; another one is another copy.
 FORMAT = 1
@@ -83,9 +84,7 @@ class CopyFiles:
         outline_crc : int
             CRC-32C of what is in the file of rows besides them.
         """
-        size = self.rows.stat().st_size
-        said = {"size": size, "outline": outline_crc, "journal": sha256(self.journal)}
-        write_json(self._whole, said, 0o600)
+        write_json(self._whole, row_digests(self.rows, self.journal, outline_crc), 0o600)
         folder = os.open(self.path, os.O_RDONLY)
         try:
             os.fsync(folder)

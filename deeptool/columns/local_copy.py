@@ -16,10 +16,10 @@ from deeptool.columns.copy_files import FORMAT, CopyFiles, boot_id, is_file_of
 from deeptool.columns.filled_rows import RowStore
 from deeptool.columns.growing_columns import Fill, GrowingColumns, NoLocalCopy
 from deeptool.columns.piece_journal import PieceJournal
-from deeptool.columns.row_ranges import RowRanges
+from deeptool.columns.row_damage import find_damage
 from deeptool.columns.row_store import lay_out_rows, open_rows, rows_size
 from deeptool.errors import WorkError
-from deeptool.files import lock, sha256
+from deeptool.files import lock
 
 # Copies that were found damaged and removed, before one is made.
 _TRIES = 3
@@ -153,7 +153,8 @@ def _open_whole(files: CopyFiles, spec: Spec, samples: int) -> RowStore:
     try:
         store = _open_rows(files, spec, samples)
         if not files.tried():
-            damage = _find_damage(files, store)
+            found = find_damage(store, files.rows, files.journal, files.whole or {})
+            damage = next(found, None)
             if damage is not None:
                 store.close()
                 raise WorkError(damage)
@@ -163,30 +164,6 @@ def _open_whole(files: CopyFiles, spec: Spec, samples: int) -> RowStore:
         files.remove()
         raise _DamagedError(f"{key}: {error}") from error
     return store
-
-
-def _find_damage(files: CopyFiles, store: RowStore) -> str | None:
-    """What differs from the digests that were kept when the copy became whole; None for nothing."""
-    whole = files.whole or {}
-    size = files.rows.stat().st_size
-    if size != whole.get("size"):
-        return f"the file of rows has {size:,} bytes, not {whole.get('size'):,}"
-    if sha256(files.journal) != whole.get("journal"):
-        return "the journal has another digest"
-    journal = PieceJournal(os.open(files.journal, os.O_RDONLY | os.O_CLOEXEC))
-    pieces, held = journal.read_new(), RowRanges()
-    journal.close()
-    for piece in pieces:
-        held.add(piece.first, piece.stop)
-        # Before anything is read from it as Arrow.
-        if store.crc(piece) != piece.crc:
-            return f"rows {piece.first:,} to {piece.stop:,} have another CRC"
-    if held.missing(0, store.samples):
-        return f"only {held.count:,} of {store.samples:,} rows are there"
-    store.add(pieces)
-    if store.outline_crc() != whole.get("outline"):
-        return "the file of rows has another outline"
-    return None
 
 
 def _begin(

@@ -9,14 +9,14 @@ from os import PathLike
 from typing import TYPE_CHECKING
 
 from deeptool.catalog import datasets
-from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.catalog.fold import Catalog
 from deeptool.catalog.stored import Stored
 from deeptool.client import topic_names
-from deeptool.client.connection import connect
+from deeptool.errors import UserError
 from deeptool.reader.read_request import Reader, ReadOptions
 from deeptool.reader.stored_dataset import StoredDataset
-from deeptool.store.kafka_store import KafkaStore
+from deeptool.sealed.sealed_folder import SealedFolder
+from deeptool.sealed.sealed_store import SealedStore
 
 if TYPE_CHECKING:
     import tensorflow
@@ -33,8 +33,8 @@ class TfOptions(ReadOptions, total=False):
 
 
 def open_dataset(
-    servers: str | Sequence[str],
-    name: str,
+    source: str | PathLike[str] | Sequence[str],
+    name: str | None = None,
     split: str = "train",
     *,
     proc_id: int | Sequence[int] | None = None,
@@ -45,12 +45,12 @@ def open_dataset(
 ) -> StoredDataset:
     """Find a stored dataset, once: the handle reads what was found, and nothing else.
 
-    Imports no TensorFlow.
+    Imports no TensorFlow; for a sealed dataset, no Kafka client either.
 
     Parameters
     ----------
-    servers : str or sequence of str
-        ``host:port`` of some of the brokers.
+    source : str, path or sequence of str
+        ``host:port`` of some of the brokers; or, without a `name`, the folder of a sealed dataset.
     name, split : str
         The name that it was uploaded under; "train" or "val".
     proc_id : int or sequence of int, optional
@@ -68,18 +68,58 @@ def open_dataset(
     ------
     UserError
         No broker answers, there is no such dataset (`NotStored`) or not all of it (`NotComplete`),
-        or its parts do not belong together.
+        or its parts do not belong together. Of a sealed dataset: the folder is none, is incomplete,
+        cannot be read, or was written by a later deeptool.
     """
+    if name is None:
+        given = (topic is not None, follow, wait > 0, client_properties is not None)
+        return open_sealed(source, split, proc_id, any(given))
+    if isinstance(source, PathLike):
+        raise UserError(
+            "a sealed dataset is opened without a name",
+            seen=f"deeptool.open({str(source)!r}, {name!r})",
+            valid=f"deeptool.open({str(source)!r}, split={split!r})",
+        )
+    # Here, so that a sealed dataset is read without them.
+    from deeptool.catalog.catalog_log import CatalogLog
+    from deeptool.client.connection import connect
+    from deeptool.store.kafka_store import KafkaStore
+
+    dataset_name = name
 
     def find(catalog: Catalog) -> Stored:
         if topic is not None:
             return datasets.find_topic(catalog, topic_names.check_topic(topic), follow)
-        return datasets.find_dataset(catalog, name, split, proc_id, follow)
+        return datasets.find_dataset(catalog, dataset_name, split, proc_id, follow)
 
-    connection = connect(servers, client_properties)
+    connection = connect(source, client_properties)
     with CatalogLog(connection) as log:
         stored = datasets.wait_for(log, find, wait, _waiting_lines())
     return StoredDataset(KafkaStore(connection), stored, follow)
+
+
+def open_sealed(
+    source: str | PathLike[str] | Sequence[str],
+    split: str,
+    proc_id: int | Sequence[int] | None = None,
+    for_brokers: bool = False,
+) -> StoredDataset:
+    """A split of a sealed dataset; see `open_dataset`.
+
+    Parameters
+    ----------
+    for_brokers : bool
+        Whether something was asked for that only a broker has.
+    """
+    if not isinstance(source, (str, PathLike)) or for_brokers:
+        raise UserError(
+            "a dataset on a broker is opened by its name",
+            seen=repr(source),
+            valid="deeptool.open(SERVERS, NAME); or the folder of a sealed dataset, with split and "
+            "proc_id only",
+        )
+    folder = SealedFolder(source)
+    return StoredDataset(SealedStore(folder), folder.find(split, proc_id))
 
 
 def kafka_dataset(

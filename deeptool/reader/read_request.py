@@ -20,6 +20,7 @@ from deeptool.reader.pass_lengths import elements_of_pass
 from deeptool.rows.element_form import ElementForm, Padding, element_form
 from deeptool.rows.pass_copies import PassCopies
 from deeptool.rows.read_plan import MemoryShares, ReadPlan
+from deeptool.sealed.sealed_store import SealedStore
 from deeptool.store.record_store import RecordStore
 
 LEAST_MEMORY = 8 << 20
@@ -225,8 +226,8 @@ def prepared(
     return plan, form
 
 
-def check_reader(reader: str, follow: bool) -> None:
-    """Raise `UserError` for a reader that is none, or cannot follow an upload."""
+def check_reader(reader: str, follow: bool, store: RecordStore) -> None:
+    """Raise `UserError` for a reader that is none, or cannot read this place or an upload."""
     if reader not in _READERS:
         raise UserError("unknown reader", seen=reader, valid=" or ".join(_READERS))
     if follow and reader == "tfio":
@@ -234,6 +235,12 @@ def check_reader(reader: str, follow: bool) -> None:
             "a dataset that may still be uploading can only be read by librdkafka",
             seen=f"reader={reader!r}",
             valid="follow=True without it",
+        )
+    if reader == "tfio" and isinstance(store, SealedStore):
+        raise UserError(
+            "tensorflow-io reads from a broker, never from a sealed dataset",
+            seen=f"reader={reader!r}",
+            valid="reader='librdkafka', the default: it reads every place",
         )
 
 

@@ -209,7 +209,7 @@ class StoredDataset:
         message in it; ``with data.meter.raising():`` around the loop makes it the `WorkError` that
         it was.
         """
-        check_reader(reader, self.follow)
+        check_reader(reader, self.follow, self.store)
         request = ReadRequest(**options)
         plan, form = prepared(self.store, self.stored, self.follow, request, self.copies)
         if reader == "librdkafka":

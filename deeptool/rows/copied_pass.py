@@ -59,6 +59,9 @@ class CopiedPass:
     def chunks(self) -> Iterator[Leaves]:
         """The rows from `place` on; ends early where there is no copy, or no more of it.
 
+        Where the store has the rows as columns, they serve as the copy: at once if they are near,
+        else if there is no other.
+
         Raises
         ------
         NoLocalCopy
@@ -67,6 +70,14 @@ class CopiedPass:
             What fills the copy failed.
         """
         order = self._plan.order(self._k)
+        held = None
+        if self._plan.cache != "memory":
+            held = self._plan.store.columns(
+                self._plan.stored, self._wanted.epoch, self._wanted.spec
+            )
+        if held is not None and held.near and self._plan.cache == "auto":
+            yield from self._rows(held.columns, order)
+            return
         if self._plan.cache != "memory":
             columns: Columns | None = self._plan.copies.on_disk(
                 self._plan.cache, self._wanted, self._fill
@@ -77,6 +88,9 @@ class CopiedPass:
                     return
                 except NoLocalCopy as error:
                     self._plan.copies.lost(self._plan.cache, self._wanted, error)
+        if held is not None:
+            yield from self._rows(held.columns, order)
+            return
         if self._plan.cache == "memory" or isinstance(order, Permuted):
             yield from self._rows(self._plan.copies.in_memory(self._wanted, self._fill), order)
 

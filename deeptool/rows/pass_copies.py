@@ -128,7 +128,7 @@ class PassCopies:
 
     def _give_up(self, where: str, error: NoLocalCopy) -> None:
         if where not in self._without:
-            _LOG.warning("%s: the dataset is read from the broker in each epoch", error)
+            _LOG.warning("%s: the dataset is read from where it is stored in each epoch", error)
         self._without.add(where)
 
 

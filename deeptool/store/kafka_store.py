@@ -9,6 +9,7 @@ from deeptool.catalog.stored import Stored
 from deeptool.client.connection import Connection
 from deeptool.client.consume import FETCH_BYTES, NoRecord, Patience, RecordReader
 from deeptool.codec.records import parse_headers
+from deeptool.codec.spec import Spec
 from deeptool.store import read_shutdown
 from deeptool.store.kafka_arrivals import KafkaArrivals
 from deeptool.store.kafka_fetcher import SHORT_SECONDS, KafkaFetcher
@@ -30,6 +31,9 @@ class KafkaStore:
 
     connection: Connection
     silence_seconds: float = 120.0
+
+    def columns(self, stored: Stored, epoch: int, spec: Spec) -> None:
+        """See `RecordStore.columns`."""
 
     def open_pass(
         self, order: Sequence[Block], *, window: int, queue_bytes: int, meter: ReadMeter

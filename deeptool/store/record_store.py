@@ -15,6 +15,8 @@ from typing import NamedTuple, Protocol
 
 from deeptool.catalog.stored import Stored
 from deeptool.codec.records import RecordHeader
+from deeptool.codec.spec import Spec
+from deeptool.columns.columns import Columns
 from deeptool.errors import WorkError
 from deeptool.store.read_meter import ReadMeter
 
@@ -108,8 +110,38 @@ class ArrivingRecords(Protocol):
         ...
 
 
+class PlacedColumns(NamedTuple):
+    """All rows of a stored pass, where a place holds them as columns.
+
+    Attributes
+    ----------
+    columns : Columns
+    near : bool
+        Whether they are on this node: then they are read where they are. Else a copy on the node's
+        disk is filled, and they are read where they are only if there can be none.
+    """
+
+    columns: Columns
+    near: bool
+
+
 class RecordStore(Protocol):
     """A place that holds the records of stored datasets."""
+
+    def columns(self, stored: Stored, epoch: int, spec: Spec) -> PlacedColumns | None:
+        """The rows of stored pass `epoch`, shard after shard; None: only as records.
+
+        Parameters
+        ----------
+        spec : Spec
+            Of the rows that are wanted.
+
+        Raises
+        ------
+        DeeptoolError
+            They cannot be read.
+        """
+        ...
 
     def open_pass(
         self, order: Sequence[Block], *, window: int, queue_bytes: int, meter: ReadMeter

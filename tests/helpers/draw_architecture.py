@@ -17,9 +17,9 @@ PLACES = {
     },
     "deeptool": {
         **{"commands": (1, 0), "cli": (2, 0), "training": (0, 1), "producer": (1, 1)},
-        **{"report": (2, 1), "reader": (0, 2), "settings": (1, 2), "rows": (0, 3)},
-        **{"store": (0, 4), "columns": (1, 4), "orders": (2, 4), "catalog": (0, 5)},
-        **{"client": (0, 6), "codec": (1, 6)},
+        **{"report": (2, 1), "reader": (0, 2), "settings": (1, 2), "sealed": (1, 3)},
+        **{"rows": (0, 4), "store": (0, 5), "columns": (1, 5), "orders": (2, 5)},
+        **{"catalog": (0, 6), "client": (0, 7), "codec": (1, 7)},
     },
 }
 # Single modules that any room may import: shown as one bar, without arrows.
@@ -39,7 +39,7 @@ SHARED = {
 }
 COLOURS = {"hpc": ("#fdf0dd", "#d9932b"), "deeptool": ("#e5eefb", "#3b73c4")}
 LEFT = {"hpc": 20, "deeptool": 500}
-TOP, COLUMN, ROW, WIDTH, HEIGHT, PANEL, BAR, BAR_HEIGHT = 84, 124, 68, 108, 36, 400, 556, 58
+TOP, COLUMN, ROW, WIDTH, HEIGHT, PANEL, BAR, BAR_HEIGHT = 84, 124, 58, 108, 36, 400, 556, 58
 
 
 def drawn(package: str) -> Graph:

@@ -13,6 +13,7 @@ from deeptool.catalog.fold import TopicState, fold
 from deeptool.catalog.stored import Shard, Stored
 from deeptool.codec import make_codec
 from deeptool.codec.records import pack, parse_headers
+from deeptool.codec.spec import Spec
 from deeptool.codec.values import Leaves
 from deeptool.producer.ledger import Ledger, RecordFacts
 from deeptool.store.read_meter import ReadMeter
@@ -85,6 +86,9 @@ class MemoryStore:
                     records[offset] = None
 
     # ---- RecordStore ----
+
+    def columns(self, stored: Stored, epoch: int, spec: Spec) -> None:
+        """It has records only."""
 
     @contextmanager
     def open_pass(

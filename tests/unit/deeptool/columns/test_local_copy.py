@@ -11,8 +11,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +25,7 @@ from small_disk import small_disk
 from deeptool.columns import local_copy
 from deeptool.columns.cache_room import clear
 from deeptool.columns.copy_files import CopyFiles
+from deeptool.columns.filled_rows import RowStore
 from deeptool.columns.growing_columns import GrowingColumns, NoLocalCopy, Write
 from deeptool.columns.local_copy import find_or_fill
 
@@ -438,13 +440,13 @@ def test_a_copy_is_verified_once_until_its_files_change(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried = list[Path]()
-    find = local_copy._find_damage
+    find = local_copy.find_damage
 
-    def counted(files: CopyFiles, store: object) -> str | None:
-        tried.append(files.path)
-        return find(files, store)  # type: ignore[arg-type]
+    def counted(store: RowStore, rows: Path, *more: Any) -> Iterator[str]:
+        tried.append(rows.parent)
+        return find(store, rows, *more)
 
-    monkeypatch.setattr(local_copy, "_find_damage", counted)
+    monkeypatch.setattr(local_copy, "find_damage", counted)
     path = filled(folder)
     assert not tried
     for _ in range(3):
