@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +19,9 @@ from deeptool.commands.options import (
     server_option,
     settings_option,
 )
+from deeptool.commands.plan_output import print_costs, print_plan
 from deeptool.errors import UserError
-from deeptool.files import read_json
+from deeptool.files import read_json, write_json
 
 if TYPE_CHECKING:
     from deeptool.producer.plan_request import PlanRequest
@@ -42,6 +42,20 @@ if TYPE_CHECKING:
 @click.option(
     "--snapshot", metavar="DIR", help="Copy the settings, the model and your modules to DIR."
 )
+@click.option(
+    "--producers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=4,
+    show_default=True,
+    help="How many producers to estimate an upload's time for.",
+)
+@click.option(
+    "--save",
+    "save_dir",
+    metavar="DIR",
+    help="Write what was measured to DIR/plan.json: deeptool report DIR draws it.",
+)
 @json_option
 def command(
     usersettings: str,
@@ -50,16 +64,21 @@ def command(
     hparams: dict[str, str],
     request_file: str | None,
     snapshot: str | None,
+    producers: int,
+    save_dir: str | None,
     as_json: bool,
 ) -> None:
-    """Find out what samples depend on, and if stored ones still fit.
+    """Find out what samples depend on, what to store, and if it pays.
 
-    The input pipeline is run for some seconds ($DEEPTOOL_PROBE_SECONDS, 5 by default), and its code
-    is looked through. Nothing is uploaded. With --server the datasets stored there are compared.
+    The input pipeline is run for some seconds ($DEEPTOOL_PROBE_SECONDS, 5 by default), its code is
+    looked through, and what each of its stages costs is measured. Nothing is uploaded. With
+    --server the datasets stored there are compared.
     """
     # The processes that probe need no GPU, and are forked before TensorFlow does anything.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    from deeptool.producer.advice import advise
     from deeptool.producer.experiment_plan import ExperimentPlan
+    from deeptool.producer.pipeline_costs import measure_costs
     from deeptool.producer.plan_request import PlanRequest
     from deeptool.producer.split_probe import probe_seconds
     from deeptool.settings.code_snapshot import read_bytes, write_snapshot
@@ -68,11 +87,19 @@ def command(
     request = PlanRequest(hparams=hparams)
     if request_file is not None:
         request = PlanRequest.from_json(_request(request_file))
+    seconds = probe_seconds()
+    # Launches ask for neither: their pipelines need not run where they are planned.
+    measured = request_file is None and seconds > 0
+    if save_dir is not None and not measured:
+        raise UserError(
+            "there is nothing to save: the pipeline's costs are not measured",
+            seen="--request" if request_file is not None else "DEEPTOOL_PROBE_SECONDS=0",
+        )
     untried = ""
     with contextlib.ExitStack() as stack:
         if request.model and request.trials:
             model = stack.enter_context(ModelCheck(_first_trial(usersettings, request)))
-        plan = ExperimentPlan(usersettings, request, probe_seconds())
+        plan = ExperimentPlan(usersettings, request, seconds)
         if request.model and request.trials:
             untried = model.warning()
     catalog = None
@@ -83,10 +110,21 @@ def command(
     answer["warnings"] += [untried] if untried else []
     if snapshot is not None:
         write_snapshot(Path(snapshot), {Path(f): read_bytes(Path(f)) for f in answer["files"]})
+    if not as_json:
+        print_plan(answer)
+    failure = plan.failure() if request_file is None else None
+    if failure is None and measured:
+        costs = measure_costs(usersettings, hparams, request.splits, seconds)
+        found = {"costs": costs, "advice": advise(costs, producers)}
+        if not as_json:
+            print_costs(**found)
+        if save_dir is not None:
+            _save(Path(save_dir), {"settings": usersettings, **found})
+        answer |= found
     if as_json:
         click.echo(json.dumps(answer, indent=1))
-    else:
-        _print(answer)
+    if failure is not None:
+        raise failure
 
 
 def _first_trial(usersettings: str, request: PlanRequest) -> CheckedTrial:
@@ -107,35 +145,9 @@ def _request(file: str) -> Any:
         raise UserError("cannot read the request", seen=f"{file}: {error}") from error
 
 
-def _print(answer: Mapping[str, Any]) -> None:
-    click.echo("datasets")
-    for row in answer["datasets"]:
-        facts = row["facts"]
-        read = facts["checkpoints"][-1][0] if facts["checkpoints"] else 0
-        whole = "all" if facts["end"] is not None else "the first"
-        click.echo(f"  {row['topic']}: {_state(row['stored'])}compared by {whole} {read:,} samples")
-        for reason in (row["stored"] or {}).get("why", ()):
-            click.echo(f"    {reason}")
-    for title, name in (
-        ("the samples depend on", "data_hparams"),
-        ("free for trials to vary", "free_hparams"),
-    ):
-        click.echo(title)
-        for key, why in answer[name].items():
-            click.echo(f"  {key}: {why}")
-        if not answer[name]:
-            click.echo("  no hyperparameter")
-    for row in answer["refused"]:
-        click.echo(f"trial {row['trial']} is rejected: {row['message']}")
-    for warning in answer["warnings"]:
-        click.echo(f"warning: {warning}", err=True)
-
-
-def _state(stored: Mapping[str, Any] | None) -> str:
-    if stored is None:
-        return ""
-    return {
-        "same": "stored, and the same; ",
-        "different": "stored, but different; ",
-        "absent": "not stored; ",
-    }[stored["state"]]
+def _save(folder: Path, found: dict[str, Any]) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "plan.json", found)
+    except OSError as error:
+        raise UserError("the plan cannot be saved", seen=str(error)) from error

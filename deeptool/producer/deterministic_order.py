@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from deeptool.errors import UserError
+from deeptool.producer.pipeline_graph import graph_of
 
 # Where the two seeds are among the inputs of operations that draw an order.
 _SEEDS = {"ShuffleDataset": 2, "ShuffleAndRepeatDataset": 2, "RandomDataset": 0}
-_IGNORE_STATE = 1
 
 
 def check_deterministic(dataset: Any) -> None:
@@ -45,14 +45,7 @@ def _not_deterministic(seen: str) -> UserError:
 
 def _operations(dataset: Any) -> Iterator[tuple[Any, list[int | None] | None]]:
     """Each operation of the dataset's graph, with its seeds if it draws an order."""
-    import tensorflow as tf
-
-    serialized = tf.raw_ops.DatasetToGraphV2(
-        input_dataset=tf.data.experimental.to_variant(dataset),
-        external_state_policy=_IGNORE_STATE,
-        strip_device_assignment=True,
-    )
-    graph = tf.compat.v1.GraphDef.FromString(serialized.numpy())
+    graph = graph_of(dataset)
     for nodes in (graph.node, *(function.node_def for function in graph.library.function)):
         by_name = {node.name: node for node in nodes}
         for node in nodes:

@@ -9,7 +9,7 @@ from typing import Any
 from deeptool.catalog.fold import Catalog, TopicState, Upload
 from deeptool.catalog.stored import same_value
 from deeptool.client.topic_names import topic_name
-from deeptool.errors import UserError, WorkError
+from deeptool.errors import DeeptoolError, UserError, WorkError
 from deeptool.producer.pipeline_probe import (
     ProbeReport,
     ProbeRequest,
@@ -85,6 +85,18 @@ class ExperimentPlan:
             "warnings": list(dict.fromkeys(self._warnings())),
         }
 
+    def failure(self) -> DeeptoolError | None:
+        """Why the first of the pipelines that failed did so."""
+        for dataset, report in self._reports.items():
+            if report.facts.failed:
+                settings = report.exit_code == UserError.exit_code
+                return (UserError if settings else WorkError)(
+                    f"the probe of the {dataset.split} pipeline failed",
+                    seen=report.facts.failed,
+                    next_step="correct get_input_pipeline, or what it reads, in the settings file",
+                )
+        return None
+
     def _check_pipelines(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Raise where nothing is stored yet, and the pipeline that is to make it cannot run.
 
@@ -124,7 +136,8 @@ class ExperimentPlan:
         except WorkError as error:
             # It crashed or hung. Without reading samples, the code can still be looked at.
             report = ProbeProcess(replace(asked, seconds=0.0)).result()
-            return replace(report, facts=replace(report.facts, failed=error.what))
+            facts = replace(report.facts, failed=error.what)
+            return replace(report, facts=facts, exit_code=error.exit_code)
 
     def _settle(self, dataset: PlannedTopic) -> ProbeReport:
         """The report, which says whether another process reads the same samples."""

@@ -16,7 +16,7 @@ from typing import Any
 from deeptool.codec.spec import Spec
 from deeptool.codec.tensors import leaves_from_tf
 from deeptool.codec.values import rows, slice_rows
-from deeptool.errors import DeeptoolError, UserError
+from deeptool.errors import DeeptoolError, UserError, WorkError
 from deeptool.producer.sample_digest import SampleDigest
 from deeptool.producer.settings_pipeline import sample_limit
 from deeptool.producer.settled_tensorflow import one_thread, settle_tensorflow
@@ -96,6 +96,8 @@ class ProbeReport:
         What the settings file says that probably does not mean what it was meant to.
     broken : mapping or None
         What is wrong with a pipeline that cannot run anywhere, as the parts of a `UserError`.
+    exit_code : int
+        Of the error that `facts.failed` describes; 0 without one.
     """
 
     facts: PipelineFacts
@@ -114,6 +116,7 @@ class ProbeReport:
     pads: bool = False
     warnings: tuple[str, ...] = ()
     broken: Mapping[str, Any] | None = None
+    exit_code: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "facts": self.facts.to_json()}
@@ -158,7 +161,8 @@ def probe_pipeline(request: ProbeRequest, keep: Callable[[ProbeReport], None]) -
     def hand_over() -> None:
         with once:
             if not handed_over.is_set():
-                keep(make_report(settings, request, reading.facts(), training, reading.broken))
+                report = make_report(settings, request, reading.facts(), training, reading.broken)
+                keep(replace(report, exit_code=reading.exit_code))
                 handed_over.set()
 
     def hand_over_in_time() -> None:
@@ -235,6 +239,7 @@ class _Reading:
         self._spec, self._failed = "", ""
         self._ended = False
         self.broken: dict[str, Any] | None = None
+        self.exit_code = 0
 
     @property
     def without_sample(self) -> bool:
@@ -247,7 +252,10 @@ class _Reading:
         except Exception as error:
             traceback.clear_frames(error.__traceback__)
             line = next(iter(str(error).strip().splitlines()), "")
-            self._failed = line if isinstance(error, DeeptoolError) else _described(error, line)
+            if isinstance(error, DeeptoolError):
+                self._failed, self.exit_code = line, error.exit_code
+            else:
+                self._failed, self.exit_code = _described(error, line), WorkError.exit_code
             self.broken = _broken(error)
         if self.broken is None and not (self._digest and self._digest.samples):
             lacking = self._settings.missing_raw_data(self._request.split)

@@ -16,10 +16,10 @@ def settle_tensorflow() -> None:
     tf.config.experimental.enable_op_determinism()
     # Determinism forbids TensorFlow to make this one from entropy.
     tf.random.set_global_generator(tf.random.Generator.from_seed(0))
-    _leave_no_cache()
+    leave_no_cache()
 
 
-def _leave_no_cache() -> None:
+def leave_no_cache() -> None:
     """Let the pipeline read cache files that are there, but make none.
 
     A cache file is written beside a lock, which a reading that stops early leaves behind; and the

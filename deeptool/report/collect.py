@@ -38,8 +38,8 @@ def summarize(run_dir: Path) -> dict[str, Any]:
         trials are ranked by), ``varied`` (the hparams that differ between trials), ``trials``
         (best first, then those that diverged, then those without a result), ``outdated`` (trials
         that would be made another way now: neither ranked nor counted), ``broker``, ``uploads``,
-        ``savings`` (see `deeptool.report.savings.account`), ``timeline``, ``pictures`` (paths below
-        the folder).
+        ``savings`` (see `deeptool.report.savings.account`), ``plan`` (what ``deeptool plan --save``
+        measured, or None), ``timeline``, ``pictures`` (paths below the folder).
 
     Raises
     ------
@@ -79,6 +79,7 @@ def summarize(run_dir: Path) -> dict[str, Any]:
         "broker": broker,
         "uploads": uploads,
         "savings": savings,
+        "plan": _json(run_dir / "plan.json"),
         "timeline": timeline or _timeline_of(trials),
         "pictures": sorted(
             str(path.relative_to(run_dir)) for path in (run_dir / "report").glob("samples_*.png")

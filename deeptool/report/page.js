@@ -13,7 +13,7 @@ function themed(layout) {
       font: { color: colour("--ink"), size: 12.5 }, align: "left" } };
   if (layout.annotations) whole.annotations = layout.annotations.map((text) =>
     ({ ...text, bgcolor: colour("--card"), font: { ...text.font, color: colour("--soft") } }));
-  for (const name of ["xaxis", "yaxis"]) if (layout[name]) whole[name] = { ...axis, ...layout[name] };
+  for (const name of ["xaxis", "yaxis", "xaxis2", "yaxis2"]) if (layout[name]) whole[name] = { ...axis, ...layout[name] };
   return whole;
 }
 
