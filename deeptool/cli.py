@@ -10,6 +10,7 @@ from deeptool.errors import run_command
 from deeptool.lazy import LazyGroup
 
 COMMANDS = {
+    "init": "Write a settings file, a model and a campaign to start from.",
     "produce": "Run a settings file's pipeline once and upload its samples.",
     "plan": "Find out what samples depend on, and if stored ones still fit.",
     "train": "Run one trial.",

@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_type_hints
 
 import numpy as np
 
-from deeptool.errors import UserError
+from deeptool.errors import UserError, near_name
 
 
 @dataclass(frozen=True)
@@ -160,6 +160,23 @@ _LIKENESS = 0.88
 _TAKEN_LATER = ("batched", "drop_remainder", "padding_value", "checkpoint_seconds")
 
 
+# Of a file that sets no random_seed: its trials can be repeated, too.
+DEFAULT_SEED = 0
+
+
+def _no_callbacks(model: Any, train_samples: Any, val_samples: Any) -> list[Any]:
+    return []
+
+
+def _usual_learning_rate() -> float:
+    """That of Keras' Adam."""
+    return 0.001
+
+
+def _no_metrics(model: Any, loss: Any) -> list[Any]:
+    return []
+
+
 @dataclass(kw_only=True, eq=False)
 class Contract:
     """The names of a settings file, read: variables in their one type, functions as they are.
@@ -167,35 +184,35 @@ class Contract:
     A field without a default is a name that every file defines.
     """
 
-    workingFolder: Annotated[str, TEXT]
     session_name: Annotated[str, TEXT]
     hparams: Annotated[dict[str, Any], HPARAMS]
-    used_gpu_IDs: Annotated[list[int], NUMBERS]
-    useXLA: Annotated[bool, FLAG]
-    use_profiling: Annotated[bool, FLAG]
     model_file: Annotated[str, TEXT]
-    weights_moving_averages: Annotated[bool, FLAG]
-    random_seed: Annotated[int, SEED]
     nbEpoch: Annotated[int, POSITIVE]
-    early_stopping_patience: Annotated[int, COUNT]
-    raw_data_dir_train: Annotated[str | tuple[str, ...], FOLDERS]
-    raw_data_dir_val: Annotated[str | tuple[str, ...], FOLDERS]
-    raw_data_filename_extension: Annotated[str, TEXT]
-    nb_train_samples: Annotated[int, COUNT]
-    nb_val_samples: Annotated[int, COUNT]
-    steps_per_epoch: Annotated[int, COUNT]
-    validation_steps: Annotated[int, COUNT]
     batch_size: Annotated[int, POSITIVE]
-    reference_labels: Annotated[list[str], TEXTS]
-    addon_callbacks: Annotated[
-        Callable[..., Any], _function("model", "train_samples", "val_samples")
-    ]
-    get_learningRate: Annotated[Callable[..., Any], _function()]
     get_optimizer: Annotated[Callable[..., Any], _function("model", "loss", "learning_rate")]
-    get_metrics: Annotated[Callable[..., Any], _function("model", "loss")]
     get_total_loss: Annotated[Callable[..., Any], _function("model")]
     get_input_pipeline: Annotated[Callable[..., Any], _function(*PIPELINE_PARAMETERS)]
 
+    workingFolder: Annotated[str, TEXT] = "experiments"
+    used_gpu_IDs: Annotated[list[int], NUMBERS] = field(default_factory=lambda: [0])
+    useXLA: Annotated[bool, FLAG] = False
+    use_profiling: Annotated[bool, FLAG] = False
+    weights_moving_averages: Annotated[bool, FLAG] = False
+    random_seed: Annotated[int, SEED] = DEFAULT_SEED
+    early_stopping_patience: Annotated[int, COUNT] = 0
+    raw_data_dir_train: Annotated[str | tuple[str, ...], FOLDERS] = ""
+    raw_data_dir_val: Annotated[str | tuple[str, ...], FOLDERS] = ""
+    raw_data_filename_extension: Annotated[str, TEXT] = ""
+    nb_train_samples: Annotated[int, COUNT] = 0
+    nb_val_samples: Annotated[int, COUNT] = 0
+    steps_per_epoch: Annotated[int, COUNT] = 0
+    validation_steps: Annotated[int, COUNT] = 0
+    reference_labels: Annotated[list[str], TEXTS] = field(default_factory=list)
+    addon_callbacks: Annotated[
+        Callable[..., Any], _function("model", "train_samples", "val_samples")
+    ] = _no_callbacks
+    get_learningRate: Annotated[Callable[..., Any], _function()] = _usual_learning_rate
+    get_metrics: Annotated[Callable[..., Any], _function("model", "loss")] = _no_metrics
     enable_mixed_precision: Annotated[bool | None, FLAG] = None
     consume_data_from_kafka: Annotated[bool, FLAG] = False
     kafka_bootstrap_servers: Annotated[list[str], SERVERS] = field(
@@ -279,7 +296,10 @@ def read_contract(namespace: Mapping[str, Any], path: Path) -> dict[str, Any]:
             value = MISSING
         required = field_.default is MISSING and field_.default_factory is MISSING
         if value is MISSING and required:
-            missing.append(f"  missing: {in_file(name)}, expected {kind.expected}")
+            own = [each for each in namespace if not each.startswith("_") and each not in FIELDS]
+            near = near_name(in_file(name), own)
+            has = f"; the file has {near}" if near else ""
+            missing.append(f"  missing: {in_file(name)}, expected {kind.expected}{has}")
         if value is MISSING or (value is None and not required and not kind.reads_none):
             continue
         try:

@@ -17,7 +17,7 @@ import numpy as np
 
 from deeptool.errors import UserError, did_you_mean
 from deeptool.settings import usercode
-from deeptool.settings.contract import misspelt, read_contract
+from deeptool.settings.contract import DEFAULT_SEED, misspelt, read_contract
 from deeptool.settings.experiment import Settings
 from deeptool.settings.hparams import ALWAYS_VALID, convert
 from deeptool.settings.lineage import Lineage
@@ -255,7 +255,10 @@ def _checkpoint(after: ast.stmt, index: int) -> ast.stmt:
 
 
 def _constant_seed(tree: ast.Module) -> int | None:
-    """The value of the file's ``random_seed = <constant>``, None where there is none."""
+    """The value of the file's ``random_seed = <constant>``, None where it is no constant.
+
+    The default where there is no such statement: a star import may still bind it.
+    """
     for statement in tree.body:
         targets: list[ast.expr] = []
         if isinstance(statement, ast.Assign):
@@ -266,7 +269,7 @@ def _constant_seed(tree: ast.Module) -> int | None:
             value = getattr(statement, "value", None)
             constant = value.value if isinstance(value, ast.Constant) else None
             return constant if type(constant) is int and 0 <= constant < 2**32 else None
-    return None
+    return DEFAULT_SEED
 
 
 def _seed(value: int) -> None:

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+# What a pipeline that takes its share of the files finds where there are no shards: all is its own.
+ALONE = {"procID": 0, "num_procs": 1}
+
 
 class RecordingDict(dict[str, Any]):
     """A dict that records which keys are looked up, from any thread.
@@ -64,6 +67,9 @@ class RecordingDict(dict[str, Any]):
     def __getitem__(self, key: str) -> Any:
         self._see((key,))
         return super().__getitem__(key)
+
+    def __missing__(self, key: str) -> Any:
+        return ALONE[key]
 
     def __contains__(self, key: object) -> bool:
         if isinstance(key, str):

@@ -62,6 +62,32 @@ def test_values_and_defaults(tmp_path: Path) -> None:
     assert not hasattr(settings.module, "__deeptool_checkpoint__")
 
 
+def test_what_an_experiment_cannot_do_without(tmp_path: Path) -> None:
+    needed = {"session_name", "hparams", "model_file", "batch_size", "nbEpoch"}
+    needed |= {"get_input_pipeline", "get_optimizer", "get_total_loss"}
+    settings = load(tmp_path, **dict.fromkeys({*NAMES, *FUNCTIONS} - needed))
+    assert settings.random_seed == 0
+    assert settings.workingFolder == "experiments"
+    assert settings.early_stopping_patience == 0
+    assert settings.get_learningRate() == 0.001
+    assert settings.get_metrics(None, None) == []
+    assert settings.addon_callbacks(None, None, None) == []
+    assert settings.raw_data("train") is None
+    assert settings.module.reference_labels == []
+    for name in needed - {"hparams"}:
+        error = refused(tmp_path, **{name: None})
+        assert f"missing: {name}" in error.what
+
+
+def test_a_pipeline_that_takes_its_share_finds_that_all_is_its_own(tmp_path: Path) -> None:
+    own = "share = (hparams['procID'], hparams['num_procs'])"
+    settings = load(tmp_path, hparams="{'nbEpoch': 1, 'learning_rate': 1.0}", after=own)
+    assert settings.module.share == (0, 1)
+    assert settings.hparams == {"nbEpoch": 1, "learning_rate": 1.0}
+    shard = load(tmp_path, proc_id=2, num_procs=3, after=own)
+    assert shard.module.share == (2, 3)
+
+
 def test_canonical_types(tmp_path: Path) -> None:
     settings = load(
         tmp_path,
@@ -367,17 +393,17 @@ def test_all_missing_and_wrong_names_in_one_error(tmp_path: Path) -> None:
     error = refused(
         tmp_path,
         session_name=None,
-        get_metrics=None,
+        nbEpoch=None,
         batch_size="'32'",
         useXLA="'yes'",
-        after="kafka_bootstrap_servers = 9092",
+        after="kafka_bootstrap_servers = 9092\nnbEpochs = 3",
         get_total_loss="get_total_loss = 'mse'\n",
         get_optimizer="def get_optimizer(model):\n    return 'sgd'\n",
     )
     heading, *lines = error.what.splitlines()
     assert heading.endswith("mysettings_test.py: 7 names missing or of the wrong type")
     assert sorted(line.strip() for line in lines) == [
-        "missing: get_metrics, expected a function of (model, loss)",
+        "missing: nbEpoch, expected int >= 1; the file has nbEpochs",
         "missing: session_name, expected str",
         "wrong: batch_size, expected int >= 1, found str '32'",
         "wrong: get_optimizer, expected a function of (model, loss, learning_rate), "
@@ -401,7 +427,6 @@ def test_all_missing_and_wrong_names_in_one_error(tmp_path: Path) -> None:
         ("batch_size", "float('inf')"),
         ("nb_train_samples", "-1"),
         ("random_seed", "2**32"),
-        ("random_seed", "None"),
         ("used_gpu_IDs", "0"),
         ("used_gpu_IDs", "['0']"),
         ("reference_labels", "'cat'"),
@@ -493,6 +518,10 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No such file") as caught:
         load_settings(tmp_path / "none.py")
     assert "none.py" in str(caught.value.seen)
+    write(tmp_path)
+    with pytest.raises(UserError) as caught:
+        load_settings(tmp_path / "mysetings_test.py")
+    assert str(caught.value.seen).endswith("(did you mean mysettings_test.py?)")
     with pytest.raises(UserError, match="directory"):
         load_settings(tmp_path)
 
