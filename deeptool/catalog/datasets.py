@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from deeptool.catalog.damage import check_legible, damaged_topic
@@ -15,7 +15,7 @@ from deeptool.catalog.stored import NotStored as NotStored
 from deeptool.catalog.stored import Shard as Shard
 from deeptool.catalog.stored import Stored as Stored
 from deeptool.client.topic_names import SPLITS, topic_name
-from deeptool.errors import UserError
+from deeptool.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     # It imports the Kafka client, which a dataset without a broker does not need.
@@ -60,7 +60,7 @@ def find_dataset(
         raise UserError("unknown split", seen=split, valid="train or val")
     check_legible(catalog, session, split, proc_ids)
     entries = _entries(catalog, session, split, follow)
-    chosen = _choose(entries, session, split, proc_ids, follow)
+    chosen = _choose(entries, session, split, proc_ids, follow, session_names(catalog))
     missing = [entry for entry in chosen if entry.readable is None]
     if missing:
         kind = NotComplete if any(entry.state.pending for entry in missing) else NotStored
@@ -128,7 +128,7 @@ def find_variant(
     alive = [e for e in entries.values() if e.readable or e.state.pending]
     if not alive:
         check_legible(catalog, session, split, None)
-        _choose(entries, session, split, None, follow)
+        _choose(entries, session, split, None, follow, session_names(catalog))
         raise NotStored(
             f"dataset {session}, split {split}, {_lacking('stored', follow)}",
             seen="; ".join(map(str, entries.values())),
@@ -209,6 +209,12 @@ def differences(
     }
 
 
+def session_names(catalog: Catalog) -> list[str]:
+    """The names under which something is or was to be stored."""
+    uploads = [state.current or state.pending or state.gave_up for state in catalog.values()]
+    return sorted({upload.begun.session for upload in uploads if upload is not None})
+
+
 def _readable(state: TopicState, follow: bool) -> Upload | None:
     return (state.pending or state.current) if follow else state.current
 
@@ -233,12 +239,13 @@ def _choose(
     split: str,
     proc_ids: int | Sequence[int] | None,
     follow: bool,
+    stored: Iterable[str],
 ) -> list[Entry]:
     name, lacking = f"dataset {session}, split {split}", _lacking("stored", follow)
     if not entries:
         raise NotStored(
             f"{name}, {lacking}",
-            seen="nothing of it",
+            seen=f"nothing of it{did_you_mean(session, stored)}",
             next_step=f"upload it: deeptool produce --split {split}; {_INSPECT}",
         )
     # Uploads that failed are only named where there is nothing else.

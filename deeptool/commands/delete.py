@@ -8,11 +8,12 @@ import click
 from rich.filesize import decimal
 
 from deeptool.catalog.catalog_log import CatalogLog
+from deeptool.catalog.datasets import session_names
 from deeptool.catalog.fold import TopicState
 from deeptool.client.connection import connect
 from deeptool.client.topic_names import SPLITS
 from deeptool.commands import options
-from deeptool.errors import UserError, printable
+from deeptool.errors import UserError, did_you_mean, printable
 from deeptool.store.deletion import await_silence, check_undamaged, delete_stored, topics_to_delete
 
 
@@ -50,10 +51,11 @@ def command(
     connection = connect(servers or options.DEFAULT_SERVERS, client_properties)
     with CatalogLog(connection) as log:
         splits = SPLITS if split == "both" else (split,)
-        found = topics_to_delete(log.read(), name, proc_id, splits)
+        catalog = log.read()
+        found = topics_to_delete(catalog, name, proc_id, splits)
         if not found:
             raise UserError(
-                f"nothing is stored under {name}",
+                f"nothing is stored under {name}{did_you_mean(name, session_names(catalog))}",
                 next_step="deeptool inspect lists what is stored",
             )
         if not damaged:

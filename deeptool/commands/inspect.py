@@ -16,7 +16,7 @@ from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.catalog.claim import SILENT_HEARTBEATS
 from deeptool.client.connection import connect
 from deeptool.commands import options
-from deeptool.errors import printable
+from deeptool.errors import UserError, did_you_mean, printable
 from deeptool.store.listing import list_stored
 
 
@@ -82,7 +82,10 @@ def command(
     servers = servers or options.DEFAULT_SERVERS
     connection = connect(servers, client_properties)
     with CatalogLog(connection) as log:
-        found = list_stored(log, name)
+        everything = list_stored(log)
+    found = [row for row in everything if name in (None, row["session"], row["topic"])]
+    if name is not None and not found:
+        raise _nothing_named(name, everything, ",".join(servers))
     if as_json:
         click.echo(json.dumps(found, indent=1))
     elif found:
@@ -93,8 +96,19 @@ def command(
         console.print(stored_table(found))
     else:
         address = ",".join(servers)
-        what = "nothing is stored" if name is None else f"nothing is stored under {printable(name)}"
-        click.echo(
-            f"{what} at {address}; upload with:"
-            f" deeptool produce --server {address} --usersettings FILE"
-        )
+        click.echo(f"nothing is stored at {address}; {_upload(address)}")
+
+
+def _nothing_named(name: str, stored: list[dict[str, Any]], address: str) -> UserError:
+    names = dict.fromkeys(row["session"] for row in stored if row["session"])
+    topics = [row["topic"] for row in stored]
+    near = did_you_mean(name, names) or did_you_mean(name, topics)
+    return UserError(
+        f"nothing is stored under {printable(name)}{near}",
+        seen=f"at {address}: {', '.join(names) or 'no dataset'}",
+        next_step=_upload(address),
+    )
+
+
+def _upload(address: str) -> str:
+    return f"upload with: deeptool produce --server {address} --usersettings FILE"

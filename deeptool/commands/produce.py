@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,7 +25,7 @@ from deeptool.commands.options import (
     server_option,
     settings_option,
 )
-from deeptool.errors import UserError
+from deeptool.errors import DeeptoolError, UserError
 from deeptool.outcome import OutcomeFile, StoredTopic
 from deeptool.producer.upload_request import UploadTuning
 from deeptool.progress import shown
@@ -250,7 +250,10 @@ def _produce(
                 tuning = UploadTuning(
                     listener=listener, on_wait=_seldom_told(), charged_from=charged_from
                 )
-                stored = upload_split(log, stored, tuning, probe)
+                try:
+                    stored = upload_split(log, stored, tuning, probe)
+                except DeeptoolError as error:
+                    raise partly_stored(error, done) from error
         charged_from = (time.time(), time.process_time())
         done.append(stored)
         if outcome_file is not None:
@@ -260,6 +263,16 @@ def _produce(
         if tell is not None:
             tell(stored)
     return done
+
+
+def partly_stored(error: DeeptoolError, done: Sequence[StoredSplit]) -> DeeptoolError:
+    """The error of one split, which also says what was stored before it."""
+    if not done:
+        return error
+    stored = ", ".join(one.topic for one in done)
+    step = f"{stored} is stored; the same command with --reuse keeps it and uploads the rest"
+    facts = {**error.details, "next_step": "; ".join(filter(None, (error.next_step, step)))}
+    return type(error)(**facts)
 
 
 def _seldom_told() -> Callable[[str], None]:

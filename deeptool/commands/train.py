@@ -33,7 +33,7 @@ from deeptool.errors import UserError
     "--kafka/--no-kafka",
     default=None,
     help="Read the stored dataset, or run the settings' own pipeline."
-    "  [default: as consume_data_from_kafka says]",
+    "  [default: --kafka with --server, else as consume_data_from_kafka says]",
 )
 @server_option
 @client_properties_option
@@ -131,6 +131,8 @@ def command(
         raise click.UsageError("--model_dir goes with --restart_interrupted")
     elif usersettings is None:
         raise click.UsageError("--usersettings FILE is missing")
+    if servers and kafka is False:
+        raise click.UsageError("--server goes with --kafka, not with --no-kafka")
     if not restart:
         how |= {"session_dir": session_dir, "reader": reader, "online": online}
         how |= {"hparams": hparams, "proc_id": proc_id, "kafka": kafka}

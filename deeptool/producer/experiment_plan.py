@@ -75,6 +75,7 @@ class ExperimentPlan:
         return {
             "format": FORMAT,
             "session_name": self._any.session_name,
+            "hparams": self._any.own_hparams,
             "datasets": rows,
             "data_hparams": self._data,
             "free_hparams": self._free,

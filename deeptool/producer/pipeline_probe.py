@@ -22,7 +22,7 @@ from deeptool.producer.settings_pipeline import sample_limit
 from deeptool.producer.settled_tensorflow import one_thread, settle_tensorflow
 from deeptool.settings import Settings, load_settings
 from deeptool.settings.fingerprint import pipeline_code, training_code, user_files
-from deeptool.settings.hparams import check_overrides
+from deeptool.settings.hparams import check_overrides, plain
 from deeptool.settings.pipeline_facts import PipelineFacts, digests_differ
 
 
@@ -80,6 +80,8 @@ class ProbeReport:
     proc_id, num_procs : int
     hparams, data_hparams : mapping
         All of them, and those that the pipeline has looked up.
+    own_hparams : mapping
+        Those of the file itself, without overrides.
     declared : list of str or None
         The file's own ``data_hparams``.
     limits : tuple of (int or None)
@@ -114,6 +116,7 @@ class ProbeReport:
     files: tuple[str, ...] = ()
     batch_size: int = 0
     pads: bool = False
+    own_hparams: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     broken: Mapping[str, Any] | None = None
     exit_code: int = 0
@@ -208,6 +211,7 @@ def make_report(
         files=tuple(str(file) for file in files),
         batch_size=settings.batch_size,
         pads=settings.padding_value is not None,
+        own_hparams=plain(settings.loaded.own_hparams),
         warnings=settings.warnings,
         broken=broken,
     )

@@ -9,12 +9,12 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, ModuleType
 
-from deeptool.errors import DeeptoolError, UserError
+from deeptool.errors import DeeptoolError, UserError, did_you_mean
 from deeptool.settings import code_snapshot
 from deeptool.settings.user_modules import is_users
 
@@ -72,7 +72,11 @@ def read_source(path: Path, what: str) -> UserSource:
         data = code_snapshot.read_bytes(path)
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise UserError(f"cannot read the {what}: {reason}", seen=shown_path(path)) from error
+        raise UserError(
+            f"cannot read the {what}: {reason}",
+            seen=f"{shown_path(path)}{did_you_mean(path.name, _python_files(path.parent))}",
+            valid="a Python file, relative to the working directory",
+        ) from error
     try:
         text = importlib.util.decode_source(data)
         return UserSource(path, data, text, ast.parse(text, str(path)))
@@ -80,6 +84,12 @@ def read_source(path: Path, what: str) -> UserSource:
         raise _not_python(error, path, what) from error
     except ValueError as error:
         raise UserError(f"the {what} is not Python: {error}", seen=shown_path(path)) from error
+
+
+def _python_files(folder: Path) -> list[str]:
+    with suppress(OSError):
+        return [each.name for each in folder.iterdir() if each.suffix == ".py"]
+    return []
 
 
 def compiled(tree: ast.Module, path: Path, what: str) -> CodeType:

@@ -21,7 +21,7 @@ _FIELDS = (
 )
 
 
-def list_stored(log: CatalogLog, name: str | None = None) -> list[dict[str, Any]]:
+def list_stored(log: CatalogLog) -> list[dict[str, Any]]:
     """One row for each upload that is stored, under way, or failed last; see `listing_rows`.
 
     And one for each record of the catalog that is no event, see `_bad_row`.
@@ -29,14 +29,12 @@ def list_stored(log: CatalogLog, name: str | None = None) -> list[dict[str, Any]
     Parameters
     ----------
     log : CatalogLog
-    name : str, optional
-        Only this dataset, or only the one topic of this name.
     """
     catalog, partitions = log.read(), admin.partitions_of(log.connection)
     found = listing_rows(catalog, partitions, time.time())
     found += [_bad_row(bad, catalog, partitions) for bad in log.bad_records]
     found.sort(key=_place)
-    return [row for row in found if name in (None, row["session"], row["topic"])]
+    return found
 
 
 def listing_rows(

@@ -127,6 +127,23 @@ class Keeper(keras.callbacks.Callback):  # type: ignore[misc]
             self._save(epoch + 1)
 
     @property
+    def stopped(self) -> str | None:
+        """Why training ended before the last epoch; None where it did not, or diverged."""
+        if self.diverged is not None or self.epochs_run >= self._epochs:
+            return None
+        for name, each in _named(self._others):
+            if not isinstance(each, keras.callbacks.EarlyStopping):
+                continue
+            # Where an earlier process had stopped, this one has not trained.
+            learned = vars(each) if each.stopped_epoch else self._learned.get(name, {})
+            if learned.get("stopped_epoch"):
+                return (
+                    f"stopped early: no better {each.monitor} than in epoch"
+                    f" {learned['best_epoch'] + 1} for {each.patience} epochs"
+                )
+        return "stopped early, by a callback"
+
+    @property
     def kept_batches(self) -> int:
         """How many batches of the epoch after `epochs_run` are in a checkpoint."""
         return self._pace.kept_batches

@@ -57,8 +57,8 @@ def train(
         Overrides hparams' procID, and names the stored variant to read. Without it that one is
         read which was made under this trial's data hparams, or all shards.
     kafka : bool, optional
-        Read the stored dataset, or run the settings' own pipeline; by default as
-        consume_data_from_kafka says.
+        Read the stored dataset, or run the settings' own pipeline; by default the former where
+        `servers` are given, else as consume_data_from_kafka says.
     servers : str or sequence of str, optional
         "host:port" of Kafka brokers, instead of kafka_bootstrap_servers.
     client_properties : mapping or path, optional
@@ -130,6 +130,9 @@ def train(
             return TrialRun(request, earlier, display, resumed=begun).run()
     if settings is None:
         raise UserError("no settings file was given")
+    if addresses and kafka is None:
+        # A server says where to read from, so that it says to read from there.
+        kafka = True
     source.check(kafka is not False)
     loaded = settings if isinstance(settings, Settings) else None
     if loaded is not None:

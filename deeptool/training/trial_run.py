@@ -135,6 +135,8 @@ class TrialRun:
         if not ended and not (self._kept and self._kept.state["stopped"]):
             fit()
             self._check_arrival(self._data)
+        if self._keeper.stopped is not None:
+            self._say(self._keeper.stopped)
         if self._keeper.diverged is not None:
             self._say(self._keeper.diverged)
             if self._keeper.best_values is None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from deeptool.errors import UserError
 from deeptool.outcome import OUTCOME_VARIABLE
 from hpc.broker.passwords import CLIENT_PROPERTIES, NAME
 from hpc.campaign.definition import Campaign, Trials, Variant
+from hpc.campaign.known_trials import Kept, trial_key
 from hpc.campaign.sampling import Value
 from hpc.campaign.task import SERVER, Role, Task
 from hpc.campaign.versions import Versions, dataset_key
@@ -70,28 +70,13 @@ class Plan:
         return tuple(task for task in self.tasks if task.name in names)
 
 
-@dataclass(frozen=True)
-class Kept:
-    """What a plan takes over from the run folder.
-
-    Attributes
-    ----------
-    indices : mapping of str to int
-        `trial_key` -> index of the trials that are made as they would be now.
-    first_new : int
-        The index of the next trial that is not among them.
-    """
-
-    indices: Mapping[str, int] = field(default_factory=dict)
-    first_new: int = 0
-
-
 def make_plan(
     campaign: Campaign,
     run_id: str,
     kept: Kept | None = None,
     versions: Versions | None = None,
     *,
+    defaults: Mapping[str, Any] | None = None,
     snapshot: Path | None = None,
     replace_others: bool = False,
 ) -> Plan:
@@ -106,6 +91,8 @@ def make_plan(
         take over his own interrupted uploads at once.
     kept : Kept, optional
         The trials that the run folder knows.
+    defaults : mapping, optional
+        The hparams of the settings file.
     versions : Versions, optional
         What the files make now.
     snapshot : Path, optional
@@ -131,7 +118,7 @@ def make_plan(
         max_parallel=campaign.trials.max_parallel if campaign.trials else 1,
     )
     producers = _producers(campaign, plan, run_id, replace_others)
-    trials = _trials(campaign, plan, kept or Kept(), producers)
+    trials = _trials(campaign, plan, kept or Kept(), producers, defaults or {})
     now = {} if versions is None else versions.now
     tasks = [
         replace(task, version=now.get(_reads(campaign, task), ""), env=_with_code(task, snapshot))
@@ -162,11 +149,6 @@ def _reporting(task: Task, run_dir: Path) -> Task:
     """The task, told where to say how it ended: below the run folder, which images see too."""
     variable = {OUTCOME_VARIABLE: str(outcome_file(run_dir, task.name))}
     return replace(task, env={**task.env, **variable})
-
-
-def trial_key(hparams: Mapping[str, Value], proc_id: int | None) -> str:
-    """What makes a trial the same one in a later launch."""
-    return json.dumps([proc_id, hparams], sort_keys=True)
 
 
 def broker_folder(campaign: Campaign) -> Path:
@@ -270,12 +252,18 @@ def _producer(
     )
 
 
-def _trials(campaign: Campaign, plan: Plan, kept: Kept, producers: Sequence[Task]) -> list[Task]:
+def _trials(
+    campaign: Campaign,
+    plan: Plan,
+    kept: Kept,
+    producers: Sequence[Task],
+    defaults: Mapping[str, Any],
+) -> list[Task]:
     trials = campaign.trials
     if trials is None:
         return []
     indices, first_new = dict(kept.indices), kept.first_new
-    tasks, problems = [], []
+    tasks, problems, planned = [], [], set[str]()
     for row in trials.rows():
         if campaign.variants:
             fitting = [each for each in campaign.variants if _fits(row, each)]
@@ -289,7 +277,11 @@ def _trials(campaign: Campaign, plan: Plan, kept: Kept, producers: Sequence[Task
         else:
             proc_id = None
             hparams = {**campaign.hparams, **row}
-        key = trial_key(hparams, proc_id)
+        key = trial_key(hparams, proc_id, defaults)
+        if key in planned:
+            # Another row that differs in nothing but that it names a value of the file.
+            continue
+        planned.add(key)
         index = indices.setdefault(key, first_new)
         first_new += index == first_new
         after = [task.name for task in producers if proc_id in (None, task.index)]

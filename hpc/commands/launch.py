@@ -12,7 +12,9 @@ from rich.console import Console
 from deeptool.errors import WorkError
 from hpc.backends import BACKENDS
 from hpc.campaign.backend_traits import backend_traits
+from hpc.campaign.definition import Campaign
 from hpc.campaign.toml_file import load
+from hpc.run.best_trial import best_trial_lines
 from hpc.run.dry_run import dry_run
 from hpc.run.launch import LaunchResult, launch
 from hpc.run.preparation import LaunchOptions
@@ -114,7 +116,7 @@ def command(
     if as_json:
         click.echo(json.dumps(_values(result), indent=1))
     else:
-        _show(result, console)
+        _show(read, result, console)
     if result.failed:
         first = result.failed[0]
         alike = [row for row in result.failed if row.role == first.role]
@@ -140,15 +142,16 @@ def _report_file(result: LaunchResult) -> str | None:
     return None if result.report is None else f"{result.snapshot.run_dir}/report.html"
 
 
-def _show(result: LaunchResult, console: Console) -> None:
-    snapshot = result.snapshot
+def _show(campaign: Campaign, result: LaunchResult, console: Console) -> None:
+    snapshot, report = result.snapshot, result.report or {}
     trials = snapshot.of("trial")
     if trials:
         if not console.is_terminal:
             # Lines of a file or a pipe are for grep: whole.
             console.width = 1000
-        console.print("", *trial_tables(trials), "", sep="\n")
-    for line in _savings((result.report or {}).get("savings")):
+        ranked = [trial["index"] for trial in report.get("trials", ())]
+        console.print("", *trial_tables(trials, ranked), "", sep="\n")
+    for line in _savings(report.get("savings")):
         console.print(line, highlight=False, soft_wrap=True)
     if result.report is not None:
         console.print(f"report: {_report_file(result)}", highlight=False, soft_wrap=True)
@@ -158,6 +161,8 @@ def _show(result: LaunchResult, console: Console) -> None:
     running = ", ".join(result.running)
     end = f"still running: {running}" if running else "everything stopped"
     console.print(f"{end}, {clock(snapshot.seconds)} in all", highlight=False)
+    for line in best_trial_lines(campaign, report):
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def _savings(savings: dict[str, Any] | None) -> list[str]:

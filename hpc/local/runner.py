@@ -236,7 +236,7 @@ class Runner:
         if task.role == "view":
             self._say(f"no picture of the samples: {reason.strip()} ({log})", "yellow")
         elif task.role == "trial":
-            self._say(f"{task.name} failed (exit code {code}): {reason}\n  log: {log}", "red")
+            self._screen.failed(task.name, f"exit code {code}: {reason}", log)
         else:
             kind = UserError if code == UserError.exit_code else WorkError
             raise kind(f"{task.name} ended with exit code {code}: {reason}\n  log: {log}")

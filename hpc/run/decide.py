@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deeptool.errors import UserError
-from hpc.campaign.plan import Kept, Plan, trial_key
+from hpc.campaign.known_trials import Kept, trial_key
+from hpc.campaign.plan import Plan
 from hpc.campaign.toml_file import differences
 from hpc.campaign.versions import Versions, differing
 from hpc.run.backend import Seen
@@ -42,7 +43,9 @@ class Earlier:
     begun: frozenset[str] = frozenset()
     done: frozenset[str] = frozenset()
 
-    def kept(self, versions: Versions, under: Mapping[str, Any]) -> Kept:
+    def kept(
+        self, versions: Versions, under: Mapping[str, Any], defaults: Mapping[str, Any]
+    ) -> Kept:
         """The trials that are made as they would be now, and the first index after all others.
 
         Parameters
@@ -51,6 +54,8 @@ class Earlier:
             What the files make now.
         under : mapping
             `hpc.campaign.versions.made_under` of this launch.
+        defaults : mapping
+            The hparams of the settings file.
         """
         trials = self.state.of("trial")
         current = {
@@ -60,7 +65,7 @@ class Earlier:
         # Where several would do, the one that is done, or else the last.
         for name in sorted(current, key=lambda name: (name in self.done, current[name].index)):
             task = current[name]
-            indices[trial_key(task.hparams, task.proc_id)] = task.index
+            indices[trial_key(task.hparams, task.proc_id, defaults)] = task.index
         # A trial that never began leaves nothing, so that its number is free.
         taken = [
             task.index for name, task in trials.items() if name in current or self.has_begun(name)

@@ -153,8 +153,9 @@ def prepare(
     plan = make_plan(
         campaign,
         run_id,
-        kept.kept(found.versions, under) if kept else None,
+        kept.kept(found.versions, under, found.defaults) if kept else None,
         found.versions,
+        defaults=found.defaults,
         snapshot=folder.code(code) if code else None,
         replace_others=options.replace_others,
     )

@@ -40,6 +40,8 @@ class Screen:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        # Reason -> the first that failed for it.
+        self._failures: dict[str, str] = {}
         self._live: Live | None = None
         if console.is_terminal:
             self._live = Live(console=console, refresh_per_second=4, auto_refresh=False)
@@ -58,6 +60,12 @@ class Screen:
     def event(self, line: str, style: str = "") -> None:
         """Print one line for something that happened."""
         self._console.print(Text(line, style), highlight=False, soft_wrap=True)
+
+    def failed(self, name: str, reason: str, log: object) -> None:
+        """Print why a trial failed; what was printed of an earlier one is not printed again."""
+        first = self._failures.setdefault(reason, name)
+        said = reason if first == name else f"as {first}"
+        self.event(f"{name} failed: {said}\n  log: {log}", STYLES["failed"])
 
     def show(self, snapshot: Callable[[], Snapshot]) -> None:
         """Draw the state again, on a terminal."""
@@ -82,9 +90,17 @@ def current(trials: Sequence[TaskRow]) -> tuple[TaskRow, ...]:
     return tuple(row for row in trials if row.state != "outdated")
 
 
-def trial_tables(trials: Sequence[TaskRow]) -> list[RenderableType]:
-    """All trials, to be printed by rich: those that are outdated apart, and why they are."""
-    now = current(trials)
+def trial_tables(trials: Sequence[TaskRow], ranked: Sequence[int] = ()) -> list[RenderableType]:
+    """All trials, to be printed by rich: those that are outdated apart, and why they are.
+
+    Parameters
+    ----------
+    trials : sequence of TaskRow
+    ranked : sequence of int
+        The indices in the order of the report, the best first; those that are not there come last.
+    """
+    places = {index: place for place, index in enumerate(ranked)}
+    now = tuple(sorted(current(trials), key=lambda row: places.get(row.index, len(places))))
     parts: list[RenderableType] = [TrialTable(now, varying(now))] if now else []
     outdated = tuple(row for row in trials if row.state == "outdated")
     if outdated:
@@ -107,6 +123,9 @@ def _outdated_lines(trials: Sequence[TaskRow]) -> list[RenderableType]:
 def _header(snapshot: Snapshot) -> Text:
     # A broker is not what a campaign completes.
     states = {"complete": "stopped"}
+    if snapshot.state != "running":
+        # Nothing was left to run.
+        states["waiting"] = "not needed"
     brokers = [
         f"{states.get(row.state, row.state)} {row.note}".strip() for row in snapshot.of("broker")
     ]
@@ -149,6 +168,9 @@ def upload_text(row: TaskRow) -> str:
 def trial_text(row: TaskRow) -> str:
     """What a trial that is complete came to, in words."""
     found = [f"{name} {number(value)}" for name, value in metrics(row).items()]
+    run, planned = row.result.get("epochs_run"), row.progress.get("epochs")
+    if row.state == "complete" and run and planned and run < planned:
+        found.append(f"stopped after {run} of {planned} epochs")
     return ", ".join([*found, f"{row.seconds or 0:.1f} s"])
 
 

@@ -72,6 +72,8 @@ class SettingsPlan:
     warnings : tuple of str
     code : Path or None
         The copies of the user's files, outside the run folder.
+    defaults : mapping
+        The hparams of the settings file.
     """
 
     session: str = ""
@@ -79,6 +81,7 @@ class SettingsPlan:
     stored: tuple[StoredNow, ...] = ()
     warnings: tuple[str, ...] = ()
     code: Path | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
 def plan_request(campaign: Campaign, plan: Plan, known: Mapping[str, Any]) -> dict[str, Any]:
@@ -171,6 +174,7 @@ def ask_settings(
     _reject(plan, answer["refused"])
     return SettingsPlan(
         session=answer["session_name"],
+        defaults=answer["hparams"],
         versions=versions_now(known, answer["versions"], answer["same"], used),
         stored=tuple(_stored(row) for row in answer["datasets"]),
         warnings=tuple(answer["warnings"]),

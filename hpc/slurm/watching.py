@@ -92,6 +92,7 @@ def _tell(screen: Screen, snapshot: Snapshot, shown: dict[str, str]) -> None:
         if row.state in DONE and row.role == "trial":
             text = f": {trial_text(row)}"
         if row.state == "failed":
-            text += f"\n  log: {row.log}"
+            screen.failed(row.name, row.note, row.log)
+            continue
         style = STYLES.get(row.state, "dim") if row.state != "running" else "dim"
         screen.event(f"{row.name} {row.state}{where}{text}", style)

@@ -131,7 +131,13 @@ def plan() -> None:
         if "augment" in trial["hparams"]
     ]
     answer = {"format": 1, "session_name": "s", "datasets": datasets, "data_hparams": {}}
-    answer |= {"free_hparams": {}, "refused": refused, "versions": versions, "same": same}
+    answer |= {
+        "hparams": {"lr": 7},
+        "free_hparams": {},
+        "refused": refused,
+        "versions": versions,
+        "same": same,
+    }
     warnings = ["the raw data changed"] if os.environ.get("FAKE_WARNS") else []
     print(json.dumps(answer | {"files": [str(file)], "warnings": warnings}))
 

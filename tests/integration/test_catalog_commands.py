@@ -192,13 +192,17 @@ def test_one_session_or_one_topic(broker: str, store: Store) -> None:
     assert [row["proc_id"] for row in rows_of(broker, f"{store.session}.1.train")] == [1]
     assert [row["proc_id"] for row in rows_of(broker, f"{store.session}-elsewhere")] == [5]
     assert len(rows_of(broker)) >= 3
-    assert rows_of(broker, f"{store.session}.1") == []
-    result = run(broker, "inspect", "nobody's")
-    assert (result.exit_code, result.output) == (
-        0,
-        f"nothing is stored under nobody's at {broker}; upload with:"
-        f" deeptool produce --server {broker} --usersettings FILE\n",
+    error = error_of(run(broker, "inspect", "--json", f"{store.session}1"))
+    assert (error.exit_code, error.next_step) == (
+        2,
+        f"upload with: deeptool produce --server {broker} --usersettings FILE",
     )
+    assert error.what == (
+        f"nothing is stored under {store.session}1 (did you mean {store.session}?)"
+    )
+    for command in ("view", "delete"):
+        said = str(error_of(run(broker, command, f"{store.session}1")))
+        assert f"(did you mean {store.session}?)" in said
 
 
 def test_an_empty_catalog_says_so_in_one_line(own_broker: OwnBroker) -> None:

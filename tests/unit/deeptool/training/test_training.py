@@ -178,6 +178,8 @@ def test_early_stopping_goes_on_counting_after_a_restart(monkeypatch: pytest.Mon
     whole = train(SETTINGS, hparams=hparams)
     assert whole.best_epoch is not None
     assert whole.epochs_run == whole.best_epoch + 2 < 12
+    why = f"stopped early: no better val_loss than in epoch {whole.best_epoch} for 2 epochs"
+    assert why in whole.notes
     for session in Path("experiments").iterdir():
         session.rename("whole")
     resumed = train(restart_from=interrupted(whole.epochs_run - 1, **hparams))
@@ -186,7 +188,17 @@ def test_early_stopping_goes_on_counting_after_a_restart(monkeypatch: pytest.Mon
     (resumed.session_dir / "result.json").unlink()
     again = train(restart_from=resumed.session_dir)
     assert (again.epochs_run, again.best) == (resumed.epochs_run, resumed.best)
+    assert why in again.notes
     assert rows(again) == rows(resumed)
+
+
+def test_a_server_says_where_to_read_from_and_to_read_from_there() -> None:
+    with pytest.raises(UserError, match="no Kafka broker answers"):
+        train(SETTINGS, servers="localhost:1")
+    words = ["-u", str(SETTINGS), "--no-kafka", "--server", "localhost:1"]
+    refused = CliRunner().invoke(command, words)
+    assert refused.exit_code == 2
+    assert "--server goes with --kafka" in refused.output
 
 
 def test_a_resumed_trial_uses_its_own_copies(tmp_path: Path) -> None:

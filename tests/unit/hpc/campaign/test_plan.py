@@ -11,7 +11,8 @@ from paths import ROOT
 
 from deeptool.errors import UserError
 from hpc.campaign.definition import Campaign
-from hpc.campaign.plan import Kept, Plan, make_plan, trial_key, view_tasks
+from hpc.campaign.known_trials import Kept, trial_key
+from hpc.campaign.plan import Plan, make_plan, view_tasks
 from hpc.campaign.toml_file import load, parse
 from hpc.campaign.versions import made_under
 from hpc.local.plan_text import plan_text
@@ -122,7 +123,7 @@ def test_owners_stay_the_same_from_launch_to_launch(campaign: Any) -> None:
 
 
 def test_known_trials_keep_their_index_and_new_ones_come_after(campaign: Any) -> None:
-    known = {trial_key({"lr": 2}, 0): 0, trial_key({"lr": 9}, 0): 5}
+    known = {trial_key({"lr": 2}, 0, {}): 0, trial_key({"lr": 9}, 0, {}): 5}
     plan = make_plan(campaign(trials={"grid": {"lr": [1, 2, 3]}}), "id", Kept(known, 6))
     assert {task.name: task.hparams["lr"] for task in plan.of("trial")} == {
         "trial-6": 1,
@@ -130,6 +131,14 @@ def test_known_trials_keep_their_index_and_new_ones_come_after(campaign: Any) ->
         "trial-7": 3,
     }
     assert "/runs/c/trials/6" in words(plan, "trial-6")
+
+
+def test_a_trial_that_names_a_value_of_the_file_is_the_one_that_does_not(campaign: Any) -> None:
+    defaults = {"lr": 2.0, "flag": True}
+    known = {trial_key({"size": 8}, 0, defaults): 4}
+    trials = {"list": [{"size": 8, "lr": 2}, {"size": 8}, {"size": 8, "flag": 1}]}
+    plan = make_plan(campaign(trials=trials), "id", Kept(known, 5), defaults=defaults)
+    assert [task.name for task in plan.of("trial")] == ["trial-4", "trial-5"]
 
 
 def test_what_is_needed_for_the_trials_that_are_left(campaign: Any) -> None:

@@ -218,7 +218,7 @@ def test_a_failed_trial_does_not_stop_the_rest(tmp_path: Path) -> None:
     states = bench.states()
     assert [states[f"trial-{index}"] for index in range(3)] == ["complete", "failed", "complete"]
     said = bench.said.getvalue()
-    assert "trial-1 failed (exit code 2): the data is other data\n  seen: lr\n  log: " in said
+    assert "trial-1 failed: exit code 2: the data is other data\n  seen: lr\n  log: " in said
     assert str(tmp_path / "logs" / "trial-1.log") in said
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from hpc.campaign.plan import Kept, Plan, make_plan
+from hpc.campaign.known_trials import Kept
+from hpc.campaign.plan import Plan, make_plan
 from hpc.campaign.toml_file import dump, parse
 from hpc.campaign.versions import Versions, made_under
 from hpc.run.backend import Seen
@@ -67,7 +68,7 @@ def case(tmp_path: Path) -> Case:
         written = RunState("c", "slurm", "r", {}, state, 1.0, 1.0, tasks)
         earlier = Earlier(written, dump(before), Seen(written, live, continues), begun, done)
         campaign = parse({**RAW, **changes}, tmp_path / "c.toml")
-        kept = earlier.kept(NOW, made_under(campaign))
+        kept = earlier.kept(NOW, made_under(campaign), {})
         return earlier, make_plan(campaign, "r", kept, NOW), dump(campaign)
 
     return make
@@ -150,11 +151,11 @@ def test_files_that_changed_while_their_jobs_wait(case: Case) -> None:
 def test_what_is_kept_and_what_is_outdated(case: Case) -> None:
     earlier, _, _ = case({}, begun=BEGUN)
     under = earlier.state.tasks["trial-0"].under
-    known = earlier.kept(NOW, under)
+    known = earlier.kept(NOW, under, {})
     assert sorted(known.indices.values()) == [0, 1]
     assert known.first_new == 2
     # The second never began: its number is free.
-    edited = earlier.kept(OTHER_MODEL, under)
+    edited = earlier.kept(OTHER_MODEL, under, {})
     assert edited == Kept({}, 1)
     trial = earlier.state.tasks["trial-0"]
     assert why_outdated(trial, NOW, under) == ""
@@ -173,8 +174,8 @@ def test_of_two_trials_that_would_do_the_one_that_is_done_is_kept(case: Case) ->
     first = earlier.state.tasks["trial-0"]
     state = replace(earlier.state, tasks={"trial-0": first, "trial-5": replace(first, index=5)})
     twice = replace(earlier, state=state, seen=Seen(state))
-    assert list(twice.kept(NOW, first.under).indices.values()) == [0]
-    assert list(replace(twice, done=frozenset()).kept(NOW, first.under).indices.values()) == [5]
+    assert list(twice.kept(NOW, first.under, {}).indices.values()) == [0]
+    assert list(replace(twice, done=frozenset()).kept(NOW, first.under, {}).indices.values()) == [5]
 
 
 FOREIGN = StoredNow(0, "train", "s.0.train", "different", "somebody", ("scaling.py",))

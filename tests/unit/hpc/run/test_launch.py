@@ -216,7 +216,7 @@ def test_a_failed_trial_and_its_second_chance(
     assert isinstance(result.exception, WorkError)
     assert "1 of 2 trials failed" in str(result.exception)
     assert f"deeptool-hpc logs {bench.run.folder} trial 1" in str(result.exception)
-    assert "trial-1 failed (exit code 3): the loss is not a number" in result.output
+    assert "trial-1 failed: exit code 3: the loss is not a number" in result.output
     assert state_of(bench)["trial-0"] == "complete"
     assert bench.run.state().state == "failed"
     # No trial reads the other variant: it was not uploaded.

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from hpc.run.screen import TrialTable, picture, trial_tables
+from hpc.run.screen import Screen, TrialTable, picture, trial_tables, trial_text
 from hpc.run.snapshot import Snapshot, TaskRow
 
 HPARAMS = {"image_size": 32, "learning_rate": 0.001, "augmentation": 0.5}
@@ -92,3 +92,33 @@ def test_a_trial_that_diverged_is_counted_as_ended() -> None:
     rows = (trial(0), trial(1, state="diverged", result={"best": {"val_loss": None}}))
     text = "\n".join(shown(picture(Snapshot("digits", "r", "complete", "h:1", 60.0, rows)), 120))
     assert "2 of 2 trials, 1 diverged" in text
+
+
+def test_a_broker_that_was_not_needed_does_not_wait() -> None:
+    broker = TaskRow("broker", "broker", 0, "waiting", None, "", "", {}, {}, {})
+    lines = shown(picture(Snapshot("digits", "r", "complete", "", 0.0, (broker,))), 100)
+    assert lines[0].split() == ["digits", "complete", "0:00", "broker", "not", "needed"]
+
+
+def test_at_the_end_the_best_trial_is_the_first_line() -> None:
+    rows = (trial(0), trial(1), trial(2, state="failed", result={}))
+    (table,) = trial_tables(rows, [1, 0])
+    assert [line.split()[0] for line in shown(table, 200)][-3:] == ["1", "0", "2"]
+
+
+def test_a_reason_is_printed_once() -> None:
+    output = io.StringIO()
+    screen = Screen(Console(file=output, width=200))
+    for index in range(2):
+        screen.failed(f"trial-{index}", "no such file\n  seen: x", f"logs/{index}")
+    screen.failed("trial-2", "another", "logs/2")
+    assert output.getvalue().splitlines() == [
+        *("trial-0 failed: no such file", "  seen: x", "  log: logs/0"),
+        *("trial-1 failed: as trial-0", "  log: logs/1"),
+        *("trial-2 failed: another", "  log: logs/2"),
+    ]
+
+
+def test_a_trial_that_stopped_early_says_so() -> None:
+    assert "stopped after 13 of 60 epochs" in trial_text(trial(0))
+    assert "stopped" not in trial_text(trial(0, progress={"epoch": 13, "epochs": 13}))

@@ -19,6 +19,7 @@ from hpc.run.settings_plan import SettingsPlan, ask_settings, code_id, plan_requ
 
 ANSWER = {
     "session_name": "s",
+    "hparams": {"lr": 0.1},
     "datasets": [{"procID": 0, "split": "train", "topic": "s.0.train", "stored": None}],
     "refused": [],
     "versions": {"0": {"data": {}, "training": {}}},
