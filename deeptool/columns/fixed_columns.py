@@ -17,6 +17,7 @@ import crc32c
 import numpy as np
 import pyarrow as pa
 
+from deeptool.codec.array_blocks import empty_array
 from deeptool.codec.arrow_column import ArrowColumn, column_name
 from deeptool.codec.leaf_groups import joined, leaf_groups, parted
 from deeptool.codec.spec import Spec
@@ -199,7 +200,9 @@ class FixedColumns:
     def take(self, rows: Rows) -> Leaves:
         """See `deeptool.columns.columns.Columns`; rows that were never filled are zeros."""
         self._memory.expect_random(True)
-        taken: Leaves = tuple(np.take(inside, rows, axis=0) for inside in self._columns)
+        if len(rows) and not 0 <= rows.min() <= rows.max() < self.samples:
+            raise IndexError(f"rows {rows.min()} to {rows.max()} of {self.samples}")
+        taken = tuple(_taken(inside, rows) for inside in self._columns)
         return parted(self._groups, taken)
 
     def slice(self, start: int, stop: int) -> Leaves:
@@ -239,6 +242,12 @@ class _Outline:
 
     def close(self) -> None:
         self.closed = True
+
+
+def _taken(inside: Array, rows: Rows) -> Array:
+    out = empty_array((len(rows), *inside.shape[1:]), inside.dtype)
+    # NumPy's check of the rows would take a copy of what it fills.
+    return np.take(inside, rows, axis=0, out=out, mode="clip")
 
 
 def _row_bytes(column: ArrowColumn) -> int:

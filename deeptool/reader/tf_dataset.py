@@ -13,6 +13,7 @@ from deeptool.codec.tensors import leaves_to_tf
 from deeptool.reader.pass_lengths import elements_of_iterator, elements_of_passes
 from deeptool.reader.read_request import Reader, ReadRequest
 from deeptool.reader.tf_elements import elements
+from deeptool.reader.tf_pieces import comes_in_pieces, elements_from_pieces
 from deeptool.rows.element_form import ElementForm
 from deeptool.rows.pass_rows import decoder_for, pass_rows
 from deeptool.rows.read_plan import ReadPlan
@@ -58,7 +59,26 @@ def tf_dataset(
     """
     import tensorflow as tf
 
-    source = _rows(reader, plan, form, meter)
+    if reader == "librdkafka" and comes_in_pieces(form):
+        dataset = elements_from_pieces(plan, form, meter, request)
+    else:
+        dataset = _parsed_passes(_rows(reader, plan, form, meter), form, request)
+    cardinality = _cardinality(plan, form, request) if known else None
+    if cardinality is not None:
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(cardinality))
+    options = tf.data.Options()
+    # Each worker names its own part, or reads all of it: TensorFlow must not cut it once more.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    # Its thread sleeps for as long as it ran, and an iterator that ends waits for it: every epoch
+    # would take up to twice its time (TensorFlow 2.16 to 2.21).
+    options.autotune.enabled = False
+    return dataset.with_options(options)
+
+
+def _parsed_passes(source: TfRows, form: ElementForm, request: ReadRequest) -> Any:
+    """The passes of an iterator, each made elements of in TensorFlow's graph."""
+    import tensorflow as tf
+
     repeat = request.repeat
 
     def one_pass(k: Any, skipped: Any) -> Any:
@@ -82,17 +102,7 @@ def tf_dataset(
         )
     )
     passes = first.flat_map(passes_from)
-    dataset = passes.flat_map(tf.autograph.experimental.do_not_convert(one_pass))
-    cardinality = _cardinality(plan, form, request) if known else None
-    if cardinality is not None:
-        dataset = dataset.apply(tf.data.experimental.assert_cardinality(cardinality))
-    options = tf.data.Options()
-    # Each worker names its own part, or reads all of it: TensorFlow must not cut it once more.
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    # Its thread sleeps for as long as it ran, and an iterator that ends waits for it: every epoch
-    # would take up to twice its time (TensorFlow 2.16 to 2.21).
-    options.autotune.enabled = False
-    return dataset.with_options(options)
+    return passes.flat_map(tf.autograph.experimental.do_not_convert(one_pass))
 
 
 def _rows(reader: Reader, plan: ReadPlan, form: ElementForm, meter: ReadMeter) -> TfRows:

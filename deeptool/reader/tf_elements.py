@@ -27,12 +27,12 @@ def elements(rows: Any, form: ElementForm) -> Any:
     else:
         dataset = rows.rebatch(form.batch_size, drop_remainder=form.drop_remainder)
     if form.groups:
-        return _parted(dataset, form)
+        return parted(dataset, form)
     return dataset if all(leaf.fixed for leaf in form.spec.leaves) else _finished(dataset, form)
 
 
-def _parted(dataset: Any, form: ElementForm) -> Any:
-    """Leaves that came as few arrays are themselves again."""
+def parted(dataset: Any, form: ElementForm) -> Any:
+    """Leaves that came as few arrays (``form.groups``) are themselves again."""
     import tensorflow as tf
 
     axis = 0 if form.batch_size is None else 1
