@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -111,6 +112,22 @@ class Stored:
         """What its (first) upload knows of its pipeline; see `Completed`."""
         completed = self.shards[0].upload.completed
         return None if completed is None else completed.pipeline
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the checksums of all records, as the producers computed them.
+
+        Raises
+        ------
+        WorkError
+            It is not complete.
+        """
+        digests = []
+        for shard in self.shards:
+            if shard.upload.completed is None:
+                raise WorkError(f"topic {shard.topic} is still being uploaded: it has no digest")
+            digests.append([epoch.digests for epoch in shard.upload.completed.epochs])
+        return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
 
     @property
     def complete(self) -> bool:

@@ -128,6 +128,29 @@ def nest(structure: Structure, components: Iterator[Any]) -> Any:
     return like(structure, inner.values())
 
 
+def pruned(structure: Structure, kept: Iterator[bool]) -> Structure | None:
+    """The same structure with some of its leaves; what is left without any is left out.
+
+    Parameters
+    ----------
+    kept : iterator of bool
+        For each leaf, in the order of `walk`.
+    """
+    if isinstance(structure, Leaf):
+        return structure if next(kept) else None
+    found = {key: pruned(inner, kept) for key, inner in _items(structure)}
+    inner = {key: value for key, value in found.items() if value is not None}
+    if not inner:
+        return None
+    if isinstance(structure, Mapping):
+        return {key: inner[key] for key in structure if key in inner}
+    if not hasattr(structure, "_fields"):
+        return tuple(inner.values())
+    fields = tuple(structure._fields[place] for place in inner)
+    made: Structure = named_tuple(type(structure).__name__, fields)(*inner.values())
+    return made
+
+
 def like(structure: tuple[Any, ...], values: Iterable[Any]) -> tuple[Any, ...]:
     """A tuple of `values`, with the names of `structure` where that has some."""
     make = getattr(type(structure), "_make", tuple)

@@ -77,6 +77,18 @@ def slice_rows(leaves: Leaves, start: int, stop: int) -> Leaves:
     return tuple(_slice(value, start, stop) for value in leaves)
 
 
+def take_rows(leaves: Leaves, chosen: Array) -> Leaves:
+    """Samples at these places in this order, as arrays of their own.
+
+    Parameters
+    ----------
+    leaves : Leaves
+    chosen : ndarray of int64, shape (count,)
+        From 0 on; one may come several times.
+    """
+    return tuple(_take(value, chosen) for value in leaves)
+
+
 def concat_rows(parts: Sequence[Leaves]) -> Leaves:
     """Samples of all parts, in order."""
     if len(parts) == 1:
@@ -93,6 +105,20 @@ def _slice(value: Value, start: int, stop: int) -> Value:
         start, stop = int(cut[0]), int(cut[-1])
         splits.append(cut - cut[0])
     return Ragged(value.flat_values[start:stop], tuple(splits))
+
+
+def _take(value: Value, chosen: Array) -> Value:
+    if not isinstance(value, Ragged):
+        return np.take(value, chosen, axis=0)
+    splits = []
+    for outer in value.row_splits:
+        starts = outer[chosen].astype(np.int64)
+        lengths = outer[chosen + 1] - starts
+        ends = np.cumsum(lengths)
+        splits.append(np.concatenate([[0], ends]).astype(outer.dtype))
+        # All elements of the chosen rows, one row after the other.
+        chosen = np.repeat(starts - ends + lengths, lengths) + np.arange(lengths.sum())
+    return Ragged(np.take(value.flat_values, chosen, axis=0), tuple(splits))
 
 
 def _concat(column: list[Value]) -> Value:

@@ -95,6 +95,11 @@ def find_or_fill(
     raise NoLocalCopy("a local copy is removed again and again", seen=str(files.path))
 
 
+def is_whole(key: str, spec: Spec, samples: int, folder: Path) -> bool:
+    """Whether there is a copy that has all rows; see `find_or_fill`."""
+    return CopyFiles(folder / _copy_name(key, spec, samples)).whole is not None
+
+
 class _DamagedError(Exception):
     pass
 

@@ -29,7 +29,8 @@ class Group:
     ----------
     windows : tuple of (int, int)
         The half-open ranges of rows that exactly these places consist of, disjoint, in no order.
-        For a part of a permuted pass only: the range that its rows are drawn from.
+        For a part of a permuted pass only: the range that its rows are drawn from; where rows were
+        selected: ranges that hold these rows, and others.
     """
 
     start: int

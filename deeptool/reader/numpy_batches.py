@@ -54,7 +54,7 @@ class NumpyBatches:
             with closing(
                 self.meter.metered(pass_rows(self.plan, self.form, k, self.meter, skipped_rows))
             ) as read:
-                batches = _batches(_decoded(read, self.form), self.form)
+                batches = _batches(decoded(read, self.form), self.form)
                 for leaves in itertools.islice(batches, 0 if skipped_rows else skipped, None):
                     yield self.form.spec.nest(leaves)
             skipped = 0
@@ -69,7 +69,7 @@ class NumpyBatches:
         return length
 
 
-def _decoded(chunks: Iterable[Leaves], form: ElementForm) -> Iterator[Leaves]:
+def decoded(chunks: Iterable[Leaves], form: ElementForm) -> Iterator[Leaves]:
     """Rows of the spec's leaves, of whatever pass_rows hands on."""
     if form.codec.graph_parser is None:
         yield from chunks
@@ -85,12 +85,12 @@ def _batches(chunks: Iterable[Leaves], form: ElementForm) -> Iterator[list[Any]]
     if form.batch_size is None:
         for chunk in chunks:
             for row in range(rows(chunk)):
-                yield _finished(slice_rows(chunk, row, row + 1), form)
+                yield finished(slice_rows(chunk, row, row + 1), form)
         return
     if not form.whole_batches:
         chunks = _rebatched(chunks, form.batch_size, form.drop_remainder)
     for batch in chunks:
-        yield _finished(batch, form)
+        yield finished(batch, form)
 
 
 def _rebatched(chunks: Iterable[Leaves], size: int, drop_remainder: bool) -> Iterator[Leaves]:
@@ -110,7 +110,7 @@ def _rebatched(chunks: Iterable[Leaves], size: int, drop_remainder: bool) -> Ite
         yield concat_rows(waiting)
 
 
-def _finished(leaves: Leaves, form: ElementForm) -> list[Any]:
+def finished(leaves: Leaves, form: ElementForm) -> list[Any]:
     """The components of an element: dense where the spec is, without an axis 0 for a sample."""
     if form.groups:
         leaves = parted(form.groups, leaves)

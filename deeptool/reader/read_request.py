@@ -20,6 +20,7 @@ from deeptool.reader.pass_lengths import elements_of_pass
 from deeptool.rows.element_form import ElementForm, Padding, element_form
 from deeptool.rows.pass_copies import PassCopies
 from deeptool.rows.read_plan import MemoryShares, ReadPlan
+from deeptool.rows.selection import ALL, Selection
 from deeptool.sealed.sealed_store import SealedStore
 from deeptool.store.record_store import RecordStore
 
@@ -190,7 +191,12 @@ class Position(NamedTuple):
 
 
 def prepared(
-    store: RecordStore, stored: Stored, follow: bool, request: ReadRequest, copies: PassCopies
+    store: RecordStore,
+    stored: Stored,
+    follow: bool,
+    request: ReadRequest,
+    copies: PassCopies,
+    selection: Selection = ALL,
 ) -> tuple[ReadPlan, ElementForm]:
     """What is read, and as which elements.
 
@@ -219,6 +225,7 @@ def prepared(
         shuffling=request.order,
         cache=os.fspath(request.cache),
         copies=copies,
+        selection=selection,
     )
     form = element_form(plan, request.batch_size, request.drop_remainder, request.padding_value)
     if request.drop_remainder is None:

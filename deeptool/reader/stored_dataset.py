@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from deeptool.catalog.stored import Stored
-from deeptool.codec.spec import Spec
-from deeptool.errors import UserError, WorkError
+from deeptool.errors import UserError
+from deeptool.reader.class_labels import ClassLabels
+from deeptool.reader.dataset_facts import DatasetFacts
 from deeptool.reader.numpy_batches import NumpyBatches
 from deeptool.reader.pass_lengths import elements_of_pass
 from deeptool.reader.read_request import (
@@ -21,11 +20,15 @@ from deeptool.reader.read_request import (
     check_reader,
     prepared,
 )
+from deeptool.reader.row_index import rows_at
+from deeptool.reader.select_rows import RowRequest
+from deeptool.reader.selecting import selected
 from deeptool.reader.tf_dataset import tf_dataset
-from deeptool.rows.element_form import Padding, element_form
+from deeptool.rows.element_form import ElementForm, Padding, element_form
 from deeptool.rows.pass_copies import PassCopies
 from deeptool.rows.pass_rows import check_memory
 from deeptool.rows.read_plan import MemoryShares, ReadPlan
+from deeptool.rows.selection import ALL, Selection
 from deeptool.store.read_meter import ReadMeter
 from deeptool.store.record_store import RecordStore
 
@@ -37,13 +40,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False)
-class StoredDataset:
+class StoredDataset(DatasetFacts):
     """A stored dataset that was found: what its attributes say is what every pass reads.
 
     It names its uploads by their ids. When another upload replaces one of them, the records that it
     was found with are still read while they exist; then reading fails. It never reads others.
 
     ``len(data)`` is the number of samples of the first stored pass.
+    `deeptool.reader.dataset_facts.DatasetFacts` has what it is.
 
     Attributes
     ----------
@@ -57,6 +61,10 @@ class StoredDataset:
         Counts all that is read through this handle, and keeps the error that ends it.
     copies : PassCopies
         The local copies that are open.
+    selection : Selection
+        What of it is read: made by `select`.
+    labels : ClassLabels
+        The classes that selections were stratified by.
     """
 
     store: RecordStore
@@ -64,51 +72,8 @@ class StoredDataset:
     follow: bool = False
     meter: ReadMeter = field(default_factory=ReadMeter)
     copies: PassCopies = field(default_factory=PassCopies, compare=False)
-
-    def __len__(self) -> int:
-        return self.stored.samples(0)
-
-    def __repr__(self) -> str:
-        size = f"{len(self)} samples" if self.complete else "under way"
-        uploads = ", ".join(self.upload_ids)
-        return f"<StoredDataset {self.name!r}, split {self.split!r}: {size}, upload {uploads}>"
-
-    @property
-    def name(self) -> str:
-        return self.stored.session
-
-    @property
-    def split(self) -> str:
-        return self.stored.split
-
-    @property
-    def spec(self) -> Spec:
-        """Structure, dtypes and shapes of the elements; ``spec.to_tf()`` is TensorFlow's form."""
-        return self.stored.spec
-
-    @property
-    def hparams(self) -> Mapping[str, Any]:
-        """The hparams that the samples depend on, with the values they were made under."""
-        return self.stored.data_hparams
-
-    @property
-    def batch_size(self) -> int:
-        """The batch size of the pipeline that was uploaded."""
-        return self.stored.batch_size
-
-    @property
-    def complete(self) -> bool:
-        """Whether all of it was stored when it was found; always, without ``follow``."""
-        return self.stored.complete
-
-    @property
-    def epochs(self) -> int:
-        """How many passes are stored."""
-        return self.stored.epochs
-
-    def samples(self, epoch: int) -> int:
-        """The samples of pass `epoch`, which reads stored pass ``epoch % epochs``."""
-        return self.stored.samples(epoch)
+    selection: Selection = ALL
+    labels: ClassLabels = field(default_factory=ClassLabels, compare=False)
 
     def elements(
         self,
@@ -144,37 +109,98 @@ class StoredDataset:
 
     def _plan(self) -> ReadPlan:
         """For what depends on neither memory, part nor seed."""
-        return ReadPlan(self.store, self.stored, MemoryShares(MEMORY))
+        return ReadPlan(
+            *(self.store, self.stored, MemoryShares(MEMORY)),
+            copies=self.copies,
+            selection=self.selection,
+        )
 
-    @property
-    def topics(self) -> tuple[str, ...]:
-        return tuple(shard.topic for shard in self.stored.shards)
+    def __getitem__(self, index: Any) -> Any:
+        """Rows of the first stored pass, by their numbers in the fixed order of the store.
 
-    @property
-    def proc_ids(self) -> tuple[int, ...]:
-        """The procIDs of its shards; one for a variant."""
-        return tuple(shard.upload.begun.proc_id for shard in self.stored.shards)
+        That is by procID, then by sample. Only the records that hold these rows are read, or a
+        local copy that is complete. No TensorFlow, except for codec ``example``.
 
-    @property
-    def upload_ids(self) -> tuple[str, ...]:
-        """One for each shard."""
-        return tuple(shard.upload.id for shard in self.stored.shards)
+        Parameters
+        ----------
+        index : int, slice, sequence of int, or mask
+            As NumPy takes it along axis 0: negative numbers count from the end, a mask has one
+            boolean per row.
 
-    @property
-    def digest(self) -> str:
-        """SHA-256 over the checksums of all records, as the producers computed them.
+        Returns
+        -------
+        nested arrays
+            A sample for a number, else a batch in the order of `index`, as `numpy` gives them.
 
         Raises
         ------
+        UserError
+            There is no such row (an IndexError, too), or it is no index; or rows of different
+            shapes are asked for together.
         WorkError
-            It is not complete.
+            The rows cannot be read, or the dataset is not complete.
         """
-        digests = []
-        for shard in self.stored.shards:
-            if shard.upload.completed is None:
-                raise WorkError(f"topic {shard.topic} is still being uploaded: it has no digest")
-            digests.append([epoch.digests for epoch in shard.upload.completed.epochs])
-        return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
+        return rows_at(self._plan(), index, self.meter)
+
+    def __iter__(self) -> Iterator[Any]:
+        raise TypeError(
+            f"{self!r} is read in batches: iterate over data.numpy(...), data.tf(...) or "
+            "data.torch(...); data[rows] reads single rows"
+        )
+
+    def select(
+        self,
+        *,
+        columns: str | Sequence[str] | None = None,
+        rows: Any = None,
+        fold: tuple[int, int] | None = None,
+        fraction: float | None = None,
+        held_out: bool = False,
+        stratify: str | None = None,
+        seed: int = 0,
+    ) -> StoredDataset:
+        """A part of it, as a dataset of its own, which can be selected from again.
+
+        Which rows are drawn depends on the dataset's name, their number, `seed` and the labels
+        only: it is the same on every node. Selected rows keep their order in the store. Given
+        together, `rows`, `fold` and `fraction` select from each other's results, in this order.
+
+        Parameters
+        ----------
+        columns : str or sequence of str, optional
+            Components, by their names ("x/image") or paths ("0/image"), or what holds several
+            ("x"). A sequence keeps the element's structure; one string is that component itself.
+        rows : slice, sequence of int, or mask, optional
+            As in ``data[rows]``, ascending and each once.
+        fold : (int, int), optional
+            (k, n): all rows but those of fold k, out of n disjoint folds that cover all rows.
+        fraction : float, optional
+            About this part of the rows, at random; above 0, at most 1.
+        held_out : bool
+            The other rows: those of the fold, or all but the fraction.
+        stratify : str, optional
+            A component with one class per sample. Each fold and fraction has its share of every
+            class, to within one sample. All labels are read once, by a local copy if there can be.
+        seed : int
+            Draws the folds and the fraction.
+
+        Returns
+        -------
+        StoredDataset
+
+        Raises
+        ------
+        UserError
+            There is nothing of that kind to select; or stored passes differ in their numbers of
+            samples, so that a row is not the same sample in all of them.
+        """
+        request = RowRequest(rows, fold, fraction, held_out, stratify, seed)
+        selection = selected(self._plan(), columns, request, self.labels, self.meter)
+        return replace(self, selection=selection, follow=False)
+
+    def _prepared(self, request: ReadRequest) -> tuple[ReadPlan, ElementForm]:
+        found = self.store, self.stored, self.follow
+        return prepared(*found, request, self.copies, self.selection)
 
     def tf(
         self, *, reader: Reader = "librdkafka", **options: Unpack[ReadOptions]
@@ -211,7 +237,7 @@ class StoredDataset:
         """
         check_reader(reader, self.follow, self.store)
         request = ReadRequest(**options)
-        plan, form = prepared(self.store, self.stored, self.follow, request, self.copies)
+        plan, form = self._prepared(request)
         if reader == "librdkafka":
             check_memory(plan, form)
         return tf_dataset(plan, form, self.meter, request, reader=reader, known=not self.follow)
@@ -241,7 +267,7 @@ class StoredDataset:
         Codec ``example`` needs TensorFlow to decode its records.
         """
         request = ReadRequest(**options)
-        plan, form = prepared(self.store, self.stored, self.follow, request, self.copies)
+        plan, form = self._prepared(request)
         check_memory(plan, form)
         return NumpyBatches(plan, form, self.meter, request.positions(), request)
 
@@ -275,4 +301,5 @@ class StoredDataset:
                 "data.torch(...) needs PyTorch, which is not installed",
                 next_step="python -m pip install torch; or read with data.numpy(...)",
             ) from error
-        return TorchBatches(self.store, self.stored, self.follow, self.meter, self.copies, options)
+        found = self.store, self.stored, self.follow, self.meter, self.copies, self.selection
+        return TorchBatches(*found, options)

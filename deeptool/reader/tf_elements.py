@@ -51,7 +51,13 @@ def parted(dataset: Any, form: ElementForm) -> Any:
 def _parsed(rows: Any, form: ElementForm, parser: GraphParser) -> Any:
     import tensorflow as tf
 
-    samples = rows.unbatch().map(parser, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    def parse(value: Any, key: Any) -> Any:
+        element = parser(value, key)
+        if form.columns is None:
+            return element
+        return form.spec.nest(form.columns.of(form.codec.spec.flatten(element)))
+
+    samples = rows.unbatch().map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return batches_of_samples(samples, form)
 
 

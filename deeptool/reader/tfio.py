@@ -78,11 +78,13 @@ class TfioRows:
         _operations()
         _metadata(self._connection)
         object.__setattr__(self, "_log", CatalogLog(self._connection))
-        if self.plan.num_shards > 1 or self.form.as_stored:
+        selected = self.plan.selection.rows is not None
+        if self.plan.num_shards > 1 or self.form.as_stored or selected:
             raise UserError(
-                "tensorflow-io reads no headers, and so neither a part of a pass nor batches of "
-                "unknown dimensions as they were uploaded",
-                seen=f"num_shards={self.plan.num_shards}; {self.form.spec}",
+                "tensorflow-io reads no headers, and so neither a part of a pass, nor selected "
+                "rows, nor batches of unknown dimensions as they were uploaded",
+                seen=f"num_shards={self.plan.num_shards}; {self.form.spec}"
+                + ("; selected rows" if selected else ""),
                 next_step="use reader='librdkafka'"
                 + (", or give a padding_value" if self.form.as_stored else ""),
             )

@@ -23,6 +23,7 @@ from deeptool.rows.element_form import ElementForm, element_form
 from deeptool.rows.pass_copies import PassCopies
 from deeptool.rows.pass_plan import WorkerShare
 from deeptool.rows.read_plan import ReadPlan
+from deeptool.rows.selection import Selection
 from deeptool.store.read_meter import ReadMeter
 from deeptool.store.record_store import RecordStore
 
@@ -68,6 +69,7 @@ class TorchBatches(IterableDataset):  # type: ignore[misc]
         follow: bool,
         meter: ReadMeter,
         copies: PassCopies,
+        selection: Selection,
         options: ReadOptions,
     ) -> None:
         super().__init__()
@@ -86,7 +88,7 @@ class TorchBatches(IterableDataset):  # type: ignore[misc]
         if self._world[0] > 1 and self._seed_drawn:
             request = replace(request, seed=_common_seed())
         self._follow, self._request, self.meter = follow, request, meter
-        self._plan, self._form = prepared(store, stored, follow, request, copies)
+        self._plan, self._form = prepared(store, stored, follow, request, copies, selection)
         # A function is asked whenever an iterator begins, and decides alone.
         self._asked = callable(request.first_epoch) or callable(request.start)
         first = Position(0, 0) if self._asked else request.positions()()
@@ -229,6 +231,7 @@ class TorchBatches(IterableDataset):  # type: ignore[misc]
         return {
             "format": _FORMAT,
             "dataset": f"{stored.session}, split {stored.split}",
+            "selection": self._plan.selection.digest,
             "uploads": [shard.upload.id for shard in stored.shards],
             "batch_size": form.batch_size,
             "drop_remainder": form.drop_remainder,

@@ -114,10 +114,8 @@ class BrokerRows:
         low, high = read.pieces[0].first, read.pieces[-1].stop
         for number in read.records:
             record = records.take_record(self.table.lane(number))
-            self.table.check(number, record)
             first, stop = self.table.rows_of(number)
-            begin, end = max(low, first), min(high, stop)
-            yield Samples(record.key, record.value, first, begin - first, end - first)
+            yield self.table.samples(number, record, max(low, first), min(high, stop))
 
 
 def row_bytes_of(decoder: Decoder, sample_bytes: float) -> float:

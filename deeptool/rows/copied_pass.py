@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from deeptool.codec.values import Leaves, rows
 from deeptool.columns.columns import Columns
 from deeptool.columns.growing_columns import NoLocalCopy
-from deeptool.orders.sample_order import InSequence, Permuted, SampleOrder
+from deeptool.orders.sample_order import InSequence, SampleOrder
 from deeptool.rows.copy_fill import CopyFill
 from deeptool.rows.pass_copies import PassToCopy
 from deeptool.rows.read_plan import ReadPlan
@@ -17,6 +17,19 @@ from deeptool.store.read_meter import ReadMeter
 # Batches that are taken at once: so many that what a call costs is little beside them.
 _BATCHES = 16
 _LEAST_BYTES, _MOST_BYTES = 1 << 20, 32 << 20
+
+
+def pass_to_copy(plan: ReadPlan, k: int, decoder: Decoder) -> PassToCopy:
+    """All rows of pass k, as this decoder makes them."""
+    stored, epoch = plan.stored, k % plan.stored.epochs
+    return PassToCopy(
+        name=f"{stored.session}, split {stored.split}",
+        uploads=[shard.upload.id for shard in stored.shards],
+        epoch=epoch,
+        spec=decoder.spec,
+        samples=stored.samples(epoch),
+        size=plan.stored_bytes(epoch),
+    )
 
 
 class CopiedPass:
@@ -46,15 +59,7 @@ class CopiedPass:
     ) -> None:
         self._plan, self._k, self._decoder, self._meter = plan, k, decoder, meter
         self._batch_size, self.place = batch_size or 1, place
-        stored, epoch = plan.stored, k % plan.stored.epochs
-        self._wanted = PassToCopy(
-            name=f"{stored.session}, split {stored.split}",
-            uploads=[shard.upload.id for shard in stored.shards],
-            epoch=epoch,
-            spec=decoder.spec,
-            samples=stored.samples(epoch),
-            size=plan.stored_bytes(epoch),
-        )
+        self._wanted = pass_to_copy(plan, k, decoder)
 
     def chunks(self) -> Iterator[Leaves]:
         """The rows from `place` on; ends early where there is no copy, or no more of it.
@@ -91,7 +96,7 @@ class CopiedPass:
         if held is not None:
             yield from self._rows(held.columns, order)
             return
-        if self._plan.cache == "memory" or isinstance(order, Permuted):
+        if self._plan.cache == "memory" or self._plan.is_global(self._k):
             yield from self._rows(self._plan.copies.in_memory(self._wanted, self._fill), order)
 
     def _rows(self, columns: Columns, order: SampleOrder) -> Iterator[Leaves]:

@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from deeptool.codec import DEFAULT_CODEC, make_codec
-from deeptool.codec.leaf_groups import LeafGroup, leaf_groups
+from deeptool.codec.chosen_columns import ChosenColumns
+from deeptool.codec.leaf_groups import LeafGroup, joined, leaf_groups, parted
 from deeptool.codec.protocol import Codec
 from deeptool.codec.spec import Spec
+from deeptool.codec.values import Leaves
 from deeptool.errors import UserError
 from deeptool.rows.read_plan import ReadPlan
 
@@ -35,6 +37,8 @@ class ElementForm:
         By path (`Spec.paths`), for leaves with open dimensions.
     uniform : bool
         All samples have one shape, though the spec leaves dimensions open.
+    columns : ChosenColumns, optional
+        The components that are read, where these are not all.
     """
 
     codec: Codec
@@ -43,11 +47,32 @@ class ElementForm:
     as_stored: bool
     padding: Mapping[str, Padding]
     uniform: bool = False
+    columns: ChosenColumns | None = None
 
     @property
     def spec(self) -> Spec:
-        """As stored."""
-        return self.codec.spec
+        """As stored; of the components that are read."""
+        return self.codec.spec if self.columns is None else self.columns.spec
+
+    @cached_property
+    def whole(self) -> ElementForm:
+        """The same with all components, as local copies hold them."""
+        return self if self.columns is None else replace(self, columns=None)
+
+    def chosen(self, leaves: Leaves) -> Leaves:
+        """Rows with the components that are read, of rows with all of them.
+
+        Parameters
+        ----------
+        leaves : Leaves
+            As the decoder of `whole` makes them.
+        """
+        if self.columns is None or self.codec.graph_parser is not None:
+            return leaves
+        if self.whole.groups:
+            leaves = parted(self.whole.groups, leaves)
+        leaves = self.columns.of(leaves)
+        return joined(self.groups, leaves) if self.groups else leaves
 
     @cached_property
     def groups(self) -> tuple[LeafGroup, ...]:
@@ -119,22 +144,26 @@ def element_form(
     UserError
         The stored samples cannot be batched so.
     """
-    stored = plan.stored
-    spec = stored.spec
+    stored, columns = plan.stored, plan.selection.columns
+    spec = stored.spec if columns is None else columns.spec
     if batch_size is None and spec.batched:
         batch_size = stored.batch_size
     unpadded = bool(spec.open_paths) and padding_value is None and batch_size is not None
-    others = batch_size != stored.batch_size or not spec.batched
-    codec = make_codec(stored.codec, spec)
+    # Batches that were uploaded come back whole.
+    selected = plan.selection.rows is not None
+    others = batch_size != stored.batch_size or not spec.batched or selected
+    codec = make_codec(stored.codec, stored.spec)
     parsed = codec.graph_parser is not None
     # Then there is nothing to fill up; only batches of sizes of their own are kept all the same.
     uniform = stored.uniform and bool(others or drop_remainder or parsed or stored.even_batches)
     unpadded = unpadded and not uniform
     if unpadded and others:
-        as_uploaded = f"batch_size {stored.batch_size}, as uploaded"
-        raise _without_padding(
-            spec, batch_size, as_uploaded if spec.batched else "no batch_size: single samples"
-        )
+        valid = f"batch_size {stored.batch_size}, as uploaded"
+        if selected:
+            valid = "all samples, in the batches that were uploaded"
+        elif not spec.batched:
+            valid = "no batch_size: single samples"
+        raise _without_padding(spec, batch_size, valid)
     if unpadded and parsed and plan.seed is not None:
         raise UserError(
             f"samples of unknown dimensions stored by codec {codec.name} are shuffled one by one, "
@@ -149,6 +178,7 @@ def element_form(
         as_stored=unpadded,
         padding=padding_by_path(spec, padding_value) if padding_value is not None else {},
         uniform=uniform,
+        columns=columns,
     )
     return replace(form, drop_remainder=_drops_remainder(plan, form, drop_remainder))
 

@@ -13,7 +13,7 @@ from deeptool.codec.spec import Spec
 from deeptool.columns.cache_folder import VARIABLES, open_cache_folder
 from deeptool.columns.free_memory import available_memory
 from deeptool.columns.growing_columns import Fill, GrowingColumns, NoLocalCopy
-from deeptool.columns.local_copy import find_or_fill
+from deeptool.columns.local_copy import find_or_fill, is_whole
 from deeptool.columns.memory_columns import columns_in_memory
 from deeptool.fork_lock import ForkLock
 
@@ -58,7 +58,7 @@ class PassCopies:
     They are closed when nobody reads the dataset any more.
     """
 
-    _open: dict[str, GrowingColumns] = field(default_factory=dict)
+    _open: dict[tuple[str, str], GrowingColumns] = field(default_factory=dict)
     _without: set[str] = field(default_factory=set)
     _lock: ForkLock = field(default_factory=ForkLock)
 
@@ -93,6 +93,23 @@ class PassCopies:
                     self._give_up(where, error)
                     return None
             return self._open[name]
+
+    def whole(self, wanted: PassToCopy, fill: Fill) -> GrowingColumns | None:
+        """A copy that has all rows already, wherever it is; None where there is none."""
+        with self._lock:
+            facts = _name("", wanted)[1]
+            found = [columns for name, columns in self._open.items() if name[1] == facts]
+        for columns in found:
+            if columns.filled == wanted.samples:
+                return columns
+        try:
+            folder = open_cache_folder(_environment("auto"))
+        except NoLocalCopy:
+            return None
+        if not is_whole(wanted.key, wanted.spec, wanted.samples, folder):
+            return None
+        copy = self.on_disk("auto", wanted, fill)
+        return copy if copy is not None and copy.filled == wanted.samples else None
 
     def in_memory(self, wanted: PassToCopy, fill: Fill) -> GrowingColumns:
         """A copy of this process' own.
@@ -132,14 +149,15 @@ class PassCopies:
         self._without.add(where)
 
 
-def _name(where: str, wanted: PassToCopy) -> str:
-    return json.dumps([where, wanted.key, wanted.spec.to_json()])
+def _name(where: str, wanted: PassToCopy) -> tuple[str, str]:
+    """Where, and which rows in which form."""
+    return where, json.dumps([wanted.key, wanted.spec.to_json()])
 
 
 def _environment(where: str) -> dict[str, str]:
     return dict(os.environ) if where == "auto" else {VARIABLES[0]: where}
 
 
-def _close(held: dict[str, GrowingColumns]) -> None:
+def _close(held: dict[tuple[str, str], GrowingColumns]) -> None:
     for columns in held.values():
         columns.close()

@@ -20,6 +20,7 @@ from deeptool.rows.read_plan import PlannedPass, ReadPlan
 from deeptool.rows.record_order import Samples, in_plan_order, in_sample_order
 from deeptool.rows.row_buffer import RowBuffer
 from deeptool.rows.row_chunks import DecodedRows, Decoder, JoinedRows, SerializedRows
+from deeptool.rows.rows_in_sequence import rows_in_sequence
 from deeptool.store.read_meter import ReadMeter
 from deeptool.store.record_store import ArrivingRecords
 
@@ -29,13 +30,14 @@ def decoder_for(form: ElementForm) -> Decoder:
     if form.codec.graph_parser is not None:
         return SerializedRows()
     if form.groups:
-        return JoinedRows(form.codec, form.groups)
+        return JoinedRows(form.codec, form.groups, form.columns)
     return decoded_rows(form)
 
 
 def decoded_rows(form: ElementForm) -> DecodedRows:
     """What decodes records outside TensorFlow, to rows that can stand in one batch."""
-    return DecodedRows(form.codec, ragged=not (form.as_stored or form.uniform))
+    ragged = not (form.as_stored or form.uniform)
+    return DecodedRows(form.codec, ragged, form.columns)
 
 
 def pass_rows(
@@ -67,13 +69,18 @@ def pass_rows(
                 yield from _behind(arriving_rows(_whole(arrivals), form, plan, rng), skipped)
                 return
     if plan.cache != "off" and not form.whole_batches:
-        copied = CopiedPass(plan, k, decoder_for(form), form.batch_size, meter, skipped)
-        yield from copied.chunks()
+        # A copy has all components, for whoever reads others.
+        whole = decoder_for(form.whole)
+        copied = CopiedPass(plan, k, whole, form.batch_size, meter, skipped)
+        yield from map(form.chosen, copied.chunks())
         skipped = copied.place
         if skipped >= plan.samples(k):
             return
     if plan.seed is not None and not form.whole_batches:
         yield from _shuffled_rows(plan, form, k, meter, skipped)
+        return
+    if plan.selection.rows is not None:
+        yield from selected_rows(plan, form, k, meter, skipped)
         return
     planned = plan.plan(k, skipped)
     ordered = in_sample_order if plan.seed is None else in_plan_order
@@ -82,6 +89,17 @@ def pass_rows(
     ) as records:
         samples = ordered(planned.order, planned.shards, records)
         yield from _planned_rows(samples, form, plan, planned, k)
+
+
+def selected_rows(
+    plan: ReadPlan, form: ElementForm, k: int, meter: ReadMeter, skipped: int = 0
+) -> Iterator[Leaves]:
+    """Chunks of the selected rows of pass k from the records that hold them, in their order."""
+    start, stop = plan.part(k)
+    table = plan.selected_table(k)
+    samples = rows_in_sequence(plan, table, min(start + skipped, stop), stop, meter)
+    chunks = row_chunks.gathered(samples, decoder_for(form), row_chunks.CHUNK_BYTES)
+    return (chunk.leaves for chunk in chunks)
 
 
 def check_memory(plan: ReadPlan, form: ElementForm) -> None:
@@ -115,7 +133,7 @@ def _shuffled_rows(
     check_fits(order, row_bytes_of(decoder, plan.sample_bytes), plan.memory)
     return BrokerRows(
         store=plan.store,
-        table=plan.record_table(k),
+        table=plan.selected_table(k),
         order=order,
         decoder=decoder,
         batch_size=form.batch_size or 1,

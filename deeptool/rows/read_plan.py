@@ -17,12 +17,14 @@ from deeptool.orders.sample_order import (
     permuted,
     windowed,
 )
+from deeptool.orders.selected_order import Selected
 from deeptool.orders.windowed_order import Windowed
 from deeptool.rows import pass_plan
 from deeptool.rows.pass_copies import PassCopies
 from deeptool.rows.pass_plan import ShardPass, WorkerShare
 from deeptool.rows.record_table import RecordTable, first_samples, record_table
 from deeptool.rows.row_bytes import order_row_bytes
+from deeptool.rows.selection import ALL, Selection
 from deeptool.store.record_store import Block, Lane, RecordStore
 
 
@@ -98,6 +100,8 @@ class ReadPlan:
     cache : str
     copies : PassCopies
         Those that this process has open.
+    selection : Selection
+        What of the dataset is read. Parts, and places in orders, are those of the selected rows.
     """
 
     store: RecordStore
@@ -112,6 +116,7 @@ class ReadPlan:
     cache: str = "off"
     copies: PassCopies = field(default_factory=PassCopies)
     _parts: dict[tuple[int, int], list[ShardPass]] = field(default_factory=dict)
+    selection: Selection = ALL
     _tables: dict[int, RecordTable] = field(default_factory=dict)
 
     @cached_property
@@ -134,8 +139,24 @@ class ReadPlan:
 
     def samples(self, k: int) -> int:
         """How many samples pass k holds for this worker."""
-        start, stop = self._range(self.stored.samples(k))
+        start, stop = self.part(k)
         return stop - start
+
+    def part(self, k: int) -> tuple[int, int]:
+        """Selected rows start, ..., stop - 1 of pass k are this worker's."""
+        return self._range(sum(self._counts(k)))
+
+    def shard_samples(self, k: int) -> list[int]:
+        """The rows of each shard of pass k, selected or not."""
+        return [epoch.samples for epoch in self._stored(k % self.stored.epochs)]
+
+    def _counts(self, k: int) -> list[int]:
+        """The selected rows of each shard of pass k."""
+        counts, rows = self.shard_samples(k), self.selection.rows
+        if rows is None:
+            return counts
+        ends = np.searchsorted(rows, np.cumsum([0, *counts]))
+        return [int(count) for count in np.diff(ends)]
 
     def _range(self, samples: int) -> tuple[int, int]:
         """Samples start, ..., stop - 1 of a pass are this worker's."""
@@ -145,7 +166,8 @@ class ReadPlan:
     def batches(self, k: int) -> int | None:
         """How many of the pipeline's batches pass k holds; None where that was not kept."""
         counts = [epoch.batches for epoch in self._stored(k % self.stored.epochs)]
-        if self.num_shards > 1 or self.share is not None or None in counts:
+        parted = self.num_shards > 1 or self.share is not None or self.selection.rows is not None
+        if parted or None in counts:
             # A part may begin within a batch.
             return None
         return sum(count for count in counts if count is not None)
@@ -155,23 +177,25 @@ class ReadPlan:
         return sum(epoch.samples // batch_size for epoch in self._stored(k % self.stored.epochs))
 
     def order(self, k: int) -> SampleOrder:
-        """The order of the rows of pass k."""
-        samples = self.stored.samples(k)
-        start, stop = self._range(samples)
+        """The order of the rows of pass k, by their numbers within the whole pass."""
+        start, stop = self.part(k)
+        order: SampleOrder
         if self.seed is None:
-            return in_sequence(stop - start, start, self.row_bytes)
-        if self._is_global(k, samples):
-            return permuted(samples, self._name, self.seed, k, start, stop)
-        return self.windowed_order(k)
+            order = in_sequence(stop - start, start, self.row_bytes)
+        elif self.is_global(k):
+            order = permuted(sum(self._counts(k)), self.name, self.seed, k, start, stop)
+        else:
+            order = self.windowed_order(k)
+        rows = self.selection.rows
+        return order if rows is None else Selected(order, rows)
 
     def windowed_order(self, k: int) -> Windowed:
-        """The order of the rows of pass k, shuffled in groups."""
-        counts = [epoch.samples for epoch in self._stored(k % self.stored.epochs)]
-        start, stop = self._range(sum(counts))
-        return windowed(counts, self._name, self.row_bytes, self.seed or 0, k, start, stop)
+        """The order of the rows of pass k, shuffled in groups, by numbers of selected rows."""
+        counts, (start, stop) = self._counts(k), self.part(k)
+        return windowed(counts, self.name, self.row_bytes, self.seed or 0, k, start, stop)
 
     @property
-    def _name(self) -> str:
+    def name(self) -> str:
         """What orders are drawn with, besides seeds: of the samples, not of their upload."""
         return f"{self.stored.session}/{self.stored.split}"
 
@@ -184,15 +208,18 @@ class ReadPlan:
             for index in range(self.num_shards)
             for each in shares
         ]
-        if self.seed is None or self._is_global(k, self.stored.samples(k)):
-            return [replace(part, seed=None).order(k) for part in parts]
-        return [part.windowed_order(k) for part in parts]
+        if self.is_global(k):
+            parts = [replace(part, seed=None) for part in parts]
+        return [part.order(k) for part in parts]
 
-    def _is_global(self, k: int, samples: int) -> bool:
-        """Decided by the dataset alone: never by what is free, or is there already."""
-        if self.shuffling != "auto":
-            return self.shuffling == "global"
-        fits = samples * self.row_bytes < GLOBAL_BYTES
+    def is_global(self, k: int) -> bool:
+        """Whether pass k is shuffled as a whole.
+
+        Decided by the dataset alone: never by what is selected, is free, or is there already.
+        """
+        if self.seed is None or self.shuffling != "auto":
+            return self.seed is not None and self.shuffling == "global"
+        fits = self.stored.samples(k) * self.row_bytes < GLOBAL_BYTES
         return self.cache != "off" and k >= self.stored.epochs and fits
 
     @cached_property
@@ -205,8 +232,19 @@ class ReadPlan:
         """What pass k takes in the store, all parts of it."""
         return sum(epoch.bytes for epoch in self._stored(k % self.stored.epochs))
 
+    def selected_table(self, k: int) -> RecordTable:
+        """Which record holds which of the selected rows of pass k, numbered from 0.
+
+        Raises
+        ------
+        WorkError
+            As `record_table`.
+        """
+        table, rows = self.record_table(k), self.selection.rows
+        return table if rows is None else table.narrowed(rows)
+
     def record_table(self, k: int) -> RecordTable:
-        """Which record holds which rows of pass k.
+        """Which record holds which rows of pass k, selected or not.
 
         Raises
         ------
@@ -227,6 +265,8 @@ class ReadPlan:
 
     def plan(self, k: int, skipped: int = 0) -> PlannedPass:
         """Pass k: stored pass ``k % epochs``, in an order of blocks of records of its own.
+
+        Of all rows: blocks know no selected ones.
 
         Parameters
         ----------

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from deeptool.codec.records import RecordHeader
 from deeptool.errors import WorkError
+from deeptool.orders.row_groups import Rows
 from deeptool.rows.pass_plan import ShardPass
 from deeptool.store.record_store import (
     Block,
@@ -25,7 +26,8 @@ from deeptool.store.record_store import (
 class Samples(NamedTuple):
     """Rows low, ..., high - 1 of one record belong to the pass; `first` is the index of row 0.
 
-    `ends` says before which rows of the record a batch ended, where that was kept.
+    `ends` says before which rows of the record a batch ended, where that was kept. Where only some
+    of the record's rows were selected, `chosen` says which, and the other numbers count these.
     """
 
     key: bytes | None
@@ -34,6 +36,7 @@ class Samples(NamedTuple):
     low: int
     high: int
     ends: tuple[int, ...] | None = None
+    chosen: Rows | None = None
 
 
 def in_plan_order(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from deeptool.fork_lock import ForkLock
 from deeptool.orders.row_groups import Rows
 from deeptool.rows import pass_plan
 from deeptool.rows.pass_plan import ShardPass
-from deeptool.rows.record_order import header_of_upload
+from deeptool.rows.record_order import Samples, header_of_upload
 from deeptool.store.read_meter import ReadMeter
 from deeptool.store.record_store import Block, Lane, RecordStore, StoredRecord
 
@@ -26,6 +26,23 @@ _LOG = logging.getLogger(__name__)
 _BLOCK = 16
 _AHEAD = 64
 _QUEUE_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class ChosenRows:
+    """Of a table of some rows only: which these are, and what each record holds.
+
+    Attributes
+    ----------
+    rows : ndarray of int64
+        Their numbers within the whole pass, ascending.
+    firsts, counts : ndarray of int64, shape (records,)
+        All rows of each record, chosen or not, numbered within the whole pass.
+    """
+
+    rows: Rows
+    firsts: Rows
+    counts: Rows
 
 
 @dataclass(frozen=True)
@@ -45,6 +62,8 @@ class RecordTable:
         Of each shard.
     epoch : int
         The stored epoch.
+    chosen : ChosenRows, optional
+        Which rows the numbers 0, 1, ... stand for, where they are not all of the pass.
     """
 
     firsts: Rows
@@ -56,6 +75,28 @@ class RecordTable:
     topics: tuple[str, ...]
     uploads: tuple[str, ...]
     epoch: int
+    chosen: ChosenRows | None = None
+
+    def narrowed(self, rows: Rows) -> RecordTable:
+        """The records that hold some of these rows, which are numbered 0, 1, ... from now on.
+
+        Parameters
+        ----------
+        rows : ndarray of int64
+            Of a table of all rows: ascending, each once.
+        """
+        lows = np.searchsorted(rows, self.firsts)
+        highs = np.searchsorted(rows, self.firsts + self.counts)
+        kept = np.flatnonzero(lows < highs)
+        return replace(
+            self,
+            firsts=lows[kept],
+            counts=(highs - lows)[kept],
+            shards=self.shards[kept],
+            partitions=self.partitions[kept],
+            offsets=self.offsets[kept],
+            chosen=ChosenRows(rows, self.firsts[kept], self.counts[kept]),
+        )
 
     def lookup_rows(self, first: int, stop: int) -> range:
         """The numbers of the records that hold rows first, ..., stop - 1."""
@@ -84,6 +125,21 @@ class RecordTable:
                 order.append((lane, int(self.shards[record]), runs[-1]))
         return [Block(shard, lane, start, stop, 0.0) for lane, shard, (start, stop) in order]
 
+    def samples(self, record: int, stored: StoredRecord, low: int, high: int) -> Samples:
+        """Of a record that was read: its rows from number `low` to before `high`.
+
+        Raises
+        ------
+        WorkError
+            Another upload wrote it, or it holds other samples.
+        """
+        self.check(record, stored)
+        first, stop = self.rows_of(record)
+        chosen = None
+        if self.chosen is not None and stop - first < int(self.chosen.counts[record]):
+            chosen = self.chosen.rows[first:stop] - self.chosen.firsts[record]
+        return Samples(stored.key, stored.value, first, low - first, high - first, chosen=chosen)
+
     def check(self, record: int, stored: StoredRecord) -> RecordHeader:
         """The header of a record that was read; it must hold what the table says.
 
@@ -94,7 +150,8 @@ class RecordTable:
         """
         shard, lane = int(self.shards[record]), self.lane(record)
         header = header_of_upload(stored, lane, self.uploads[shard])
-        wanted = self.epoch, int(self.firsts[record]) - self.begins[shard], int(self.counts[record])
+        held = self if self.chosen is None else self.chosen
+        wanted = self.epoch, int(held.firsts[record]) - self.begins[shard], int(held.counts[record])
         if (header.epoch, header.first, header.count) != wanted:
             raise WorkError(
                 f"{lane} holds other samples than the catalog says",

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from deeptool.codec.chosen_columns import ChosenColumns
 from deeptool.codec.leaf_groups import LeafGroup, joined
 from deeptool.codec.protocol import Codec
 from deeptool.codec.records import TARGET_BYTES
@@ -22,6 +23,7 @@ from deeptool.codec.values import (
     concat_rows,
     rows,
     slice_rows,
+    take_rows,
     uniform_shape,
 )
 from deeptool.rows.record_order import Samples
@@ -73,10 +75,13 @@ class DecodedRows:
     codec : Codec
     ragged : bool
         Give dense leaves with open dimensions as ragged ones, whose rows can stand in one batch.
+    columns : ChosenColumns, optional
+        The leaves that are wanted.
     """
 
-    def __init__(self, codec: Codec, ragged: bool) -> None:
-        self._codec, spec = codec, codec.spec
+    def __init__(self, codec: Codec, ragged: bool, columns: ChosenColumns | None = None) -> None:
+        self._codec, self._columns = codec, columns
+        spec = codec.spec if columns is None else columns.spec
         leaves = [as_ragged_leaf(leaf) if ragged else leaf for leaf in spec.leaves]
         self.spec = Spec(spec.nest(leaves), spec.batched).with_rows(None)
 
@@ -86,7 +91,12 @@ class DecodedRows:
 
     def _decode(self, record: Samples) -> Leaves:
         leaves = self._codec.decode(record.value, record.key)
-        if record.low > 0 or record.high < rows(leaves):
+        if self._columns is not None:
+            leaves = self._columns.of(leaves)
+        if record.chosen is not None:
+            # Copies: views would keep the whole record.
+            leaves = take_rows(leaves, record.chosen[record.low : record.high])
+        elif record.low > 0 or record.high < rows(leaves):
             leaves = slice_rows(leaves, record.low, record.high)
         return tuple(
             as_ragged(value, leaf) if leaf.ragged_rank and isinstance(value, np.ndarray) else value
@@ -97,8 +107,10 @@ class DecodedRows:
 class JoinedRows:
     """Decoded rows of very many leaves, those of one dtype and shape as one array."""
 
-    def __init__(self, codec: Codec, groups: tuple[LeafGroup, ...]) -> None:
-        self._decoded, self._groups = DecodedRows(codec, ragged=False), groups
+    def __init__(
+        self, codec: Codec, groups: tuple[LeafGroup, ...], columns: ChosenColumns | None = None
+    ) -> None:
+        self._decoded, self._groups = DecodedRows(codec, ragged=False, columns=columns), groups
         self.spec = Spec(tuple(group.leaf for group in groups)).with_rows(None)
 
     def rows(self, records: list[Samples]) -> Leaves:

@@ -13,7 +13,7 @@ from deeptool.codec import values
 from deeptool.codec.spec import Spec
 from deeptool.codec.structure import DTYPES
 from deeptool.codec.tensors import leaves_from_tf, leaves_to_tf
-from deeptool.codec.values import Ragged, concat_rows, numpy_dtype, rows, slice_rows
+from deeptool.codec.values import Ragged, concat_rows, numpy_dtype, rows, slice_rows, take_rows
 from deeptool.errors import UserError
 
 BATCH = (
@@ -50,6 +50,14 @@ def test_concatenations_are_those_of_tensorflow(order: list[tuple[int, int]]) ->
     joined = concat_rows([slice_rows(leaves, start, stop) for start, stop in order])
     expected = [tf.concat([value[a:b] for a, b in order], axis=0) for value in BATCH]
     assert as_lists(leaves_to_tf(joined, SPEC)) == as_lists(expected)
+
+
+@pytest.mark.parametrize("chosen", [[0, 1, 2, 3, 4, 5], [5, 0, 0, 3], [1], [2, 1], []])
+def test_chosen_rows_are_those_of_tensorflow(chosen: list[int]) -> None:
+    found = take_rows(leaves_from_tf(BATCH, SPEC), np.array(chosen, np.int64))
+    assert rows(found) == len(chosen)
+    expected = [tf.gather(value, np.array(chosen, np.int64)) for value in BATCH]
+    assert as_lists(leaves_to_tf(found, SPEC)) == as_lists(expected)
 
 
 @pytest.mark.parametrize("kind", [np.int32, np.int64])
