@@ -44,8 +44,8 @@ def numbered_rows(
     wanted = pass_to_copy(plan, k, whole)
     columns: Columns | None = plan.copies.whole(wanted, CopyFill(plan, k, whole, meter))
     if columns is None:
-        held = plan.store.columns(plan.stored, wanted.epoch, wanted.spec)
-        columns = held and held.columns
+        placed = plan.store.columns(plan.stored, wanted.epoch, wanted.spec)
+        columns = placed and placed.columns
     if columns is not None:
         meter.count(samples=len(rows))
         return form.chosen(columns.take(rows))

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from memory_store import MemoryStore
 from test_numpy_batches import FIXED, ROWS, SPECS, leaves_of, made
 
+import deeptool
 from deeptool.catalog.stored import Stored
 from deeptool.codec.spec import Spec
 from deeptool.codec.structure import Leaf
@@ -23,6 +24,7 @@ from deeptool.errors import UserError
 from deeptool.orders import row_groups
 from deeptool.producer.ledger import Ledger
 from deeptool.reader import StoredDataset
+from deeptool.sealed.seal import seal, uploads_to_seal
 
 LABELLED = Spec((Leaf("float32", (None, 2)), Leaf("int64", (None,)), Leaf("string", (None, 1))))
 CLASSES = np.array([0] * 60 + [1] * 30 + [7] * 10)
@@ -350,6 +352,20 @@ def test_a_component_of_unknown_dimensions_that_is_left_out_needs_no_padding(
     with pytest.raises(UserError, match="padding_value") as caught:
         data.select(fold=(0, 2)).numpy()
     assert "all samples, in the batches that were uploaded" in str(caught.value)
+
+
+def test_a_sealed_dataset_is_selected_from_alike(store: MemoryStore, tmp_path: Path) -> None:
+    data = labelled(store)
+    seal(store, "s", uploads_to_seal(store.catalog(), "s"), tmp_path / "sealed")
+    again = deeptool.open(tmp_path / "sealed", split="train")
+    for options in ({"fold": (1, 3), "stratify": "y"}, {"fraction": 0.3, "columns": ["x", "y"]}):
+        part, other = data.select(**options), again.select(**options)
+        assert part.digest == other.digest
+        for element, expected in zip(other[:], part[:], strict=True):
+            np.testing.assert_array_equal(element, expected)
+        for how in ({}, {"shuffle": True, "seed": 1}, {"cache": "off", "num_shards": 2}):
+            found = [element[0].tolist() for element in other.numpy(**how)]
+            assert found == [element[0].tolist() for element in part.numpy(**how)]
 
 
 # ---- what cannot be selected ----
