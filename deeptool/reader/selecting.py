@@ -78,7 +78,7 @@ def _check_passes(plan: ReadPlan) -> None:
             "all of them",
             seen=", ".join(f"{sum(one)} samples in pass {k}" for k, one in enumerate(counts)),
             valid="passes of equally many samples",
-            next_step="upload it again with one pass: readers shuffle it anew in each epoch",
+            next_step="upload it again with one pass: readers shuffle it in each epoch",
         )
 
 
