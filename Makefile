@@ -65,7 +65,7 @@ $(VENV_TORCH)/.complete: pyproject.toml constraints/tfio.txt
 	@rm -rf $(VENV_TORCH) && $(PYTHON_TORCH) -m venv $(VENV_TORCH) && mkdir $(DEBIAN_TORCH)
 	@$(VENV_TORCH)/bin/python -m pip install --quiet --constraint constraints/tfio.txt --editable '.[embedded]' pytest pytest-timeout pytest-xdist
 	@apt-cache show python3-torch >/dev/null 2>&1 || apt-get update -qq
-	@cd $(DEBIAN_TORCH) && apt-get download -qq -o APT::Sandbox::User=root python3-torch $$(apt-get install --simulate --no-install-recommends python3-torch | sed -n 's/^Inst \(lib[^ ]*\).*/\1/p' | grep -vx libtorch-test) && for package in *.deb; do dpkg -x $$package . && rm $$package; done
+	@cd $(DEBIAN_TORCH) && apt-get download -qq -o APT::Sandbox::User=root python3-torch $$(apt-get install --simulate --no-install-recommends python3-torch | sed -n 's/^Inst \(lib[^ ]*\|ocl-icd[^ ]*\).*/\1/p' | grep -vx libtorch-test) && for package in *.deb; do dpkg -x $$package . && rm $$package; done
 	@echo $(DEBIAN_TORCH)/usr/lib/python3/dist-packages >"$$($(VENV_TORCH)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/debian.pth"
 	@LD_LIBRARY_PATH=$(TORCH_LIBRARIES) $(VENV_TORCH)/bin/python -c 'import torch; print("PyTorch", torch.__version__)'
 	@touch $(VENV_TORCH)/.complete
