@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     "--save",
     "save_dir",
     metavar="DIR",
-    help="Write what was measured to DIR/plan.json: deeptool report DIR draws it.",
+    help="Write what was measured to DIR/advice.json: deeptool report DIR draws it.",
 )
 @json_option
 def command(
@@ -148,6 +148,6 @@ def _request(file: str) -> Any:
 def _save(folder: Path, found: dict[str, Any]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "plan.json", found)
+        write_json(folder / "advice.json", found)
     except OSError as error:
         raise UserError("the plan cannot be saved", seen=str(error)) from error

@@ -79,7 +79,7 @@ def summarize(run_dir: Path) -> dict[str, Any]:
         "broker": broker,
         "uploads": uploads,
         "savings": savings,
-        "plan": _json(run_dir / "plan.json"),
+        "plan": _json(run_dir / "advice.json"),
         "timeline": timeline or _timeline_of(trials),
         "pictures": sorted(
             str(path.relative_to(run_dir)) for path in (run_dir / "report").glob("samples_*.png")

@@ -41,7 +41,7 @@ def test_the_digits_example_and_the_page_of_its_campaign(tmp_path: Path) -> None
     assert "parallel_map augment (online)" in done.stdout
     assert "train: 1,472 samples x 1.0" in done.stdout
     assert "with 3 producers" in done.stdout
-    saved = json.loads((run_dir / "plan.json").read_text())
+    saved = json.loads((run_dir / "advice.json").read_text())
     costs = saved["costs"]["splits"]["train"]
     dearest = max(costs["stages"], key=lambda stage: stage["seconds"])
     assert dearest["function"] == "load"

@@ -79,6 +79,13 @@ def test_what_became_of_trials_without_a_metric(summary: dict[str, Any]) -> None
     ]
 
 
+def test_the_launchs_own_plan_is_no_advice(tmp_path: Path) -> None:
+    run = fake_run(tmp_path)
+    write(run / "plan.json", {"name": "digits", "tasks": []})
+    assert summarize(run)["plan"] is None
+    assert write_report(summarize(run), run).exists()
+
+
 def changed_run(folder: Path) -> Path:
     """A run whose best trial is outdated, and whose second best diverged in the end."""
     run = fake_run(folder)
