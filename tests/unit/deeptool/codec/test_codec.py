@@ -261,14 +261,22 @@ def test_open_dimensions_take_what_the_record_has() -> None:
     assert codec.decode(stored)[0].shape == (2, 7, 0)  # type: ignore[union-attr]
 
 
-def test_nulls_are_not_samples() -> None:
-    field = pa.field("", pa.int32(), metadata={"dtype": "int32"})
-    batch = pa.record_batch([pa.array([1, None], pa.int32())], schema=pa.schema([field]))
+@pytest.mark.parametrize(
+    ("values", "inner"),
+    [
+        (pa.array([1, None], pa.int32()), ()),
+        (pa.array([[1, 2], [3, None]], pa.list_(pa.int32(), 2)), (2,)),
+        (pa.array([[1, 2], None], pa.list_(pa.int32(), 2)), (2,)),
+    ],
+)
+def test_nulls_are_not_samples(values: pa.Array, inner: tuple[int, ...]) -> None:
+    field = pa.field("", values.type, metadata={"dtype": "int32"})
+    batch = pa.record_batch([values], schema=pa.schema([field]))
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
     with pytest.raises(WorkError, match="column ''"):
-        ArrowCodec(Spec(Leaf("int32", (None,)))).decode(sink.getvalue().to_pybytes())
+        ArrowCodec(Spec(Leaf("int32", (None, *inner)))).decode(sink.getvalue().to_pybytes())
 
 
 @settings(max_examples=200, deadline=None)
