@@ -63,7 +63,7 @@ def choose_columns(spec: Spec, columns: str | Sequence[str]) -> ChosenColumns:
             "columns names no component", seen=repr(columns), valid=", ".join(spec.names)
         )
     if isinstance(columns, str):
-        for _ in filter(None, found[0].split("/")):
+        for _ in range(found[0].count("/") + 1 if found[0] else 0):
             inner = structure.values() if hasattr(structure, "values") else structure
             (structure,) = inner  # type: ignore[misc]
     else:
@@ -114,7 +114,8 @@ def _tops(path: str) -> list[str]:
 def _lookup(column: object, known: dict[str, str], spec: Spec) -> str:
     if isinstance(column, str) and column in known:
         return known[column]
-    near = get_close_matches(str(column), known, 3)
+    names = dict.fromkeys(top for name in spec.names for top in _tops(name))
+    near = get_close_matches(str(column), names, 3)
     raise UserError(
         "the dataset has no such component",
         seen=repr(column),

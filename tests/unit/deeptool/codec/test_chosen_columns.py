@@ -55,8 +55,9 @@ def test_a_path_comes_before_a_name() -> None:
 
 def test_names_with_slashes_and_named_tuples() -> None:
     kind = named_tuple("Pair", ("left", "right"))
-    spec = Spec((kind({"a/b": LABEL, "a": WEIGHT}, MASK), IMAGE))
+    spec = Spec((kind({"a/b": LABEL, "a": WEIGHT, "": IMAGE}, MASK), IMAGE))
     assert choose_columns(spec, "x/0/a~1b").spec.structure == LABEL
+    assert choose_columns(spec, "x/0/").spec.structure == IMAGE
     left = choose_columns(spec, ["x/1", "y"]).spec.structure
     assert left == ((MASK,), IMAGE)
     assert left[0]._fields == ("right",)
@@ -72,7 +73,7 @@ def test_chosen_of_what_was_chosen() -> None:
 @pytest.mark.parametrize(
     ("columns", "texts"),
     [
-        ("x/imgae", ["no such component", "'x/imgae'", "x/image, x/mask, y, w", "'x/image'?"]),
+        ("x/imgae", ["no such component", "'x/imgae'", "x/image, x/mask, y, w", "mean 'x/image'"]),
         (["y", "labels"], ["no such component", "'labels'"]),
         (["y", 1], ["no such component", "1"]),
         ([], ["names no component", "x/image, x/mask, y, w"]),
