@@ -22,6 +22,8 @@ from deeptool.rows.row_chunks import CHUNK_BYTES, Decoder, gathered
 from deeptool.store.read_meter import ReadMeter
 from deeptool.store.record_store import PassRecords, RecordStore
 
+# About what is given out at once: so much that what a call costs is little beside it.
+_GIVEN_BYTES = 4 << 20
 # Records whose blocks are listed at once: the list for a whole pass could be very long.
 _RECORDS_LISTED = 4096
 
@@ -92,10 +94,10 @@ class BrokerRows:
             yield self._give(pool)
 
     def _give(self, pool: GroupPool) -> Leaves:
-        """About a chunk; it ends with a batch where it can, so that none is put together later."""
-        stop = pool.place + max(1, int(CHUNK_BYTES / max(self.sample_bytes, 1)))
-        last = stop // self.batch_size * self.batch_size
-        return pool.give((last if last > pool.place else stop) - pool.place)
+        """Some MB that end with a batch, where the group does not end before: none is joined."""
+        wanted = int(_GIVEN_BYTES / max(self.sample_bytes, 1))
+        stop = pool.place + max(self.batch_size, wanted)
+        return pool.give(stop // self.batch_size * self.batch_size - pool.place)
 
     def _load(self, group: GroupReads, pool: GroupPool, records: PassRecords) -> Iterator[Leaves]:
         """Read a group; meanwhile, at the same pace, give out the one before it."""

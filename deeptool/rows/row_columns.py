@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from deeptool.codec.array_blocks import empty_array
 from deeptool.codec.values import Array, Ragged, Value
 
 
@@ -38,8 +39,9 @@ class _Dense:
         self._whole[slots] = self._as_opaque(value)
 
     def get(self, slots: Array) -> Value:
-        taken: Array = self._rows.take(slots, axis=0)
-        return taken
+        out = empty_array((len(slots), *self._rows.shape[1:]), self._rows.dtype)
+        # NumPy's check of the slots would take a copy of what it fills.
+        return self._rows.take(slots, axis=0, out=out, mode="clip")
 
     def move(self, source: Array, target: Array) -> None:
         self._whole[target] = self._whole[source]

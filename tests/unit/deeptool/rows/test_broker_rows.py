@@ -166,7 +166,7 @@ def test_any_memory_and_any_start(target_bytes: int, memory: int) -> None:
 
 
 def test_the_first_rows_come_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deeptool.rows.broker_rows.CHUNK_BYTES", 500)
+    monkeypatch.setattr("deeptool.rows.broker_rows._GIVEN_BYTES", 500)
     data, meter = opened(300), ReadMeter()
     chunks = rows_of(data, meter).chunks()
     first = next(chunks)
@@ -175,9 +175,11 @@ def test_the_first_rows_come_early(monkeypatch: pytest.MonkeyPatch) -> None:
     chunks.close()
 
 
-def test_chunks_end_with_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+# Also where one of them has fewer rows than a batch.
+@pytest.mark.parametrize("wanted", [45, 10])
+def test_chunks_end_with_batches(monkeypatch: pytest.MonkeyPatch, wanted: int) -> None:
     read = rows_of(opened(4000), ReadMeter())
-    monkeypatch.setattr("deeptool.rows.broker_rows.CHUNK_BYTES", 45 * read.sample_bytes)
+    monkeypatch.setattr("deeptool.rows.broker_rows._GIVEN_BYTES", wanted * read.sample_bytes)
     ends = np.cumsum([rows(chunk) for chunk in read.chunks()]).tolist()
     groups = {group.stop for group in read.order.groups()}
     assert {end for end in ends if end % 32} <= groups
