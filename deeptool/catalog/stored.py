@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,12 +122,12 @@ class Stored:
         WorkError
             It is not complete.
         """
-        digests = []
+        uploads = []
         for shard in self.shards:
             if shard.upload.completed is None:
                 raise WorkError(f"topic {shard.topic} is still being uploaded: it has no digest")
-            digests.append([epoch.digests for epoch in shard.upload.completed.epochs])
-        return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
+            uploads.append(shard.upload.completed)
+        return digest_of(uploads)
 
     @property
     def complete(self) -> bool:
@@ -209,3 +209,9 @@ def same_value(one: Any, other: Any) -> bool:
 def data_hparams(upload: Upload) -> dict[str, Any]:
     """The hparams that an upload's pipeline read, without those that tell producers apart."""
     return {k: v for k, v in upload.data_hparams.items() if k not in PLACE_HPARAMS}
+
+
+def digest_of(uploads: Iterable[Completed]) -> str:
+    """SHA-256 over the checksums of all records of complete uploads, in their order."""
+    digests = [[epoch.digests for epoch in upload.epochs] for upload in uploads]
+    return hashlib.sha256(json.dumps(digests).encode()).hexdigest()

@@ -7,15 +7,17 @@ import click
 from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.client.connection import connect
 from deeptool.client.topic_names import SPLITS
-from deeptool.commands.check_output import check_and_print
+from deeptool.commands.check_output import check_and_print, check_folder_and_print
 from deeptool.commands.options import (
     DEFAULT_SERVERS,
     client_properties_option,
+    is_folder,
     json_option,
     proc_id_option,
     server_option,
 )
 from deeptool.errors import UserError
+from deeptool.sealed.sealed_folder import SealedFolder
 from deeptool.store.stored_uploads import complete_topics, complete_uploads, damaged_in_catalog
 
 
@@ -36,8 +38,11 @@ def command(
 ) -> None:
     """Verify every record of the dataset NAME against the digests kept at its upload.
 
-    NAME is the session_name that it was uploaded under, or a topic.
+    NAME is the session_name that it was uploaded under, a topic, or the folder of a sealed dataset.
     """
+    if is_folder(name, servers):
+        check_folder_and_print(SealedFolder(name), proc_id, split, as_json)
+        return
     connection = connect(servers or DEFAULT_SERVERS, client_properties)
     with CatalogLog(connection) as log:
         catalog, bad = log.read(), log.bad_records

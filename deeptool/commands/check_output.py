@@ -10,8 +10,10 @@ import click
 from deeptool.catalog.bad_record import BadRecord
 from deeptool.catalog.fold import Upload
 from deeptool.client.connection import Connection
-from deeptool.errors import printable
+from deeptool.errors import UserError, printable
 from deeptool.progress import shown
+from deeptool.sealed.check_sealed import check_sealed
+from deeptool.sealed.sealed_folder import SealedFolder
 from deeptool.store.check import Checked, check_upload
 from deeptool.store.stored_uploads import raise_if_damaged
 
@@ -39,6 +41,40 @@ def check_and_print(
     for upload in uploads:
         with shown(f"check {upload.begun.topic}") as listener:
             found.append(check_upload(connection, upload, listener))
+    _print(found, as_json, skipped)
+    raise_if_damaged(found)
+
+
+def check_folder_and_print(
+    folder: SealedFolder, proc_id: int | None, split: str | None, as_json: bool
+) -> None:
+    """Check a sealed dataset, print what was found, and fail if something is damaged.
+
+    Raises
+    ------
+    UserError
+        It holds no such split or procID.
+    """
+    uploads = [
+        one.begun
+        for one in folder.manifest.uploads
+        if proc_id in (None, one.begun.proc_id) and split in (None, one.begun.split)
+    ]
+    if not uploads:
+        raise UserError(
+            "this sealed dataset does not hold that",
+            seen=", ".join(f"{n} {v}" for n, v in (("procID", proc_id), ("split", split)) if v),
+            valid=", ".join(one.begun.topic for one in folder.manifest.uploads),
+        )
+    found = []
+    for begun in uploads:
+        with shown(f"check {begun.topic}") as listener:
+            found.append(check_sealed(folder, begun.topic, listener))
+    _print(found, as_json, ())
+    raise_if_damaged(found, "copy the folder again, or seal the dataset again with --replace")
+
+
+def _print(found: Sequence[Checked], as_json: bool, skipped: Sequence[BadRecord]) -> None:
     if as_json:
         named = [{"offset": bad.offset, "reason": bad.reason} for bad in skipped]
         rows = [{**checked.to_json(), "skipped": named} for checked in found]
@@ -48,7 +84,6 @@ def check_and_print(
             click.echo(printable(_described(checked), lines=True))
         if skipped:
             click.echo(printable(_passed_over(skipped), lines=True))
-    raise_if_damaged(found)
 
 
 def _passed_over(skipped: Sequence[BadRecord]) -> str:

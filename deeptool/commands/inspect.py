@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +18,8 @@ from deeptool.catalog.claim import SILENT_HEARTBEATS
 from deeptool.client.connection import connect
 from deeptool.commands import options
 from deeptool.errors import UserError, did_you_mean, printable
-from deeptool.store.listing import list_stored
+from deeptool.sealed.sealed_folder import SealedFolder
+from deeptool.store.listing import list_stored, listing_rows
 
 
 def stored_table(found: list[dict[str, Any]]) -> Table:
@@ -78,14 +80,19 @@ def rounded_span(seconds: float) -> str:
 def command(
     servers: tuple[str, ...], client_properties: str | None, as_json: bool, name: str | None
 ) -> None:
-    """List what is stored: everything, one dataset NAME, or one topic NAME."""
-    servers = servers or options.DEFAULT_SERVERS
-    connection = connect(servers, client_properties)
-    with CatalogLog(connection) as log:
-        everything = list_stored(log)
-    found = [row for row in everything if name in (None, row["session"], row["topic"])]
-    if name is not None and not found:
-        raise _nothing_named(name, everything, ",".join(servers))
+    """List what is stored: everything, one dataset NAME, one topic NAME, or a sealed dataset's
+    folder NAME.
+    """
+    if name is not None and options.is_folder(name, servers):
+        found = listing_rows(SealedFolder(name).manifest.catalog, {}, time.time())
+    else:
+        servers = servers or options.DEFAULT_SERVERS
+        connection = connect(servers, client_properties)
+        with CatalogLog(connection) as log:
+            everything = list_stored(log)
+        found = [row for row in everything if name in (None, row["session"], row["topic"])]
+        if name is not None and not found:
+            raise _nothing_named(name, everything, ",".join(servers))
     if as_json:
         click.echo(json.dumps(found, indent=1))
     elif found:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
+from pathlib import Path
 
 import click
 
 from deeptool.client import probe
 from deeptool.errors import UserError
+from deeptool.sealed.manifest import FILE
 from deeptool.settings.contract import Padding
 
 DEFAULT_SERVERS = ("localhost:9092",)
@@ -67,6 +70,16 @@ server_option = click.option(
     help="A Kafka broker; separate several with commas, or repeat the option."
     "  [env: DEEPTOOL_SERVER]",
 )
+
+
+def is_folder(name: str, servers: tuple[str, ...]) -> bool:
+    """Whether the argument NAME of a command is the folder of a sealed dataset.
+
+    No dataset's name holds a slash. A sealed dataset in the working directory needs none, where no
+    server is given.
+    """
+    return os.sep in name or (not servers and (Path(name) / FILE).exists())
+
 
 # Passes `client_properties`, a path or None.
 client_properties_option = click.option(

@@ -22,6 +22,7 @@ from deeptool.commands.options import (
 from deeptool.commands.plan_output import print_costs, print_plan
 from deeptool.errors import UserError
 from deeptool.files import read_json, write_json
+from deeptool.sealed.sealed_folder import SealedFolder
 
 if TYPE_CHECKING:
     from deeptool.producer.plan_request import PlanRequest
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 @settings_option
 @server_option
 @client_properties_option
+@click.option(
+    "--from", "sealed", metavar="DIR", help="Compare the sealed dataset in this folder instead."
+)
 @hparam_option
 @click.option(
     "--request",
@@ -61,6 +65,7 @@ def command(
     usersettings: str,
     servers: tuple[str, ...],
     client_properties: str | None,
+    sealed: str | None,
     hparams: dict[str, str],
     request_file: str | None,
     snapshot: str | None,
@@ -103,10 +108,12 @@ def command(
         if request.model and request.trials:
             untried = model.warning()
     catalog = None
-    if servers:
+    if sealed is not None:
+        catalog = SealedFolder(sealed).manifest.catalog
+    elif servers:
         with CatalogLog(connect(servers, client_properties)) as log:
             catalog = log.read()
-    answer = plan.answer(catalog)
+    answer = plan.answer(catalog, sealed=sealed is not None)
     answer["warnings"] += [untried] if untried else []
     if snapshot is not None:
         write_snapshot(Path(snapshot), {Path(f): read_bytes(Path(f)) for f in answer["files"]})

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from deeptool.commands.options import (
     client_properties_option,
@@ -18,6 +19,8 @@ from deeptool.commands.options import (
     server_option,
 )
 from deeptool.errors import UserError
+
+_T = TypeVar("_T")
 
 
 @click.command(name="train", context_settings={"help_option_names": ["-h", "--help"]})
@@ -34,6 +37,12 @@ from deeptool.errors import UserError
     default=None,
     help="Read the stored dataset, or run the settings' own pipeline."
     "  [default: --kafka with --server, else as consume_data_from_kafka says]",
+)
+@click.option(
+    "--from",
+    "sealed",
+    metavar="DIR",
+    help="Read the sealed dataset in this folder, without a broker: see deeptool seal.",
 )
 @server_option
 @client_properties_option
@@ -95,6 +104,7 @@ def command(
     proc_id: int | None,
     hparams: dict[str, str],
     kafka: bool | None,
+    sealed: str | None,
     servers: tuple[str, ...],
     client_properties: str | None,
     reader: Literal["librdkafka", "tfio"],
@@ -112,14 +122,15 @@ def command(
 ) -> None:
     """Run one trial: train the settings file's model and keep its results in a session folder.
 
-    The samples come from Kafka or from the settings file's own pipeline. From Kafka, a trial reads
-    the variant that was uploaded with the same data hparams.
+    The samples come from Kafka, from a sealed dataset or from the settings file's own pipeline. A
+    trial reads the variant that was stored with the same data hparams.
 
     Resume an interrupted trial with --restart_interrupted --model_dir DIR.
     """
     how: dict[str, Any] = {
-        "servers": servers,
-        "client_properties": client_properties,
+        "servers": _given(servers, "servers", sealed),
+        "sealed": sealed,
+        "client_properties": _given(client_properties, "client_properties", sealed),
         "wait": wait,
         "verbose": not quiet,
     }
@@ -162,3 +173,9 @@ def command(
     ended = f", {result.error}" if result.status == "diverged" else ""
     click.echo(f"{epochs}{ended}{where}")
     click.echo(result.session_dir)
+
+
+def _given(value: _T, name: str, sealed: str | None) -> _T | None:
+    """An option of a broker; one that only the environment gives does not count with --from."""
+    source = click.get_current_context().get_parameter_source(name)
+    return None if sealed and source is ParameterSource.ENVIRONMENT else value

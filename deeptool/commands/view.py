@@ -13,11 +13,13 @@ from deeptool.codec import make_codec
 from deeptool.commands.options import (
     DEFAULT_SERVERS,
     client_properties_option,
+    is_folder,
     proc_id_option,
     server_option,
 )
 from deeptool.errors import UserError
-from deeptool.store.sample_rows import find_shard, read_samples
+from deeptool.sealed.sealed_folder import SealedFolder
+from deeptool.store.sample_rows import find_shard, read_samples, records_to_draw
 
 
 @click.command("view")
@@ -54,17 +56,25 @@ def command(
 ) -> None:
     """Plot a few stored samples of the dataset NAME: images, series, points, or a table.
 
-    The samples come from records all over the first stored epoch.
+    NAME may be the folder of a sealed dataset. The samples come from records all over the first
+    stored epoch.
     """
     # Here, because Matplotlib takes half a second to import.
     from deeptool.store.draw import draw
 
-    connection = connect(servers or DEFAULT_SERVERS, client_properties)
-    with CatalogLog(connection) as log:
-        shard = find_shard(log.read(), name, split, proc_id)
+    folder = SealedFolder(name) if is_folder(name, servers) else None
+    if folder is not None:
+        shard = find_shard(folder.catalog, folder.manifest.name, split, proc_id)
+    else:
+        connection = connect(servers or DEFAULT_SERVERS, client_properties)
+        with CatalogLog(connection) as log:
+            shard = find_shard(log.read(), name, split, proc_id)
     begun = shard.upload.begun
     codec = make_codec(begun.codec, begun.element_spec)
-    batches = read_samples(connection, shard, codec, count)
+    if folder is not None:
+        batches = folder.samples(shard.topic, records_to_draw(codec, count))
+    else:
+        batches = read_samples(connection, shard, codec, count)
     title = f"{shard.topic}: {shard.upload.samples:,} samples"
     figure = draw(batches, codec.spec, count, title)
     path = output or Path(f"{shard.topic}.png")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from deeptool.catalog.fold import Catalog, TopicState, Upload
-from deeptool.catalog.stored import same_value
+from deeptool.catalog.stored import digest_of, same_value
 from deeptool.client.topic_names import topic_name
 from deeptool.errors import DeeptoolError, UserError, WorkError
 from deeptool.producer.pipeline_probe import (
@@ -61,15 +61,18 @@ class ExperimentPlan:
         # Before anything is connected: its threads would end the forking.
         self._data, self._free = self._hparams()
 
-    def answer(self, catalog: Catalog | None) -> dict[str, Any]:
+    def answer(self, catalog: Catalog | None, sealed: bool = False) -> dict[str, Any]:
         """What is known, as JSON.
 
         Parameters
         ----------
         catalog : mapping or None
             What is stored; None where that is not asked.
+        sealed : bool
+            Whether that is a sealed dataset. Nothing is uploaded to it when the settings change, so
+            versions have its digests, too.
         """
-        versions = self._versions()
+        versions = self._versions(catalog if sealed else None)
         rows = [self._row(dataset, catalog) for dataset in self._datasets]
         self._check_pipelines(rows)
         return {
@@ -180,12 +183,18 @@ class ExperimentPlan:
             "samples": current.samples,
         }
 
-    def _versions(self) -> dict[str, Any]:
+    def _versions(self, sealed: Catalog | None) -> dict[str, Any]:
         """Dataset that trials read -> what they are made from."""
         found: dict[str, Any] = {}
         for dataset, report in self._reports.items():
             blob = found.setdefault(dataset.key, {"data": {}, "training": dict(report.training)})
             blob["data"][dataset.part] = report.facts.to_json()
+            if sealed is not None:
+                topic = topic_name(report.session_name, report.proc_id, dataset.split)
+                current = sealed.get(topic, TopicState()).current
+                completed = current.completed if current else None
+                digest = None if completed is None else digest_of((completed,))
+                blob.setdefault("sealed", {})[dataset.part] = digest
         return found
 
     def _same(self, key: str, now: Mapping[str, Any]) -> list[str]:
@@ -200,6 +209,9 @@ class ExperimentPlan:
         except (KeyError, TypeError, ValueError, AttributeError):
             return False
         if before.keys() != now["data"].keys() or changed_code(training, now["training"]):
+            return False
+        # Trials that read the same upload on a broker are not run again: there it has no digest.
+        if known.get("sealed", now.get("sealed")) != now.get("sealed", known.get("sealed")):
             return False
         return all(
             self._same_facts(dataset, before[dataset.part])

@@ -12,6 +12,7 @@ from deeptool.catalog import datasets
 from deeptool.catalog.fold import Catalog, fold
 from deeptool.catalog.stored import NotStored, Stored
 from deeptool.codec import DEFAULT_CODEC
+from deeptool.codec.values import Leaves
 from deeptool.errors import UserError
 from deeptool.fork_lock import ForkLock
 from deeptool.sealed.manifest import Manifest, SealedUpload, read_manifest
@@ -99,6 +100,23 @@ class SealedFolder:
     def upload(self, topic: str) -> SealedUpload:
         """What is sealed of a topic."""
         return self._uploads[topic]
+
+    def samples(self, topic: str, records: int) -> list[Leaves]:
+        """The samples of some records, evenly spaced over the first stored pass of an upload.
+
+        Raises
+        ------
+        UserError, WorkError
+            Its files are not what was sealed.
+        """
+        rows = self.rows(topic, 0)
+        firsts, counts = rows.records.firsts, rows.records.counts
+        shares = min(records, len(firsts))
+        chosen = [(2 * share + 1) * len(firsts) // (2 * shares) for share in range(shares)]
+        return [
+            rows.verified(int(firsts[number]), int(firsts[number] + counts[number]))
+            for number in chosen
+        ]
 
     def rows(self, topic: str, epoch: int) -> SealedRows:
         """The rows of a stored pass of one upload.

@@ -63,11 +63,16 @@ def read_samples(connection: Connection, shard: Shard, codec: Codec, samples: in
     """
     completed = shard.upload.completed
     runs = completed.epochs[0].runs if completed else {}
-    # Where a record is one sample, or holds samples of one shape only, a few would show too little.
-    few = codec.samples_per_record == 1 or bool(codec.spec.open_paths)
-    places = spaced_places(runs, samples if few else _RECORDS)
+    places = spaced_places(runs, records_to_draw(codec, samples))
     with RecordReader(connection, shard.topic, ahead_bytes=FETCH_BYTES) as reader:
         return [_read(reader, shard, codec, *place) for place in places]
+
+
+def records_to_draw(codec: Codec, samples: int) -> int:
+    """How many records show so many samples well."""
+    # Where a record is one sample, or holds samples of one shape only, a few would show too little.
+    few = codec.samples_per_record == 1 or bool(codec.spec.open_paths)
+    return samples if few else _RECORDS
 
 
 def spaced_places(

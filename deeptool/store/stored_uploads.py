@@ -77,7 +77,9 @@ def complete_uploads(catalog: Catalog, topics: Iterable[str]) -> list[Upload]:
     return uploads
 
 
-def raise_if_damaged(found: Sequence[Checked]) -> None:
+def raise_if_damaged(
+    found: Sequence[Checked], next_step: str = "upload them again: deeptool produce --replace"
+) -> None:
     """Fail if a check found damage.
 
     Raises
@@ -92,5 +94,5 @@ def raise_if_damaged(found: Sequence[Checked]) -> None:
             seen=", ".join(
                 f"{checked.topic}: {len(checked.damages)} places" for checked in damaged
             ),
-            next_step="upload them again: deeptool produce --replace",
+            next_step=next_step,
         )

@@ -8,29 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deeptool.catalog import datasets
-from deeptool.catalog.catalog_log import CatalogLog
-from deeptool.catalog.fold import Catalog
-from deeptool.catalog.stored import Stored
-from deeptool.client.connection import connect
 from deeptool.reader.read_request import ReadOptions
 from deeptool.reader.stored_dataset import StoredDataset
 from deeptool.settings import Settings, compare
-from deeptool.store.kafka_store import KafkaStore
 from deeptool.store.read_meter import ReadMeter
-from deeptool.training.arrival import Arrival
 from deeptool.training.batching import Say, last_batches, tell_left_out
+from deeptool.training.find_data import find_on_broker, find_sealed
 from deeptool.training.trial_data import (
     Beginning,
     EpochClock,
     Planned,
     TrialData,
-    TrialSource,
     length,
     read_ahead,
     start,
     validation,
 )
+from deeptool.training.trial_source import TrialSource
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -64,25 +58,19 @@ def from_kafka(
     Raises
     ------
     UserError
-        No broker answers, no such dataset is complete (or, online, begun), none was made under this
-        trial's data hparams, or it cannot be read as the settings ask.
+        No broker answers, or the sealed dataset is not one to read; no such dataset is complete
+        (or, online, begun), none was made under this trial's data hparams, or it cannot be read as
+        the settings ask.
     """
-    servers = source.servers or tuple(settings.kafka_bootstrap_servers)
-
-    def find(catalog: Catalog) -> tuple[Stored, Stored]:
-        # Both from one reading of the catalog: while one is waited for, an upload of the other may
-        # fail.
-        train = _find(catalog, settings, "train", proc_id, source.online)
-        variant = train.begun.proc_id if len(train.shards) == 1 else proc_id
-        return train, _find(catalog, settings, "val", variant, False)
-
-    connection = connect(servers, source.client_properties)
-    with CatalogLog(connection) as log:
-        found = datasets.wait_for(log, find, source.wait, on_wait)
+    if source.sealed is not None:
+        found = find_sealed(settings, proc_id, source.sealed)
+    else:
+        found = find_on_broker(settings, proc_id, source, on_wait)
     # From here on the catalog is not asked again: what is checked below is what is read.
-    store, meter = KafkaStore(connection), ReadMeter()
+    meter = ReadMeter()
     train, val = (
-        StoredDataset(store, stored, follow=not stored.complete, meter=meter) for stored in found
+        StoredDataset(found.store, stored, follow=not stored.complete, meter=meter)
+        for stored in (found.train, found.val)
     )
     if len(train.proc_ids) == 1:
         proc_id = train.proc_ids[0]
@@ -91,7 +79,7 @@ def from_kafka(
             say(f"{data.split}: {warning}")
     arrival = None
     if not train.complete:
-        arrival = Arrival(connection, settings, train.stored)
+        arrival = found.arrival(settings)
         say("train: is still being uploaded, and is read as it arrives")
 
     batching = source.batching(settings)
@@ -160,8 +148,9 @@ def from_kafka(
         meter=meter,
         proc_id=proc_id,
         facts={
-            "from": "kafka",
-            "servers": list(servers),
+            "from": "kafka" if source.sealed is None else "sealed",
+            "servers": list(found.servers),
+            "sealed": source.sealed,
             "topics": [*train.topics, *val.topics],
             "uploads": [*train.upload_ids, *val.upload_ids],
             "samples": {data.split: len(data) if data.complete else None for data in (train, val)},
@@ -211,12 +200,3 @@ def _skipping(dataset: Any, count: Callable[[], int]) -> Any:
     behind = skipped.flat_map(lambda number: dataset.skip(tf.reshape(number, ())))
     # Those of a dataset within another one are not asked.
     return behind.with_options(dataset.options())
-
-
-def _find(
-    catalog: Catalog, settings: Settings, split: str, proc_id: int | None, follow: bool
-) -> Stored:
-    session = settings.session_name
-    if proc_id is None:
-        proc_id = datasets.find_variant(catalog, session, split, settings.hparams, follow)
-    return datasets.find_dataset(catalog, session, split, proc_id, follow)

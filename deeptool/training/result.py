@@ -63,7 +63,7 @@ class TrialResult:
     proc_id : int or None
         The variant that was read; None for shards, and for a pipeline that has no procID.
     data_from : str
-        "kafka" or "pipeline".
+        "kafka", "sealed" or "pipeline".
     epochs_run, epochs_planned : int
         Epochs that ended, those before a restart included.
     best_epoch : int or None
@@ -87,7 +87,7 @@ class TrialResult:
     session_name: str
     hparams: Mapping[str, Any]
     proc_id: int | None
-    data_from: Literal["kafka", "pipeline"]
+    data_from: Literal["kafka", "sealed", "pipeline"]
     epochs_run: int
     epochs_planned: int
     best_epoch: int | None

@@ -17,9 +17,9 @@ from deeptool.training import session_folder
 from deeptool.training.display import Display
 from deeptool.training.keras_config import kept_keras_config
 from deeptool.training.result import DONE, TrialResult
-from deeptool.training.trial_data import TrialSource
 from deeptool.training.trial_request import TrialRequest
 from deeptool.training.trial_run import TrialRun
+from deeptool.training.trial_source import TrialSource
 
 
 def train(
@@ -37,6 +37,7 @@ def train(
     padding_value: Padding | Mapping[str, Padding] | None = None,
     order: Order = "auto",
     cache: str = "auto",
+    sealed: str | os.PathLike[str] | None = None,
     session_dir: str | os.PathLike[str] | None = None,
     restart_from: str | os.PathLike[str] | None = None,
     verbose: bool = False,
@@ -75,12 +76,14 @@ def train(
         See `deeptool.StoredDataset.tf`; instead of what the settings say of them.
     order, cache
         See `deeptool.reader.read_request.ReadRequest`.
+    sealed : path, optional
+        The folder of a sealed dataset, read instead of one on a broker.
     session_dir : path, optional
         The session folder, instead of ``<workingFolder>/<session_name>_<hparams>_<time>``.
     restart_from : path, optional
         The session folder of a trial to resume, under its own copy of the settings, its hparams
-        and its data; `servers`, `client_properties` and `wait` may be given again. A trial that is
-        complete, or has diverged, is not run again.
+        and its data; `servers`, `client_properties`, `sealed` and `wait` may be given again. A
+        trial that is complete, or has diverged, is not run again.
     verbose : bool
         Show each epoch, on standard error.
 
@@ -114,6 +117,7 @@ def train(
     source = TrialSource(
         *(addresses, client_properties, reader, wait, online),
         *(drop_remainder, padding_value, order, cache),
+        None if sealed is None else os.path.abspath(sealed),
     )
     if restart_from is not None:
         if settings or hparams or proc_id is not None or kafka is not None or session_dir:

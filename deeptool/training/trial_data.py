@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
-from os import PathLike
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from deeptool.client.topic_names import Split
 from deeptool.errors import UserError
-from deeptool.reader.read_request import Order
 from deeptool.settings import Settings
-from deeptool.settings.contract import Padding
-from deeptool.training.batching import Batching, Say
+from deeptool.training.batching import Say
+from deeptool.training.trial_source import TrialSource
 
 # More steps than any epoch has: it ends with its data.
 UNBOUNDED = 2**40
@@ -72,71 +70,6 @@ class EpochClock:
         """An epoch begins; only the first one may have been begun before."""
         if epoch != self.epoch:
             self.epoch, self.batch = epoch, 0
-
-
-@dataclass(frozen=True)
-class TrialSource:
-    """Where the data come from, as the command says it.
-
-    Attributes
-    ----------
-    servers : tuple of str
-        Kafka's, the settings' own where empty.
-    client_properties : mapping, path or None
-        librdkafka's settings for a secured broker.
-    reader : str
-        "librdkafka" or "tfio".
-    wait : float
-        Seconds to wait for a dataset that is not complete.
-    online : bool
-        The training set may be one that is still being uploaded.
-    drop_remainder, padding_value
-        As in the settings, and instead of what these say; None: as they say.
-    order, cache
-        See `deeptool.reader.read_request.ReadRequest`.
-    """
-
-    servers: tuple[str, ...] = ()
-    client_properties: Mapping[str, str] | str | PathLike[str] | None = field(
-        default=None, repr=False
-    )
-    reader: Literal["librdkafka", "tfio"] = "librdkafka"
-    wait: float = 0.0
-    online: bool = False
-    drop_remainder: bool | None = None
-    padding_value: Padding | Mapping[str, Padding] | None = None
-    order: Order = "auto"
-    cache: str = "auto"
-
-    def batching(self, settings: Settings) -> Batching:
-        """How the trial's batches are made."""
-        drop, padding = self.drop_remainder, self.padding_value
-        return Batching(
-            settings.batch_size,
-            settings.drop_remainder if drop is None else drop,
-            settings.padding_value if padding is None else padding,
-        )
-
-    def check(self, kafka: bool) -> None:
-        """Whether what `online` asks for can be read.
-
-        Raises
-        ------
-        UserError
-            They are asked for, but by tensorflow-io or without Kafka.
-        """
-        if self.online and not kafka:
-            raise UserError(
-                "--online reads a dataset that is still being uploaded to Kafka",
-                seen="the settings' own pipeline was asked for",
-                next_step="add --kafka, or leave out --online",
-            )
-        if self.online and self.reader == "tfio":
-            raise UserError(
-                "tensorflow-io cannot read a dataset that is still being uploaded",
-                seen="--online --reader tfio",
-                valid="--reader librdkafka",
-            )
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from deeptool.files import sha256
 from deeptool.settings import Settings, code_snapshot, load_settings
 from deeptool.settings.fingerprint import user_files
 from deeptool.training.session_folder import SessionFolder
-from deeptool.training.trial_data import TrialSource
+from deeptool.training.trial_source import TrialSource
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,16 @@ class TrialRequest:
     source: TrialSource
 
     def from_kafka(self, settings: Settings) -> bool:
-        return settings.consume_data_from_kafka if self.kafka is None else self.kafka
+        """Whether the stored dataset is read: on a broker, or sealed."""
+        if self.kafka is None:
+            return settings.consume_data_from_kafka or self.source.sealed is not None
+        return self.kafka
+
+    def data_from(self, settings: Settings | None) -> Literal["kafka", "sealed", "pipeline"]:
+        """Where the samples come from; of a trial whose settings could not be loaded, as asked."""
+        if not (self.kafka or (settings and self.from_kafka(settings)) or self.source.sealed):
+            return "pipeline"
+        return "kafka" if self.source.sealed is None else "sealed"
 
     def load(self) -> Settings:
         return load_settings(self.settings, proc_id=self.proc_id, hparams=self.hparams)
@@ -64,6 +73,7 @@ class TrialRequest:
             "padding_value": self.source.padding_value,
             "order": self.source.order,
             "cache": self.source.cache,
+            "sealed": self.source.sealed,
         }
 
     @classmethod
@@ -85,6 +95,8 @@ class TrialRequest:
                 padding_value=values.get("padding_value"),
                 order=values.get("order", "auto"),
                 cache=values.get("cache", "auto"),
+                # The folder may have been moved.
+                sealed=source.sealed or values.get("sealed"),
             ),
         )
 

@@ -98,8 +98,9 @@ class TrialRun:
             first, _ = self._begins(None)
             self._data = from_pipeline(settings, first, self._request.source, self._say)
         facts = self._data.facts
+        places = facts["servers"] or [facts["sealed"]] if kafka else ()
         self._display.say(
-            f"reads {', '.join(facts['topics'])} from {', '.join(facts['servers'])}"
+            f"reads {', '.join(facts['topics'])} from {', '.join(places)}"
             if kafka
             else "runs the settings' own pipeline, without Kafka"
         )
@@ -261,9 +262,7 @@ class TrialRun:
             session_name=settings.session_name if settings else "",
             hparams=settings.hparams if settings else dict(self._request.hparams),
             proc_id=self._data.proc_id if self._data else self._request.proc_id,
-            data_from="kafka"
-            if self._request.kafka or (settings and self._request.from_kafka(settings))
-            else "pipeline",
+            data_from=self._request.data_from(settings),
             epochs_run=self._epochs_run,
             epochs_planned=settings.nbEpoch if settings else 0,
             best_epoch=keeper.best_epoch if keeper else None,

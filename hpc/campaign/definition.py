@@ -20,7 +20,14 @@ from pydantic import (
 from deeptool.codec import CODECS, COMPRESSIONS, DEFAULT_CODEC
 from hpc.backends import BACKENDS
 from hpc.campaign.backend_traits import backend_traits
-from hpc.campaign.fields import BesideFile, ExistingFile, ImageFiles, Positive, Strict
+from hpc.campaign.fields import (
+    BesideFile,
+    ExistingFile,
+    ExistingFolder,
+    ImageFiles,
+    Positive,
+    Strict,
+)
 from hpc.campaign.sampling import Range, Value, check_value, combinations, draw
 
 
@@ -154,6 +161,19 @@ class Producers(Strict):
         return self
 
 
+class Data(Strict):
+    """Where the data come from, if not from uploads.
+
+    Attributes
+    ----------
+    sealed : Path, optional
+        The folder of a sealed dataset, relative to the campaign file: then there are neither a
+        broker nor producers.
+    """
+
+    sealed: ExistingFolder | None = None
+
+
 def _kind(seen: Any) -> str:
     return "<range>" if isinstance(seen, (dict, Range)) else "<values>"
 
@@ -228,6 +248,8 @@ class Campaign(Strict):
         Relative to the working directory; ``runs/<name>`` by default.
     broker, producers, trials
         The three parts; without `trials` the campaign only uploads.
+    data : Data
+        A sealed dataset in place of the first two.
     backend : str
         Where it runs: a name in `hpc.backends.BACKENDS`.
     images
@@ -242,6 +264,7 @@ class Campaign(Strict):
     run_dir: Path | None = None
     broker: Broker = Broker()
     producers: Producers = Producers()
+    data: Data = Data()
     trials: Trials | None = None
     report: bool = True
     backend: BackendName = "local"
@@ -251,12 +274,25 @@ class Campaign(Strict):
 
     @model_validator(mode="after")
     def _something_to_do(self) -> Campaign:
-        if not self.producers.upload:
+        if not self.uploads:
+            why = "producers.upload is false" if self.data.sealed is None else "data.sealed is set"
             if self.trials is None:
-                raise ValueError("[trials], where producers.upload is false: else nothing runs")
+                raise ValueError(f"[trials], where {why}: else nothing runs")
             if self.trials.online:
-                raise ValueError("trials.online with uploads only, not with upload = false")
+                raise ValueError(f"trials.online with uploads only, not where {why}")
+        if self.data.sealed is not None and self.producers.replace:
+            raise ValueError("producers.replace with uploads only, not where data.sealed is set")
         return self
+
+    @property
+    def uploads(self) -> bool:
+        """Whether it has producers."""
+        return self.producers.upload and self.data.sealed is None
+
+    @property
+    def own_broker(self) -> bool:
+        """Whether it starts a broker."""
+        return not self.broker.bootstrap_servers and self.data.sealed is None
 
     @property
     def options(self) -> Strict | None:
@@ -278,7 +314,7 @@ class Campaign(Strict):
     @property
     def secured(self) -> bool:
         """Whether its own broker asks for a password."""
-        if self.broker.bootstrap_servers:
+        if not self.own_broker:
             return False
         secrets = self.broker.secrets
         return backend_traits(self.backend).secured if secrets is None else secrets

@@ -33,12 +33,21 @@ def existing_file(path: Path, info: ValidationInfo) -> Path:
     return path
 
 
+def existing_folder(path: Path, info: ValidationInfo) -> Path:
+    """As `beside_the_file`; it must be there."""
+    path = beside_the_file(path, info)
+    if not path.is_dir():
+        raise ValueError(f"a folder that exists: there is no {path}")
+    return path
+
+
 def _from_here(path: Path) -> Path:
     return Path(os.path.abspath(path.expanduser()))
 
 
 BesideFile = Annotated[Path, AfterValidator(beside_the_file)]
 ExistingFile = Annotated[Path, AfterValidator(existing_file)]
+ExistingFolder = Annotated[Path, AfterValidator(existing_folder)]
 FromHere = Annotated[Path, AfterValidator(_from_here)]
 
 

@@ -33,13 +33,16 @@ class Plan:
     run_dir : Path
         The run folder.
     server : str or None
-        The address of the existing Kafka, comma separated; None: the task ``broker`` says it.
+        Where the data are: the address of the existing Kafka, comma separated, or the folder of a
+        sealed dataset; None: the task ``broker`` says it.
     client_properties : Path or None
         The file with the client settings of that Kafka.
     tasks : tuple of Task
         In the order to start them.
     max_parallel : int
         Trials at a time.
+    sealed : bool
+        Whether `server` is the folder of a sealed dataset.
     """
 
     name: str
@@ -48,13 +51,26 @@ class Plan:
     client_properties: Path | None
     tasks: tuple[Task, ...]
     max_parallel: int
+    sealed: bool = False
 
     @property
     def connection(self) -> tuple[str, ...]:
-        """The options of a ``deeptool`` command that lead it to the broker."""
+        """The options of ``deeptool train`` and ``plan`` that lead them to the data."""
+        if self.sealed:
+            return ("--from", SERVER)
         properties = self.client_properties
         file = () if properties is None else ("--client-properties", str(properties))
         return ("--server", SERVER, *file)
+
+    @property
+    def inspected(self) -> tuple[str, ...]:
+        """What ``deeptool inspect`` takes to list the data."""
+        return (SERVER,) if self.sealed else self.connection
+
+    @property
+    def others_mode(self) -> str:
+        """What a summary says of a broker that is not the campaign's own."""
+        return "sealed" if self.sealed else "existing"
 
     def of(self, *roles: Role) -> tuple[Task, ...]:
         """The tasks of some roles."""
@@ -105,17 +121,19 @@ def make_plan(
     UserError
         Listing all trials that no dataset, or more than one, is made for.
     """
-    own = not campaign.broker.bootstrap_servers
+    own, sealed = campaign.own_broker, campaign.data.sealed
     properties = campaign.broker.client_properties
     if campaign.secured:
         properties = secrets_folder(campaign) / CLIENT_PROPERTIES
+    server = ",".join(campaign.broker.bootstrap_servers) if sealed is None else str(sealed)
     plan = Plan(
         name=campaign.name,
         run_dir=campaign.folder,
-        server=None if own else ",".join(campaign.broker.bootstrap_servers),
-        client_properties=properties,
+        server=None if own else server,
+        client_properties=properties if sealed is None else None,
         tasks=(_broker(campaign),) if own else (),
         max_parallel=campaign.trials.max_parallel if campaign.trials else 1,
+        sealed=sealed is not None,
     )
     producers = _producers(campaign, plan, run_id, replace_others)
     trials = _trials(campaign, plan, kept or Kept(), producers, defaults or {})
@@ -125,7 +143,7 @@ def make_plan(
         for task in (*producers, *trials)
     ]
     return replace(
-        plan, tasks=tuple(_reporting(task, plan.run_dir) for task in (*plan.tasks, *tasks))
+        plan, tasks=tuple(reporting(task, plan.run_dir) for task in (*plan.tasks, *tasks))
     )
 
 
@@ -145,8 +163,8 @@ def outcome_file(run_dir: Path, name: str) -> Path:
     return run_dir / "jobs" / f"{name}.outcome.json"
 
 
-def _reporting(task: Task, run_dir: Path) -> Task:
-    """The task, told where to say how it ended: below the run folder, which images see too."""
+def reporting(task: Task, run_dir: Path) -> Task:
+    """A task, told where to say how it ended: below the run folder, which images see too."""
     variable = {OUTCOME_VARIABLE: str(outcome_file(run_dir, task.name))}
     return replace(task, env={**task.env, **variable})
 
@@ -159,31 +177,6 @@ def broker_folder(campaign: Campaign) -> Path:
 def secrets_folder(campaign: Campaign) -> Path:
     """Where the password of the campaign's own broker is, and what is made from it."""
     return campaign.folder / "secrets"
-
-
-def view_tasks(plan: Plan, uploads: Sequence[Mapping[str, Any]]) -> tuple[Task, ...]:
-    """The processes that draw samples of stored datasets, for the report.
-
-    Parameters
-    ----------
-    uploads : sequence of mapping
-        Rows of ``deeptool inspect --json``.
-    """
-    tasks = (
-        Task(
-            name=f"view-{row['topic']}",
-            role="view",
-            index=int(row["proc_id"]),
-            argv=(
-                *("deeptool", "view", str(row["session"]), *plan.connection),
-                *("--procID", str(row["proc_id"]), "--split", str(row["split"])),
-                *("--output", str(plan.run_dir / "report" / f"samples_{row['topic']}.png")),
-            ),
-        )
-        for row in uploads
-        if row["split"] == "train"
-    )
-    return tuple(_reporting(task, plan.run_dir) for task in tasks)
 
 
 def _hparams(hparams: Mapping[str, Value]) -> list[str]:
@@ -204,7 +197,7 @@ def _broker(campaign: Campaign) -> Task:
 
 def _producers(campaign: Campaign, plan: Plan, run_id: str, replace_others: bool) -> list[Task]:
     options = campaign.producers
-    if not options.upload:
+    if not campaign.uploads:
         return []
     if options.num_procs is not None:
         variants = [Variant(procID=index) for index in range(options.num_procs)]
@@ -321,7 +314,8 @@ def _trial(
             *("deeptool", "train", "--usersettings", str(campaign.settings)),
             *(() if proc_id is None else ("--procID", str(proc_id))),
             *_hparams(hparams),
-            *("--kafka", *plan.connection, "--session-dir", folder),
+            *(() if plan.sealed else ("--kafka",)),
+            *(*plan.connection, "--session-dir", folder),
             *(("--online", "--wait", str(_ONLINE_SECONDS)) if trials.online else ()),
             *(() if trials.order == "auto" else ("--order", trials.order)),
             *(() if trials.cache == "auto" else ("--cache", trials.cache)),

@@ -16,5 +16,7 @@ def task_container(campaign: Campaign) -> Container | None:
     binds = [here, campaign.folder, campaign.settings.parent, *campaign.images.binds]
     if campaign.trials is not None and "/" in campaign.trials.cache:
         binds.append(Path(campaign.trials.cache))
+    if campaign.data.sealed is not None:
+        binds.append(campaign.data.sealed)
     cache = campaign.folder / "cache"
     return Container(campaign.images.tensorflow, tuple(dict.fromkeys(binds)), here, cache)

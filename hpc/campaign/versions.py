@@ -97,7 +97,10 @@ def sample_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     names = _different(_samples_code(before), _samples_code(now))
     if names:
         return f"samples changed: {', '.join(names)}"
-    return "samples changed" if _other_digests(before, now) else ""
+    if _other_digests(before, now):
+        return "samples changed"
+    both = before.get("sealed"), now.get("sealed")
+    return "another sealed dataset" if all(both) and both[0] != both[1] else ""
 
 
 def _other_digests(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:

@@ -12,9 +12,10 @@ from typing import Any
 
 from hpc.campaign.backend_traits import BackendTraits
 from hpc.campaign.definition import Campaign
-from hpc.campaign.plan import Plan, broker_folder, view_tasks
+from hpc.campaign.plan import Plan, broker_folder
 from hpc.campaign.task import Task, with_server
 from hpc.campaign.task_container import task_container
+from hpc.campaign.view_tasks import view_tasks
 from hpc.local.broker_account import broker_facts, close_account, open_account
 from hpc.local.executor import LocalExecutor
 from hpc.local.fork_server import fork_server
@@ -112,8 +113,8 @@ def _uploads(
     context: LaunchContext, server: str, session: str, check: Callable[[], None]
 ) -> tuple[Sequence[Mapping[str, Any]], Sequence[Task]]:
     """The campaign's datasets, once they are complete, and the processes that draw them."""
-    connection = with_server(context.plan.connection, server)
-    argv = (*context.programs("deeptool"), "inspect", *connection, "--json")
+    stored = with_server(context.plan.inspected, server)
+    argv = (*context.programs("deeptool"), "inspect", *stored, "--json")
     rows = own_uploads(context.campaign, session, json_from(argv, check))
     return rows, view_tasks(context.plan, rows) if context.campaign.report else ()
 

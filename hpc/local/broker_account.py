@@ -46,7 +46,7 @@ def close_account(account: BrokerAccount) -> BrokerAccount:
 def broker_facts(plan: Plan, account: BrokerAccount | None) -> dict[str, Any]:
     """What the report says of the broker: of an own one, whose account is closed, or another's."""
     if account is None:
-        return {"cpu_seconds": None, "mode": "existing", "bootstrap": plan.server}
+        return {"cpu_seconds": None, "mode": plan.others_mode, "bootstrap": plan.server}
     seen = broker_state(account.folder)
     known = {
         "mode": seen.mode,

@@ -11,7 +11,9 @@ from hpc.campaign.task import SERVER
 def plan_text(plan: Plan) -> str:
     """The plan as text, one process after the other."""
     lines = [f"campaign {plan.name}: {len(plan.tasks)} processes, in {plan.run_dir}"]
-    if plan.server is not None:
+    if plan.sealed:
+        lines.append(f"on the sealed dataset in {plan.server}")
+    elif plan.server is not None:
         lines.append(f"on the Kafka at {plan.server}")
     for task in plan.tasks:
         after = f"after {', '.join(task.after)}" if task.after else "at once"

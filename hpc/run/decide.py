@@ -202,7 +202,8 @@ def _unusable(
     different = [each for each in wanted if each.state == "different"]
     if options["reuse"] == "always":
         different = []
-    if options["upload"]:
+    sealed = campaign.get("data", {}).get("sealed")
+    if options["upload"] and not sealed:
         others = [each for each in different if not owner or not each.owner.startswith(owner)]
         if not others or options["replace"] or replace_others:
             return None
@@ -215,6 +216,13 @@ def _unusable(
     absent = [each for each in wanted if each.state == "absent"]
     if not absent and not different:
         return None
+    if sealed:
+        return Refuse(
+            "the sealed dataset is not what the trials are to read",
+            seen="".join(f"\n    {_said(each)}" for each in (*absent, *different)),
+            next_step="seal what they read and name its folder in data.sealed"
+            + ("" if absent else ', or read what is there: producers.reuse = "always"'),
+        )
     return Refuse(
         "producers.upload is false, but the datasets that the trials read are not all stored",
         seen="".join(f"\n    {_said(each)}" for each in (*absent, *different)),

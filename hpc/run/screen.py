@@ -131,8 +131,10 @@ def _header(snapshot: Snapshot) -> Text:
     ]
     text = Text(f"{snapshot.name} ", "bold")
     text.append(snapshot.state, STYLES.get(snapshot.state, ""))
-    text.append(f"  {clock(snapshot.seconds)}  broker ", "default")
-    state = brokers[0] if brokers else "existing"
+    # An address has no slash: this is the folder of a sealed dataset.
+    sealed = "/" in snapshot.server
+    text.append(f"  {clock(snapshot.seconds)}  {'dataset' if sealed else 'broker'} ", "default")
+    state = brokers[0] if brokers else "sealed in" if sealed else "existing"
     text.append(state, STYLES.get(state.split()[0], ""))
     text.append(f" {snapshot.server}", "default")
     return text

@@ -53,7 +53,7 @@ class SlurmBackend:
 
     def check(self, campaign: Campaign, screen: Screen) -> None:
         scheduler.check_there()
-        own_broker = not campaign.broker.bootstrap_servers
+        own_broker = campaign.own_broker
         if campaign.in_images:
             images = campaign.images
             servers = (images.kafka, images.zookeeper) if own_broker else ()

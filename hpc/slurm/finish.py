@@ -13,8 +13,9 @@ from deeptool.errors import DeeptoolError, WorkError
 from deeptool.files import read_json
 from hpc.broker.discovery import Discovery
 from hpc.campaign.definition import Campaign
-from hpc.campaign.plan import Plan, view_tasks
+from hpc.campaign.plan import Plan
 from hpc.campaign.task import Task, with_server
+from hpc.campaign.view_tasks import view_tasks
 from hpc.processes.container import Container, installed, shell_command
 from hpc.processes.job import set_environment
 from hpc.run.run_folder import RunFolder
@@ -70,7 +71,7 @@ class FinishWork:
         brokers = discovery.all()
         costs = {
             "cpu_seconds": sum(each.cpu_seconds for each in brokers) if brokers else None,
-            "mode": brokers[0].mode if brokers else "existing",
+            "mode": brokers[0].mode if brokers else self.plan.others_mode,
             "bootstrap": server,
             "version": brokers[0].version if brokers else None,
         }
@@ -89,8 +90,8 @@ class FinishWork:
         write_end(run, end)
 
     def _uploads(self, server: str, session: str) -> tuple[dict[str, Any], ...]:
-        connection = with_server(self.plan.connection, server)
-        argv = (*installed("deeptool"), "inspect", *connection, "--json")
+        stored = with_server(self.plan.inspected, server)
+        argv = (*installed("deeptool"), "inspect", *stored, "--json")
         return own_uploads(self.campaign, session, json_from(argv, lambda: None))
 
     def _view(self, task: Task, server: str) -> None:

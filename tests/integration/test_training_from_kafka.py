@@ -345,7 +345,7 @@ def test_a_broker_that_dies_fails_the_trial_which_goes_on_later(
     last = keras.callbacks.LambdaCallback(on_epoch_begin=die)
     loaded.addon_callbacks = lambda *given: [last]
     impatient = functools.partial(KafkaStore, silence_seconds=5.0)
-    monkeypatch.setattr("deeptool.training.kafka_data.KafkaStore", impatient)
+    monkeypatch.setattr("deeptool.training.find_data.KafkaStore", impatient)
     if cache == "auto":
         result = train(loaded, kafka=True, servers=server.bootstrap, session_dir="here")
         assert (result.status, result.epochs_run) == ("complete", 4)

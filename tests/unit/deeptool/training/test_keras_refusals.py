@@ -18,7 +18,8 @@ from deeptool.settings import load_settings
 from deeptool.training import train
 from deeptool.training.rehearsal import rehearse
 from deeptool.training.result import TrialResult
-from deeptool.training.trial_data import TrialSource, from_pipeline
+from deeptool.training.trial_data import from_pipeline
+from deeptool.training.trial_source import TrialSource
 
 SETTINGS = HELPERS / "trial_settings.py"
 ROWS = 16

@@ -28,8 +28,8 @@ from deeptool.errors import Terminated, UserError, WorkError
 from deeptool.settings import load_settings
 from deeptool.training import board, checkpoint, devices
 from deeptool.training import model as trial_model
-from deeptool.training.trial_data import TrialSource
 from deeptool.training.trial_request import TrialRequest
+from deeptool.training.trial_source import TrialSource
 
 SETTINGS = HELPERS / "trial_settings.py"
 

@@ -90,8 +90,8 @@ def test_all_that_is_wrong_is_said_at_once(folder: Path) -> None:
         "trials.max_parallel: seen 1.5, valid: a valid integer",
         "trials.random.space.lr.high: missing",
         "trials.random.space.lr.hig: unknown key (did you mean high?); valid: low, high, log",
-        "colour: unknown key; valid: name, settings, hparams, run_dir, broker, producers, trials,"
-        " report, backend, images, slurm",
+        "colour: unknown key; valid: name, settings, hparams, run_dir, broker, producers, data,"
+        " trials, report, backend, images, slurm",
     ):
         assert line in lines
     (memory,) = [line for line in lines if line.startswith("broker.memmory")]
@@ -117,9 +117,34 @@ def test_what_excludes_each_other(folder: Path, addition: str, key: str, valid: 
     assert lines[2].endswith(valid)
 
 
+def test_a_sealed_dataset_is_beside_the_file_and_needs_neither_broker_nor_producers(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "digits").mkdir()
+    sealed = "[data]\nsealed = 'digits'\n"
+    campaign = read(folder, SMALL + sealed)
+    assert campaign.data.sealed == folder / "digits"
+    # What a site says of its Kafka does not matter.
+    campaign = read(folder, SMALL + sealed + "[broker]\nbootstrap_servers = ['h:1']\n")
+    assert not any((campaign.uploads, campaign.own_broker, campaign.secured))
+    replaced = SMALL + sealed + "[producers]\nreplace = true"
+    assert "producers.replace with uploads only" in "".join(refused(folder, replaced))
+    online = SMALL + "online = true\n" + sealed
+    assert "trials.online with uploads only, not where data.sealed" in "".join(
+        refused(folder, online)
+    )
+    without = SMALL[: SMALL.index("[trials]")] + sealed
+    assert "[trials], where data.sealed is set: else nothing runs" in "".join(
+        refused(folder, without)
+    )
+
+
 @pytest.mark.parametrize(
     ("trials", "valid"),
-    [("", "else nothing runs"), ("[trials]\nlist=[{a=1}]\nonline=true", "not with upload = false")],
+    [
+        ("", "else nothing runs"),
+        ("[trials]\nlist=[{a=1}]\nonline=true", "producers.upload is false"),
+    ],
 )
 def test_a_campaign_without_producers(folder: Path, trials: str, valid: str) -> None:
     lines = refused(folder, f'name="a"\nsettings="settings.py"\nproducers.upload=false\n{trials}')

@@ -12,9 +12,11 @@ from paths import ROOT
 from deeptool.errors import UserError
 from hpc.campaign.definition import Campaign
 from hpc.campaign.known_trials import Kept, trial_key
-from hpc.campaign.plan import Plan, make_plan, view_tasks
+from hpc.campaign.plan import Plan, make_plan
+from hpc.campaign.task_container import task_container
 from hpc.campaign.toml_file import load, parse
 from hpc.campaign.versions import made_under
+from hpc.campaign.view_tasks import view_tasks
 from hpc.local.plan_text import plan_text
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -187,6 +189,36 @@ def test_pictures_of_what_was_stored(campaign: Any) -> None:
         *("deeptool", "view", "s", "--server", "h:1", "--procID", "0", "--split", "train"),
         *("--output", "/runs/c/report/samples_s.0.train.png"),
     )
+
+
+def test_trials_of_a_sealed_dataset(campaign: Any, tmp_path: Path) -> None:
+    sealed = tmp_path / "digits"
+    sealed.mkdir()
+    made = campaign(
+        data={"sealed": "digits"},
+        producers=VARIANTS,
+        trials={"list": [{"size": 32}]},
+        backend="slurm",
+        images={"use": True},
+    )
+    plan = make_plan(made, "id")
+    # Neither a broker nor producers: nothing to wait for.
+    assert names(plan) == ["trial-0"]
+    (task,) = plan.tasks
+    assert task.after == ()
+    assert (plan.server, plan.client_properties, plan.sealed) == (str(sealed), None, True)
+    command = " ".join(task.command(plan.server or ""))
+    assert f"--procID 3 --hparam size=32 --from {sealed} --session-dir /runs/c/trials/0" in command
+    assert "--kafka" not in command
+    assert "--server" not in command
+    resumed = ("--restart_interrupted", "--model_dir", "/runs/c/trials/0", "--from", str(sealed))
+    assert task.command(plan.server or "", again=True)[2:] == resumed
+    assert f"on the sealed dataset in {sealed}" in plan_text(plan)
+    (view,) = view_tasks(plan, [{"topic": "t", "session": "s", "proc_id": 3, "split": "train"}])
+    assert view.command(plan.server or "")[:5] == ("deeptool", "view", str(sealed), "--procID", "3")
+    container = task_container(made)
+    assert container is not None
+    assert sealed in container.binds
 
 
 def test_a_plan_is_frozen(campaign: Any) -> None:
