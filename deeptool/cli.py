@@ -18,6 +18,7 @@ COMMANDS = {
     "view": "Plot a few stored samples.",
     "check": "Verify every record of a stored dataset against its digest.",
     "seal": "Write a stored dataset to a folder, to be read without a broker.",
+    "unseal": "Upload a sealed dataset to a broker again.",
     "report": "Write the report of a run: one HTML page, CSV and JSON.",
     "cache": "List or remove local copies of datasets on this node.",
     "delete": "Delete a stored dataset and free its space.",

@@ -82,15 +82,20 @@ class Sender:
             )
         )
 
-    def send(self, epoch: int, record: Record) -> None:
+    def send(self, epoch: int, record: Record, partition: int | None = None) -> None:
         """Hand over one record; waits while librdkafka's queue is full.
+
+        Parameters
+        ----------
+        partition : int, optional
+            Where it has to lie; by default the next in turn.
 
         Raises
         ------
         WorkError
             A record was rejected or not acknowledged in time, or the sender was stopped.
         """
-        partition = next(self._turns)
+        partition = next(self._turns) if partition is None else partition
         facts = RecordFacts.of(record)
         on_delivery = self._accounting(epoch, partition, facts)
         while True:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Any
 
 from deeptool.catalog.catalog_log import CatalogLog
@@ -16,10 +14,8 @@ from deeptool.client import admin
 from deeptool.codec import make_codec
 from deeptool.codec.protocol import Codec
 from deeptool.producer import data_topic
-from deeptool.producer.commit import commit, delete_garbage, give_up
-from deeptool.producer.disk_space import DiskSpaceCheck
-from deeptool.producer.disk_watch import DiskWatch
-from deeptool.producer.heartbeat import Heartbeat
+from deeptool.producer.claimed_upload import ClaimedUpload
+from deeptool.producer.commit import delete_garbage
 from deeptool.producer.pipeline_cpu import PipelineCpuMeter
 from deeptool.producer.pipeline_samples import PipelineSamples
 from deeptool.producer.sender import Sender
@@ -71,7 +67,26 @@ def run_upload(
             max_message_bytes=max_message_bytes,
         )
         work = _work(request, tuning, samples, codec, batch_size, max_message_bytes)
-        completed = _Claimed(log, begun, sender, work, meter).run(request, charged_from)
+        provenance = request.provenance
+
+        def finished() -> Completed:
+            # Takes a while: the upload has to be seen alive.
+            pipeline = provenance.pipeline and provenance.pipeline()
+            wall, cpu = charged_from
+            return Completed(
+                topic=begun.topic,
+                upload=begun.upload,
+                epochs=sender.ledger.epochs(),
+                data_hparams=provenance.known_data_hparams(),
+                wall_seconds=time.time() - wall,
+                cpu_seconds=time.process_time() - cpu,
+                pipeline_cpu_seconds=meter.seconds,
+                pipeline=pipeline,
+                time=time.time(),
+            )
+
+        claimed = ClaimedUpload(log, begun, sender, work, request.compression)
+        completed = claimed.run(finished, meter.leave_out)
         delete_garbage(log, topic)
         return completed
 
@@ -128,65 +143,3 @@ def _work(
         compression=request.compression,
         listener=tuning.listener,
     )
-
-
-@dataclass(frozen=True)
-class _Claimed:
-    """An upload that has its topic: from here on the catalog learns how it ends."""
-
-    log: CatalogLog
-    begun: Begun
-    sender: Sender
-    work: UploadWork
-    meter: PipelineCpuMeter
-
-    def run(self, request: UploadRequest, charged_from: tuple[float, float]) -> Completed:
-        ledger = self.sender.ledger
-        heart = Heartbeat(
-            self.log, self.begun, lambda: (ledger.samples, ledger.bytes), self.sender.stop
-        )
-        watch = DiskWatch(
-            self.log.connection, self.begun.topic, tuple(self.begun.start), self.sender.stop
-        )
-        try:
-            heart.start()
-            watch.start()
-            for thread in (heart.thread, watch.thread):
-                self.meter.leave_out(thread)
-            space = DiskSpaceCheck(
-                self.log.connection, self.begun.topic, request.compression, self.work.expected
-            )
-            self.work.run(self.begun, self.sender, space)
-            # Takes a while: the upload has to be seen alive.
-            pipeline = request.provenance.pipeline and request.provenance.pipeline()
-            heart.stop()
-            completed = self._completed(request, charged_from, pipeline)
-            commit(self.log, self.begun, completed)
-        except BaseException as error:
-            self.sender.stop()
-            give_up(self.log, heart, self.begun, error, clean=watch.saw_full_disk)
-            self.work.report("failed", self.sender)
-            raise
-        finally:
-            watch.stop()
-        self.work.report("complete", self.sender)
-        return completed
-
-    def _completed(
-        self,
-        request: UploadRequest,
-        charged_from: tuple[float, float],
-        pipeline: Mapping[str, Any] | None,
-    ) -> Completed:
-        wall, cpu = charged_from
-        return Completed(
-            topic=self.begun.topic,
-            upload=self.begun.upload,
-            epochs=self.sender.ledger.epochs(),
-            data_hparams=request.provenance.known_data_hparams(),
-            wall_seconds=time.time() - wall,
-            cpu_seconds=time.process_time() - cpu,
-            pipeline_cpu_seconds=self.meter.seconds,
-            pipeline=pipeline,
-            time=time.time(),
-        )

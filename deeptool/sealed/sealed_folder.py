@@ -94,8 +94,12 @@ class SealedFolder:
             One is not, or cannot be read.
         """
         for shard in stored.shards:
-            for sealed in self._uploads[shard.topic].passes:
-                check_sizes(self.path, sealed)
+            self.check_passes(self._uploads[shard.topic])
+
+    def check_passes(self, upload: SealedUpload) -> None:
+        """As `check_files`, of one upload."""
+        for sealed in upload.passes:
+            check_sizes(self.path, sealed)
 
     def upload(self, topic: str) -> SealedUpload:
         """What is sealed of a topic."""

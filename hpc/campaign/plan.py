@@ -57,7 +57,7 @@ class Plan:
     def connection(self) -> tuple[str, ...]:
         """The options of ``deeptool train`` and ``plan`` that lead them to the data."""
         if self.sealed:
-            return ("--from", SERVER)
+            return ("--from", self.server or "")
         properties = self.client_properties
         file = () if properties is None else ("--client-properties", str(properties))
         return ("--server", SERVER, *file)
@@ -65,7 +65,7 @@ class Plan:
     @property
     def inspected(self) -> tuple[str, ...]:
         """What ``deeptool inspect`` takes to list the data."""
-        return (SERVER,) if self.sealed else self.connection
+        return (self.server or "",) if self.sealed else self.connection
 
     @property
     def others_mode(self) -> str:

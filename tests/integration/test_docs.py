@@ -64,7 +64,7 @@ def test_the_readme_shows_the_flow_and_the_report() -> None:
 
 def test_python_that_a_page_shows_is_of_an_example_that_is_run() -> None:
     # tests/integration/test_torch.py runs the second one.
-    files = ("plain_keras.py", "plain_torch.py", "cross_validation.py")
+    files = ("plain_keras.py", "plain_torch.py", "cross_validation.py", "sealed_files.py")
     names = [f"examples/{file}" for file in files]
     examples = [(ROOT / name).read_text().splitlines() for name in names]
     for page in PAGES:
