@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import pytest
 
 from deeptool.files import read_json
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(900)]
 
 HERE = Path(__file__).parent
 PROGRAMS = Path(sys.executable).parent
@@ -24,7 +23,7 @@ settings = "campaign_settings.py"
 [data]
 sealed = "digits"
 [trials]
-grid = { learning_rate = [0.05, 0.5] }
+grid = { learning_rate = [0.05] }
 """
 
 
@@ -69,45 +68,22 @@ class Folder:
 def test_a_campaign_of_a_sealed_dataset(broker: str, session_name: str, tmp_path: Path) -> None:
     folder = Folder(tmp_path, broker, session_name)
     folder.seal()
-    planned = folder.launch("--dry-run")
-    assert f"on the sealed dataset in {tmp_path / 'digits'}" in planned
-    assert "broker up" not in planned
-    rendered = folder.run(
-        "deeptool-hpc",
-        "render",
-        "squares.toml",
-        "--backend",
-        "slurm",
-        "--set",
-        "slurm.time=1:00:00",
-    )
+    slurm = ("--backend", "slurm", "--set", "slurm.time=1:00:00")
+    rendered = folder.run("deeptool-hpc", "render", "squares.toml", *slurm)
     assert f"--from {tmp_path / 'digits'}" in rendered
     assert "broker" not in rendered
 
-    output = folder.launch()
-    for index in range(2):
-        assert folder.result(index)["status"] == "complete"
-        assert folder.result(index)["data_from"] == "sealed"
-    assert "sealed in" in output or (tmp_path / "runs/squares/report.html").exists()
+    folder.launch()
+    result = folder.result(0)
+    assert (result["status"], result["data_from"]) == ("complete", "sealed")
+    assert result["samples_read"] == 3 * (64 + 16)
     summary = read_json(tmp_path / "runs/squares/summary.json")
     assert summary["broker"]["mode"] == "sealed"
     assert [row["samples"] for row in summary["uploads"]] == [64, 16]
     report = tmp_path / "runs/squares/report"
     assert (report / f"samples_{session_name}.0.train.png").stat().st_size > 1000
 
-    # Nothing is left to do; with another sealed dataset there, both trials are outdated.
-    started = [folder.result(index)["started"] for index in range(2)]
-    folder.launch()
-    assert [folder.result(index)["started"] for index in range(2)] == started
-    folder.seal("--replace", "--hparam", "scale=2.0")
-    message = folder.launch(code=2)
+    # What it does not hold, nobody uploads to it.
+    message = folder.launch("--dry-run", "--set", "hparams.scale=2.0", code=2)
     assert "the sealed dataset is not what the trials are to read" in message
-    assert "scale" in message
-    output = folder.launch("--set", "hparams.scale=2.0")
-    assert [folder.result(index)["hparams"]["scale"] for index in (2, 3)] == [2.0, 2.0]
-    # The same hparams, but other samples, as the user wishes.
-    folder.seal("--replace", "--hparam", "scale=2.0", "--limit", "32")
-    output = folder.launch("--set", "hparams.scale=2.0", "--set", 'producers.reuse="always"')
-    assert "another sealed dataset" in output
-    assert folder.result(4)["samples_read"] == 3 * (32 + 16)
-    assert json.loads(folder.run("deeptool-hpc", "status", "--json"))["state"] == "complete"
+    assert "scale = 1.0 stored, 2.0 now" in message

@@ -44,6 +44,12 @@ def test_what_changed_in_the_samples() -> None:
     assert sample_changes(blob(), blob(digests=((1, "a"), (16, "b")))) == ""
 
 
+def test_another_sealed_dataset_is_another_version() -> None:
+    one, other = ({**blob(), "sealed": {"train": digest}} for digest in "ab")
+    assert sample_changes(one, other) == "another sealed dataset"
+    assert sample_changes(one, one) == sample_changes(blob(), one) == ""
+
+
 def test_what_else_of_a_campaign_differs() -> None:
     assert differing({"a": 1, "b": [1]}, {"a": 1, "b": [1]}) == ""
     assert differing({"a": 1}, {"a": 2, "b": None}) == "a: 1 -> 2"
