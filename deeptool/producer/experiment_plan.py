@@ -67,10 +67,7 @@ class ExperimentPlan:
         Parameters
         ----------
         catalog : mapping or None
-            What is stored; None where that is not asked.
-        sealed : bool
-            Whether that is a sealed dataset. Nothing is uploaded to it when the settings change, so
-            versions have its digests, too.
+            What is stored; None where that is not asked. Versions have digests of what is `sealed`.
         """
         versions = self._versions(catalog if sealed else None)
         rows = [self._row(dataset, catalog) for dataset in self._datasets]
@@ -191,10 +188,9 @@ class ExperimentPlan:
             blob["data"][dataset.part] = report.facts.to_json()
             if sealed is not None:
                 topic = topic_name(report.session_name, report.proc_id, dataset.split)
-                current = sealed.get(topic, TopicState()).current
-                completed = current.completed if current else None
-                digest = None if completed is None else digest_of((completed,))
-                blob.setdefault("sealed", {})[dataset.part] = digest
+                upload = sealed.get(topic, TopicState()).current
+                done = (upload.completed,) if upload and upload.completed else ()
+                blob.setdefault("sealed", {})[dataset.part] = digest_of(done)
         return found
 
     def _same(self, key: str, now: Mapping[str, Any]) -> list[str]:
@@ -210,8 +206,7 @@ class ExperimentPlan:
             return False
         if before.keys() != now["data"].keys() or changed_code(training, now["training"]):
             return False
-        # Trials that read the same upload on a broker are not run again: there it has no digest.
-        if known.get("sealed", now.get("sealed")) != now.get("sealed", known.get("sealed")):
+        if "sealed" in known and known["sealed"] != now.get("sealed", known["sealed"]):
             return False
         return all(
             self._same_facts(dataset, before[dataset.part])
