@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import signal
 import sys
@@ -166,6 +167,10 @@ def _write_outcome(outcome_file: OutcomeFile, code: int, error: CommandError | N
         click.echo(f"warning: the outcome file could not be written: {unwritten}", err=True)
 
 
+# A read-only disk or home folder, or somebody else's.
+_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
 def _report(error: BaseException, debug: bool) -> tuple[int, CommandError | None]:
     """Print what ended a command; returns the exit code and what the outcome file says."""
     if isinstance(error, SystemExit):
@@ -191,6 +196,11 @@ def _report(error: BaseException, debug: bool) -> tuple[int, CommandError | None
         code, described = error.exit_code, _described(error)
     elif isinstance(error, Exception) and not isinstance(error, click.Abort):
         what, hint = f"{type(error).__name__}: {error}", "run it again with --debug"
+        if isinstance(error, OSError) and error.errno in _NOT_WRITABLE:
+            hint = (
+                "choose folders that you can write to: the command's own options, HOME and TMPDIR;"
+                " --debug shows where it was"
+            )
         what = printable(what, lines=True)
         click.echo(f"error: {what}" + ("" if debug else f"\n  next: {hint}"), err=True)
         described = CommandError(message=what, what=what, next_step=hint)

@@ -36,6 +36,11 @@ def topic_name(session: str, proc_id: int, split: str) -> str:
     return check_topic(f"{session}.{proc_id}.{split}")
 
 
+def variant_name(session: str, variant: int) -> str:
+    """The dataset's name of a variant that is uploaded in shards: ``<session>-v<variant>``."""
+    return f"{session}-v{variant}"
+
+
 def parse_topic(topic: str) -> tuple[str, int, str] | None:
     """Session, procID and split of a topic that `topic_name` named; None for any other."""
     found = re.fullmatch(r"(.+)\.(0|[1-9]\d{0,9})\.(train|val)", topic)

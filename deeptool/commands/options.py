@@ -131,3 +131,11 @@ proc_id_option = click.option(
     metavar="N",
     help="The variant or shard of the dataset: hparams['procID'].",
 )
+
+# Passes `variant`, an int or None.
+variant_option = click.option(
+    "--variant",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="The variant whose shards are meant: a dataset of its own, <session_name>-vN.",
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from deeptool.commands.options import (
     proc_id_option,
     server_option,
     settings_option,
+    variant_option,
 )
 from deeptool.errors import DeeptoolError, UserError
 from deeptool.outcome import OutcomeFile, StoredTopic
@@ -43,6 +45,7 @@ _AT_LEAST_1 = click.IntRange(min=1)
 @settings_option
 @server_option
 @proc_id_option
+@variant_option
 @click.option(
     "-v", "--isvalidationdata", is_flag=True, help="Upload the validation set: --split val."
 )
@@ -132,6 +135,7 @@ def command(
     usersettings: str,
     servers: tuple[str, ...],
     proc_id: int | None,
+    variant: int | None,
     isvalidationdata: bool,
     split: str | None,
     topic: str | None,
@@ -165,6 +169,12 @@ def command(
             raise UserError("--overridequeue names one topic", seen="--split both")
     if reuse_any and (replace or reuse):
         raise UserError("--reuse-any excludes --reuse and --replace")
+    if variant is not None and num_procs is None:
+        raise UserError(
+            "--variant goes with --num-procs",
+            seen=f"--variant {variant}",
+            valid="--procID N alone for a variant that is uploaded by one process",
+        )
     # TensorFlow must not take a GPU's whole memory for a pipeline that barely uses it.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     from deeptool.producer.pipeline_probe import ProbeRequest
@@ -173,6 +183,7 @@ def command(
     from deeptool.settings import load_settings
 
     made: dict[str, Any] = {"proc_id": proc_id, "num_procs": num_procs, "hparams": hparams}
+    made["variant"] = variant
     batched = None if single is None else not single
     passes = {"limit": options["limit"], "epochs": options["epochs"], "auto_shard": auto_shard}
     with contextlib.ExitStack() as stack:
@@ -188,7 +199,9 @@ def command(
             for seconds in (() if check else (probe_seconds(),))
             for name in splits
         ]
-        settings = load_settings(usersettings, **made)
+        # What the settings file prints must not mix with the JSON.
+        with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
+            settings = load_settings(usersettings, **made)
         for warning in settings.warnings:
             click.echo(f"warning: {warning}", err=True)
         settings.batched = settings.batched if batched is None else batched
@@ -211,7 +224,8 @@ def command(
             return
         asked_with_probes = list(zip(asked, probes, strict=True))
         tell = None if as_json else _print_stored
-        stored = _produce(log, asked_with_probes, reuse or reuse_any, progress_file, tell)
+        with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
+            stored = _produce(log, asked_with_probes, reuse or reuse_any, progress_file, tell)
     if as_json:
         click.echo(json.dumps([one.to_json() for one in stored], indent=1))
     # Only after success: a failed upload may have left a thread that still waits for the broker.

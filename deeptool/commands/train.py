@@ -17,6 +17,7 @@ from deeptool.commands.options import (
     padding_value_option,
     proc_id_option,
     server_option,
+    variant_option,
 )
 from deeptool.errors import UserError
 
@@ -31,6 +32,7 @@ _T = TypeVar("_T")
     help="The experiment's settings file. Not needed with --restart_interrupted.",
 )
 @proc_id_option
+@variant_option
 @hparam_option
 @click.option(
     "--kafka/--no-kafka",
@@ -102,6 +104,7 @@ _T = TypeVar("_T")
 def command(
     usersettings: str | None,
     proc_id: int | None,
+    variant: int | None,
     hparams: dict[str, str],
     kafka: bool | None,
     sealed: str | None,
@@ -147,11 +150,12 @@ def command(
     if not restart:
         how |= {"session_dir": session_dir, "reader": reader, "online": online}
         how |= {"hparams": hparams, "proc_id": proc_id, "kafka": kafka}
+        how["variant"] = variant
         how |= {"drop_remainder": drop_remainder, "padding_value": padding_value}
         how |= {"order": order or "auto", "cache": cache or "auto"}
     elif hparams or any(
         given is not None
-        for given in (proc_id, session_dir, drop_remainder, padding_value, order, cache)
+        for given in (proc_id, variant, session_dir, drop_remainder, padding_value, order, cache)
     ):
         raise UserError(
             "a resumed trial keeps its hparams, procID, batches, order, cache and session folder",

@@ -74,7 +74,7 @@ class ExperimentPlan:
         self._check_pipelines(rows)
         return {
             "format": FORMAT,
-            "session_name": self._any.session_name,
+            "session_name": self._datasets[0].session_of(self._any.session_name),
             "hparams": self._any.own_hparams,
             "datasets": rows,
             "data_hparams": self._data,
@@ -103,10 +103,9 @@ class ExperimentPlan:
 
         What was stored outlives its raw data: later launches need it no more.
         """
-        if not self._request.probe or self._request.versions:
-            return
+        asked = self._request.probe and not self._request.versions
         for row, report in zip(rows, self._reports.values(), strict=True):
-            if report.broken is not None and (row["stored"] or {}).get("state") != "same":
+            if asked and report.broken is not None and (row["stored"] or {}).get("state") != "same":
                 raise UserError(**report.broken)
 
     def _ask(self, dataset: PlannedTopic, hparams: Mapping[str, Any]) -> ProbeRequest:
@@ -116,6 +115,7 @@ class ExperimentPlan:
             dataset.split,
             proc_id=dataset.proc_id,
             num_procs=dataset.num_procs,
+            variant=dataset.variant,
             hparams=hparams,
             auto_shard=request.auto_shard,
             epochs=request.epochs,
@@ -156,7 +156,7 @@ class ExperimentPlan:
         if catalog is not None:
             stored = self._stored(dataset, catalog.get(topic, TopicState()).current)
         return {
-            "procID": None if dataset.key == SHARDS else report.proc_id,
+            "procID": None if dataset.key == SHARDS else int(dataset.key),
             "split": dataset.split,
             "topic": topic,
             "facts": self._reports[dataset].facts.to_json(),
@@ -268,7 +268,8 @@ class ExperimentPlan:
         """Those of the tried keys with which the samples are others, with the value that did it."""
         found: dict[str, Any] = {}
         for dataset in self._datasets:
-            if dataset.proc_id != self._datasets[0].proc_id:
+            first = self._datasets[0]
+            if (dataset.key, dataset.proc_id) != (first.key, first.proc_id):
                 continue
             for place in range(_MOST_VALUES):
                 all_keys = {k: v[place] for k, v in tried.items() if len(v) > place}

@@ -35,7 +35,7 @@ class ProbeRequest:
     usersettings : str
         The settings file.
     split : str
-    proc_id, num_procs, hparams
+    proc_id, num_procs, variant, hparams
         As for `load_settings`.
     auto_shard : bool
     limit : int or None
@@ -58,6 +58,7 @@ class ProbeRequest:
     split: str
     proc_id: int | None = None
     num_procs: int | None = None
+    variant: int | None = None
     hparams: Mapping[str, Any] = field(default_factory=dict)
     auto_shard: bool = False
     limit: int | None = None
@@ -153,6 +154,7 @@ def probe_pipeline(request: ProbeRequest, keep: Callable[[ProbeReport], None]) -
         request.usersettings,
         proc_id=request.proc_id,
         num_procs=request.num_procs,
+        variant=request.variant,
         hparams=request.hparams,
     )
     check_overrides(settings.loaded.own_hparams, request.overrides)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from deeptool.client.topic_names import variant_name
 from deeptool.errors import UserError
 
 FORMAT = 1
@@ -24,7 +25,7 @@ class PlanRequest:
     variants : tuple of mapping
         ``{"procID", "hparams"}`` each.
     num_procs : int or None
-        Shards of one dataset, instead of variants.
+        Shards of the dataset, or of each variant.
     auto_shard : bool
     splits : tuple of str
     epochs : int
@@ -74,7 +75,7 @@ class PlannedTopic:
     ----------
     key : str
         The dataset that trials read: a variant's procID, or `SHARDS`.
-    proc_id, num_procs, split, hparams
+    proc_id, num_procs, split, hparams, variant
         As for `ProbeRequest`.
     """
 
@@ -83,23 +84,29 @@ class PlannedTopic:
     num_procs: int | None
     split: str
     hparams: Mapping[str, Any]
+    variant: int | None = None
+
+    def session_of(self, name: str) -> str:
+        """The settings' own session_name, where its dataset is called `name`."""
+        suffix = "" if self.variant is None else variant_name("", self.variant)
+        return name.removesuffix(suffix)
 
     @property
     def part(self) -> str:
         """Its name within the dataset that trials read."""
-        first = self.key != SHARDS or self.proc_id == 0
+        first = self.num_procs is None or self.proc_id == 0
         return self.split if first else f"{self.split} of shard {self.proc_id}"
 
 
 def planned_topics(request: PlanRequest) -> Iterator[PlannedTopic]:
     """The topics of a request, the first variant's or shard's first."""
-    if request.num_procs is not None:
+    number = request.num_procs
+    for made in request.variants or ({"procID": None, "hparams": {}},):
+        variant, hparams = made["procID"], {**request.hparams, **made["hparams"]}
         for split in request.splits:
-            for proc_id in range(request.num_procs):
-                yield PlannedTopic(SHARDS, proc_id, request.num_procs, split, request.hparams)
-        return
-    for variant in request.variants or ({"procID": None, "hparams": {}},):
-        for split in request.splits:
-            hparams = {**request.hparams, **variant["hparams"]}
-            proc_id = variant["procID"]
-            yield PlannedTopic(str(proc_id or 0), proc_id, None, split, hparams)
+            if number is None:
+                yield PlannedTopic(str(variant or 0), variant, None, split, hparams)
+                continue
+            key = SHARDS if variant is None else str(variant)
+            for shard in range(number):
+                yield PlannedTopic(key, shard, number, split, hparams, variant)

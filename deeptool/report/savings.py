@@ -86,7 +86,7 @@ def _judge(trial: MutableMapping[str, Any], uploads: Sequence[Mapping[str, Any]]
         return "it ran the input pipeline itself"
     if not trial["epochs_run"]:
         return NO_EPOCH
-    per_epoch = _pipeline_cpu_per_epoch(trial["proc_id"], uploads)
+    per_epoch = _pipeline_cpu_per_epoch(trial, uploads)
     if per_epoch is None:
         return "the CPU of its dataset's pipeline was not measured"
     trial["pipeline_cpu_seconds"] = trial["epochs_run"] * per_epoch
@@ -97,10 +97,10 @@ def _judge(trial: MutableMapping[str, Any], uploads: Sequence[Mapping[str, Any]]
 
 
 def _pipeline_cpu_per_epoch(
-    proc_id: int | None, uploads: Sequence[Mapping[str, Any]]
+    trial: Mapping[str, Any], uploads: Sequence[Mapping[str, Any]]
 ) -> float | None:
     """CPU seconds of one pass over what a trial reads: its variant's splits, or all shards'."""
-    read = [upload for upload in uploads if proc_id is None or upload["proc_id"] == proc_id]
+    read = [upload for upload in uploads if _reads(trial, upload)]
     if not read:
         return None
     total = 0.0
@@ -110,3 +110,12 @@ def _pipeline_cpu_per_epoch(
             return None
         total += upload["pipeline_cpu_seconds"] / epochs
     return total
+
+
+def _reads(trial: Mapping[str, Any], upload: Mapping[str, Any]) -> bool:
+    name = upload.get("session")
+    if name is not None and trial.get("session_name") not in (None, name):
+        return False
+    # All shards of a dataset are read, whichever variant that is.
+    shard = upload.get("num_procs", 1) > 1
+    return shard or trial["proc_id"] in (None, upload["proc_id"])

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from deeptool.client.topic_names import variant_name
 from deeptool.errors import UserError, did_you_mean
 from deeptool.settings import usercode
 from deeptool.settings.contract import DEFAULT_SEED, misspelt, read_contract
@@ -35,6 +36,7 @@ def load_settings(
     *,
     proc_id: int | None = None,
     num_procs: int | None = None,
+    variant: int | None = None,
     hparams: Mapping[str, Any] | None = None,
     seed: bool = True,
 ) -> Settings:
@@ -49,6 +51,9 @@ def load_settings(
         The file.
     proc_id, num_procs : int, optional
         Override hparams' procID and num_procs; put there where the file has none.
+    variant : int, optional
+        The variant whose shards are meant, which has a dataset's name of its own: see
+        `deeptool.client.topic_names.variant_name`.
     hparams : mapping, optional
         Overrides: texts are converted to the type of the value that they replace, other values
         have to be of that type.
@@ -81,6 +86,8 @@ def load_settings(
         usercode.run(module, code, source.path, imports)
     del vars(module)[_CHECKPOINT]
     values = read_contract(vars(module), Path(usercode.shown_path(source.path)))
+    if variant is not None:
+        values["session_name"] = variant_name(values["session_name"], variant)
     run.check_overrides()
     recording = values["hparams"]
     _check_declared(values.get("declared_data_hparams"), recording, source.path)

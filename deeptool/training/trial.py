@@ -27,6 +27,7 @@ def train(
     *,
     hparams: Mapping[str, Any] | None = None,
     proc_id: int | None = None,
+    variant: int | None = None,
     kafka: bool | None = None,
     servers: str | Sequence[str] | None = None,
     client_properties: Mapping[str, str] | str | os.PathLike[str] | None = None,
@@ -57,6 +58,9 @@ def train(
     proc_id : int, optional
         Overrides hparams' procID, and names the stored variant to read. Without it that one is
         read which was made under this trial's data hparams, or all shards.
+    variant : int, optional
+        The variant to read where variants were uploaded in shards: the dataset
+        ``<session_name>-v<variant>``.
     kafka : bool, optional
         Read the stored dataset, or run the settings' own pipeline; by default the former where
         `servers` are given, else as consume_data_from_kafka says.
@@ -120,7 +124,8 @@ def train(
         None if sealed is None else os.path.abspath(sealed),
     )
     if restart_from is not None:
-        if settings or hparams or proc_id is not None or kafka is not None or session_dir:
+        given = (proc_id, variant, kafka)
+        if settings or hparams or session_dir or any(each is not None for each in given):
             raise UserError("a trial resumes under the settings and hparams that it began with")
         earlier = session_folder.reopen(restart_from)
         done = earlier.result()
@@ -140,11 +145,11 @@ def train(
     source.check(kafka is not False)
     loaded = settings if isinstance(settings, Settings) else None
     if loaded is not None:
-        if hparams or proc_id is not None:
+        if hparams or proc_id is not None or variant is not None:
             raise UserError("loaded settings have their hparams: give them to load_settings")
         hparams = loaded.hparams
     file = Path(os.path.abspath(loaded.path if loaded else str(settings)))
-    request = TrialRequest(file, plain(hparams or {}), proc_id, kafka, source)
+    request = TrialRequest(file, plain(hparams or {}), proc_id, kafka, source, variant)
     folder = session_folder.create(session_dir) if session_dir is not None else None
     with kept_random_state(), kept_keras_config():
         return TrialRun(request, folder, display, loaded=loaded).run()

@@ -32,6 +32,8 @@ class TrialRequest:
     kafka : bool or None
         None: as the settings say.
     source : TrialSource
+    variant : int or None
+        The one whose shards are read.
     """
 
     settings: Path
@@ -39,6 +41,7 @@ class TrialRequest:
     proc_id: int | None
     kafka: bool | None
     source: TrialSource
+    variant: int | None = None
 
     def from_kafka(self, settings: Settings) -> bool:
         """Whether the stored dataset is read: on a broker, or sealed."""
@@ -53,7 +56,9 @@ class TrialRequest:
         return "kafka" if self.source.sealed is None else "sealed"
 
     def load(self) -> Settings:
-        return load_settings(self.settings, proc_id=self.proc_id, hparams=self.hparams)
+        return load_settings(
+            self.settings, proc_id=self.proc_id, variant=self.variant, hparams=self.hparams
+        )
 
     def to_json(self) -> dict[str, Any]:
         properties = self.source.client_properties
@@ -61,6 +66,7 @@ class TrialRequest:
             "settings": str(self.settings),
             "hparams": dict(self.hparams),
             "proc_id": self.proc_id,
+            "variant": self.variant,
             "kafka": self.kafka,
             "servers": list(self.source.servers),
             # A file's name and never its contents: there are passwords in it.
@@ -98,6 +104,7 @@ class TrialRequest:
                 # The folder may have been moved.
                 sealed=source.sealed or values.get("sealed"),
             ),
+            values.get("variant"),
         )
 
 

@@ -136,7 +136,14 @@ def kafka_jars(
     folder = cache / f"kafka-{VERSION}"
     if not wrong(folder, expected):
         return folder
-    cache.mkdir(parents=True, exist_ok=True)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            "the folder for what is fetched for Kafka cannot be made",
+            seen=f"{cache}: {error.strerror}",
+            next_step="export DEEPTOOL_CACHE=DIR, a folder that you can write to",
+        ) from error
     with lock(cache / f".kafka-{VERSION}.lock"):
         if not wrong(folder, expected):
             return folder

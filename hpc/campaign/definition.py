@@ -124,7 +124,7 @@ class Variant(Strict):
 
 
 class Producers(Strict):
-    """Which processes upload what: `variants`, or `num_procs` shards of one dataset.
+    """Which processes upload what: `variants`, `num_procs` shards of the dataset, or of each.
 
     Attributes
     ----------
@@ -149,8 +149,6 @@ class Producers(Strict):
 
     @model_validator(mode="after")
     def _variants_or_shards(self) -> Producers:
-        if self.variants and self.num_procs is not None:
-            raise ValueError("variants, or num_procs (shards of one dataset), not both")
         if self.auto_shard and self.num_procs is None:
             raise ValueError("auto_shard with num_procs only")
         if self.replace and (self.reuse == "always" or not self.upload):
@@ -326,7 +324,7 @@ class Campaign(Strict):
 
     @property
     def variants(self) -> tuple[Variant, ...]:
-        """The variants, one by default; none where the producers are shards."""
-        if self.producers.num_procs is not None:
-            return ()
-        return self.producers.variants or (Variant(procID=0),)
+        """The variants, one by default; none where the producers are shards of one dataset."""
+        if self.producers.variants or self.producers.num_procs is not None:
+            return self.producers.variants
+        return (Variant(procID=0),)

@@ -14,6 +14,7 @@ from hpc.campaign.definition import Campaign, Trials, Variant
 from hpc.campaign.known_trials import Kept, trial_key
 from hpc.campaign.sampling import Value
 from hpc.campaign.task import SERVER, Role, Task
+from hpc.campaign.uploads import PlannedUpload, planned_uploads
 from hpc.campaign.versions import Versions, dataset_key
 
 # How long an online trial waits for the uploads that begin when it does.
@@ -139,18 +140,14 @@ def make_plan(
     trials = _trials(campaign, plan, kept or Kept(), producers, defaults or {})
     now = {} if versions is None else versions.now
     tasks = [
-        replace(task, version=now.get(_reads(campaign, task), ""), env=_with_code(task, snapshot))
+        replace(
+            task, version=now.get(dataset_key(task.proc_id), ""), env=_with_code(task, snapshot)
+        )
         for task in (*producers, *trials)
     ]
     return replace(
         plan, tasks=tuple(reporting(task, plan.run_dir) for task in (*plan.tasks, *tasks))
     )
-
-
-def _reads(campaign: Campaign, task: Task) -> str:
-    """The dataset that a task writes or reads, as versions name it."""
-    shards = campaign.producers.num_procs is not None
-    return dataset_key(None if shards else task.index if task.role == "producer" else task.proc_id)
 
 
 def _with_code(task: Task, snapshot: Path | None) -> dict[str, str]:
@@ -199,17 +196,12 @@ def _producers(campaign: Campaign, plan: Plan, run_id: str, replace_others: bool
     options = campaign.producers
     if not campaign.uploads:
         return []
-    if options.num_procs is not None:
-        variants = [Variant(procID=index) for index in range(options.num_procs)]
-        shards = ["--num-procs", str(options.num_procs)]
-        shards += ["--auto-shard"] if options.auto_shard else []
-    else:
-        variants, shards = list(campaign.variants), []
     reuse = "--reuse-any" if options.reuse == "always" else "--reuse"
     again = (reuse, "--replace") if replace_others and options.reuse == "verify" else (reuse,)
     first = ("--replace",) if options.replace else again
     return [
-        _producer(campaign, plan, run_id, variant, shards, (first, again)) for variant in variants
+        _producer(campaign, plan, run_id, upload, (first, again))
+        for upload in planned_uploads(campaign)
     ]
 
 
@@ -217,31 +209,31 @@ def _producer(
     campaign: Campaign,
     plan: Plan,
     run_id: str,
-    variant: Variant,
-    shards: Sequence[str],
+    upload: PlannedUpload,
     taking: tuple[Sequence[str], Sequence[str]],
 ) -> Task:
     """A producer; `taking` says what becomes of a stored dataset, at first and when run again."""
-    options, folder = campaign.producers, campaign.folder / "producers" / str(variant.procID)
+    options, folder = campaign.producers, campaign.folder / "producers" / str(upload.index)
 
     def command(taking: Sequence[str]) -> tuple[str, ...]:
         return (
             *("deeptool", "produce", "--usersettings", str(campaign.settings)),
-            *("--procID", str(variant.procID), *shards, "--split", options.split),
-            *_hparams({**campaign.hparams, **variant.hparams}),
+            *(*upload.place, "--split", options.split),
+            *_hparams({**campaign.hparams, **upload.hparams}),
             *("--epochs", str(options.epochs), "--codec", options.codec),
             *("--compression", options.compression, "--partitions", str(options.partitions)),
             *(*taking, *plan.connection, "--progress-file", str(folder / "progress.json")),
         )
 
     return Task(
-        name=f"producer-{variant.procID}",
+        name=f"producer-{upload.index}",
         role="producer",
-        index=variant.procID,
+        index=upload.index,
         argv=command(taking[0]),
         again=command(taking[1]),
         after=tuple(task.name for task in plan.tasks),
-        env={"DEEPTOOL_OWNER": f"campaign:{run_id}:producer-{variant.procID}"},
+        env={"DEEPTOOL_OWNER": f"campaign:{run_id}:producer-{upload.index}"},
+        proc_id=upload.proc_id,
     )
 
 
@@ -277,7 +269,7 @@ def _trials(
         planned.add(key)
         index = indices.setdefault(key, first_new)
         first_new += index == first_new
-        after = [task.name for task in producers if proc_id in (None, task.index)]
+        after = [task.name for task in producers if proc_id == task.proc_id]
         if trials.online or not producers:
             after = [task.name for task in plan.tasks]
         tasks.append(_trial(campaign, trials, plan, index, hparams, proc_id, tuple(after)))
@@ -289,6 +281,11 @@ def _trials(
             next_step="say the missing hparams in [trials], or add a variant to [producers]",
         )
     return tasks
+
+
+def _variant_option(campaign: Campaign) -> str:
+    """By which option a trial names the variant that it reads."""
+    return "--procID" if campaign.producers.num_procs is None else "--variant"
 
 
 def _fits(row: Mapping[str, Value], variant: Variant) -> bool:
@@ -312,7 +309,7 @@ def _trial(
         index=index,
         argv=(
             *("deeptool", "train", "--usersettings", str(campaign.settings)),
-            *(() if proc_id is None else ("--procID", str(proc_id))),
+            *(() if proc_id is None else (_variant_option(campaign), str(proc_id))),
             *_hparams(hparams),
             *(() if plan.sealed else ("--kafka",)),
             *(*plan.connection, "--session-dir", folder),

@@ -25,9 +25,9 @@ class Task:
     Attributes
     ----------
     name : str
-        Unique in the campaign: ``broker``, ``producer-<procID>``, ``trial-<index>``.
+        Unique in the campaign: ``broker``, ``producer-<index>``, ``trial-<index>``.
     role, index
-        What it is, and which one: a producer's procID, a trial's index.
+        What it is, and which one.
     argv : tuple of str
         The command. Its first word is one of this project's, for the backend to find (or to put
         into a container); `SERVER` stands for the broker's address.
@@ -39,7 +39,8 @@ class Task:
         The command instead of `argv` where an earlier run of the task has left something: a trial
         that can be resumed, a dataset that need not be replaced once more. Empty: `argv`.
     proc_id, hparams
-        Of a trial: the dataset it reads (None: the shards, all of them), and its hparams.
+        The dataset that a producer writes, or a trial reads: a variant's procID, None for the
+        shards of one dataset. And a trial's hparams.
     version : str
         What it is made from: a version of `hpc.campaign.versions.Versions`.
     """

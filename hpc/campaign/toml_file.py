@@ -12,7 +12,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from deeptool.errors import UserError
+from deeptool.errors import UserError, did_you_mean
 from hpc.campaign import site_file
 from hpc.campaign.backend_traits import option_tables
 from hpc.campaign.definition import Campaign
@@ -58,7 +58,12 @@ def load(
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError("the campaign file cannot be read", seen=f"{path}: {error}") from error
+        there = [each.name for each in path.absolute().parent.glob("*.toml")]
+        raise UserError(
+            f"the campaign file cannot be read{did_you_mean(path.name, there)}",
+            seen=f"{path}: {error}",
+            next_step="deeptool init writes one to start from",
+        ) from error
     except tomllib.TOMLDecodeError as error:
         raise UserError("the campaign file is not TOML", seen=f"{path}: {error}") from error
     raw = site_file.under(raw, site_file.load())

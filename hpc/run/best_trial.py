@@ -41,7 +41,9 @@ def again_command(campaign: Campaign, trial: Mapping[str, Any]) -> str:
     """
     broker, proc_id = campaign.broker, trial["proc_id"]
     words = ["deeptool", "train", "--usersettings", str(campaign.settings)]
-    words += [] if proc_id is None else ["--procID", str(proc_id)]
+    shards = campaign.producers.num_procs is not None
+    if proc_id is not None and not (shards and not broker.bootstrap_servers):
+        words += ["--variant" if shards else "--procID", str(proc_id)]
     for name in trial["planned_hparams"]:
         words += ["--hparam", f"{name}={trial['hparams'][name]}"]
     if broker.bootstrap_servers:

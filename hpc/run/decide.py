@@ -195,10 +195,8 @@ def _unusable(
     """Why what is stored on an existing Kafka can neither be read nor be replaced."""
     options = campaign["producers"]
     needed = plan.needed(done)
-    reads = {task.proc_id for task in needed if task.role == "trial"}
-    reads |= {task.index for task in needed if task.role == "producer"}
-    shards = bool(reads) and options["num_procs"] is not None
-    wanted = [each for each in found.stored if shards or each.proc_id in reads]
+    reads = {task.proc_id for task in needed if task.role in ("trial", "producer")}
+    wanted = [each for each in found.stored if each.proc_id in reads]
     different = [each for each in wanted if each.state == "different"]
     if options["reuse"] == "always":
         different = []
@@ -277,8 +275,10 @@ def _edited(earlier: Earlier, versions: Versions, shards: bool) -> str:
     reasons = []
     for task in earlier.seen.state.tasks.values():
         if task.state in ("waiting", "running") and task.version:
-            of_producer = None if shards else task.index
-            proc_id = of_producer if task.role == "producer" else task.proc_id
+            proc_id = task.proc_id
+            if task.role == "producer" and proc_id is None and not shards:
+                # Earlier releases did not say it.
+                proc_id = task.index
             reasons.append(versions.why_not(proc_id, task.version))
     return "; ".join(dict.fromkeys(filter(None, reasons)))
 

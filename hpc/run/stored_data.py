@@ -10,6 +10,7 @@ from typing import Any
 
 from deeptool.errors import WorkError
 from hpc.campaign.definition import Campaign
+from hpc.campaign.uploads import variant_name
 
 _SECONDS = 180.0
 
@@ -30,19 +31,25 @@ def own_uploads(
     rows : sequence of dict
         What is stored.
     """
-    shards = campaign.producers.num_procs
-    variants = {variant.procID: variant.hparams for variant in campaign.variants}
-    made_under = variants if shards is None else {index: {} for index in range(shards)}
+    number = campaign.producers.num_procs
+    # Name and procID -> the hparams that it is made under.
+    made_under: dict[tuple[str, int], Mapping[str, Any]] = {}
+    if number is None:
+        made_under = {(session, each.procID): each.hparams for each in campaign.variants}
+    for shard in range(number or 0):
+        for each in campaign.variants:
+            made_under[variant_name(session, each.procID), shard] = each.hparams
+        if not campaign.variants:
+            made_under[session, shard] = {}
 
     def own(row: Mapping[str, Any]) -> bool:
-        if row["state"] != "complete" or row["proc_id"] not in made_under:
+        own_hparams = made_under.get((row["session"], row["proc_id"]))
+        if row["state"] != "complete" or own_hparams is None:
             return False
         # The hparams that the data depends on: the others may be those of another campaign.
         data = row["data_hparams"]
-        wanted = {**campaign.hparams, **made_under[row["proc_id"]]}
-        return row["session"] == session and all(
-            data.get(key, value) == value for key, value in wanted.items()
-        )
+        wanted = {**campaign.hparams, **own_hparams}
+        return all(data.get(key, value) == value for key, value in wanted.items())
 
     return tuple(row for row in rows if own(row))
 

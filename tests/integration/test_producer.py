@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 import uploads
 from click.testing import CliRunner
+from settings_files import write
 
 import deeptool
 from deeptool.catalog.catalog_log import CatalogLog
@@ -477,3 +478,22 @@ def test_a_topic_with_a_lower_limit_takes_smaller_records(
     with pytest.raises(WorkError, match="too large for one record") as caught:
         deeptool.upload(large, broker, session_name, replace=True)
     assert "1,6" in str(caught.value)
+
+
+def test_json_alone_is_on_stdout(
+    broker: str, session_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEEPTOOL_PROBE_SECONDS", "0")
+    file = write(
+        tmp_path,
+        before="print('the file')",
+        session_name=repr(session_name),
+        get_input_pipeline="def get_input_pipeline(raw_data_files_folder, isTraining, batch_size,"
+        " nbEpoch):\n    import tensorflow as tf\n    print('the pipeline')\n"
+        "    return tf.data.Dataset.range(20).map(lambda x: (x, x)).batch(batch_size)\n",
+    )
+    (tmp_path / "model.py").write_text("def model(usersettings):\n    return None\n")
+    done = CliRunner().invoke(command, ["-u", str(file), "-s", broker, "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)[0]["samples"] == 20
+    assert "the pipeline" in done.stderr

@@ -77,6 +77,13 @@ def test_an_error_shows_each_of_its_parts_once() -> None:
         ("raise UserError('a', seen='b')", 2, "error: a\n  seen: b\n"),
         ("raise WorkError('a', next_step='c')", 1, "error: a\n  next: c\n"),
         ("raise KeyError('k')", 1, "error: KeyError: 'k'\n  next: run it again with --debug\n"),
+        (
+            "raise PermissionError(13, 'Permission denied', '/home/x')",
+            1,
+            "error: PermissionError: [Errno 13] Permission denied: '/home/x'\n  next: choose"
+            " folders that you can write to: the command's own options, HOME and TMPDIR; --debug"
+            " shows where it was\n",
+        ),
         ("raise click.ClickException('no')", 1, "Error: no\n"),
     ],
 )

@@ -609,3 +609,9 @@ def test_optional_names_that_are_misspelt_are_warnings(tmp_path: Path) -> None:
 def test_an_unknown_override_is_named_with_the_near_one(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"lr \(did you mean learning_rate\?\)"):
         load_settings(write(tmp_path), hparams={"lr": "1"})
+
+
+def test_a_variant_in_shards_is_a_dataset_of_its_own(tmp_path: Path) -> None:
+    settings = load_settings(write(tmp_path), proc_id=1, num_procs=2, variant=3)
+    assert settings.session_name == "test-v3"
+    assert (settings.proc_id, settings.num_procs) == (1, 2)

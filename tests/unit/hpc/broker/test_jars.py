@@ -157,3 +157,10 @@ def test_without_a_network_the_error_says_what_to_do(
     with pytest.raises(WorkError, match="could not be fetched") as caught:
         jars.kafka_jars(tmp_path / "cache")
     assert "DEEPTOOL_CACHE" in str(caught.value)
+
+
+def test_a_cache_that_cannot_be_made_is_one_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="for what is fetched for Kafka cannot be made") as caught:
+        jars.kafka_jars(tmp_path / "file" / "cache", expected=EXPECTED)
+    assert "DEEPTOOL_CACHE" in str(caught.value.next_step)

@@ -105,7 +105,6 @@ def test_all_that_is_wrong_is_said_at_once(folder: Path) -> None:
     [
         ("[broker]\nbootstrap_servers=['a:1']\nmode='kraft'", "broker", "or mode (its own)"),
         ("[broker]\nclient_properties='settings.py'", "broker", "with bootstrap_servers only"),
-        ("[producers]\nnum_procs=2\nvariants=[{procID=0}]", "producers", "not both"),
         ("[producers]\nauto_shard=true", "producers", "auto_shard with num_procs only"),
         ("[producers]\nvariants=[{procID=0},{procID=0}]", "producers", "not [0, 0]"),
         ("[producers]\nreplace=true\nupload=false", "producers", "upload = false only"),
@@ -175,6 +174,9 @@ def test_a_file_that_cannot_be_read(folder: Path) -> None:
         load(folder / "nowhere.toml")
     with pytest.raises(UserError, match="cannot be read"):
         load(folder)
+    (folder / "search.toml").write_text(SMALL)
+    with pytest.raises(UserError, match=r"did you mean search\.toml\?"):
+        load(folder / "serach.toml")
 
 
 def test_the_command_line_changes_it(folder: Path) -> None:

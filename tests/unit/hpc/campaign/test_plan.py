@@ -115,6 +115,22 @@ def test_an_existing_kafka_needs_no_broker(campaign: Any, tmp_path: Path) -> Non
     assert command[command.index("--client-properties") + 1] == str(tmp_path / "client")
 
 
+def test_shards_of_each_variant(campaign: Any) -> None:
+    made = {**VARIANTS, "num_procs": 2, "auto_shard": True}
+    plan = make_plan(campaign(producers=made, trials={"grid": {"size": [16, 32]}}), "id")
+    producers = plan.of("producer")
+    assert [task.name for task in producers] == [f"producer-{index}" for index in range(4)]
+    assert [task.proc_id for task in producers] == [0, 0, 3, 3]
+    last = words(plan, "producer-3")
+    assert "--procID 1 --num-procs 2 --auto-shard --variant 3 --split both" in last
+    assert "--hparam size=32" in last
+    first, second = plan.of("trial")
+    assert "--variant 0" in words(plan, first.name)
+    assert "--procID" not in words(plan, second.name)
+    assert second.after == ("producer-2", "producer-3")
+    assert plan.needed([first.name]) == (plan.tasks[0], *producers[2:], second)
+
+
 def test_owners_stay_the_same_from_launch_to_launch(campaign: Any) -> None:
     first, again = (make_plan(campaign(producers=VARIANTS), "run") for _ in range(2))
     assert first == again
