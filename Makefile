@@ -8,6 +8,7 @@ VENV := .venv
 VENV_TFIO := .venv-tfio
 VENV_BENCH := .venv-bench
 VENV_TORCH := .venv-torch
+VENV_JAX := .venv-jax
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -16,7 +17,7 @@ empty :=
 space := $(empty) $(empty)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tfio setup-bench demo build-sif test test-untimed test-timed test-cluster test-tfio setup-torch test-torch soak bench bench-quick lint clean check-python
+.PHONY: help setup setup-tfio setup-bench demo build-sif test test-untimed test-timed test-cluster test-tfio setup-torch test-torch setup-jax test-jax soak bench bench-quick lint clean check-python
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1#/p' $(MAKEFILE_LIST) | while IFS='#' read -r name text; do printf '%-20s%s\n' "$$name" "$$text"; done
@@ -70,6 +71,16 @@ $(VENV_TORCH)/.complete: pyproject.toml constraints/tfio.txt
 	@LD_LIBRARY_PATH=$(TORCH_LIBRARIES) $(VENV_TORCH)/bin/python -c 'import torch; print("PyTorch", torch.__version__)'
 	@touch $(VENV_TORCH)/.complete
 
+# What .venv has, seen from another environment, and JAX.
+setup-jax: $(VENV_JAX)/.complete ## Make .venv-jax: that of `make setup`, and JAX (with Python 3.11 or newer)
+$(VENV_JAX)/.complete: $(VENV)/.complete constraints/jax.txt
+	@echo "Setting up $(VENV_JAX); once, this downloads about 90 MB ..."
+	@rm -rf $(VENV_JAX) && $(VENV)/bin/python -m venv $(VENV_JAX)
+	@$(VENV)/bin/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' >"$$($(VENV_JAX)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/base.pth"
+	@$(VENV_JAX)/bin/python -m pip install --quiet --constraint constraints/jax.txt jax
+	@$(VENV_JAX)/bin/python -c 'import jax, tensorflow; print("JAX", jax.__version__)'
+	@touch $(VENV_JAX)/.complete
+
 demo: setup ## Run the main job on an embedded, real Kafka: one upload a variant, many trials, one report
 	@$(VENV)/bin/deeptool-hpc launch --fresh $(CAMPAIGN)
 
@@ -107,6 +118,9 @@ test-tfio: setup-tfio ## Run the tests of the tensorflow-io reader and of the co
 test-torch: setup-torch ## Run the tests of the PyTorch reader
 	@LD_LIBRARY_PATH=$(TORCH_LIBRARIES) $(VENV_TORCH)/bin/python -m pytest -m torch -n $(PROCESSES) --dist loadfile $(wildcard tests/unit/deeptool/reader/test_torch_*.py) tests/integration/test_torch.py $(ARGS)
 
+test-jax: setup-jax ## Run the tests of trials on JAX
+	@KERAS_BACKEND=jax $(VENV_JAX)/bin/python -m pytest -m jax tests/integration/test_jax.py $(ARGS)
+
 soak: setup ## Run the long loops: kills at random moments, many rounds (those of the cluster need Slurm)
 	@$(VENV)/bin/python -m pytest -m soak $(if $(shell command -v sbatch),tests,tests/unit tests/integration) $(ARGS)
 
@@ -123,4 +137,4 @@ lint: setup ## Check style and types
 	@$(VENV)/bin/mypy
 
 clean: ## Remove the environments and what tests leave
-	rm -rf $(VENV) $(VENV_TFIO) $(VENV_BENCH) $(VENV_TORCH) build .coverage .coverage.* .hypothesis .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV_TFIO) $(VENV_BENCH) $(VENV_TORCH) $(VENV_JAX) build .coverage .coverage.* .hypothesis .pytest_cache .mypy_cache .ruff_cache

@@ -13,7 +13,7 @@ import numpy as np
 
 from deeptool.codec.values import Array
 from deeptool.errors import WorkError
-from deeptool.training import checkpoint
+from deeptool.training import checkpoint, keras_backend
 from deeptool.training.averages import Averages
 from deeptool.training.checkpoint_writer import CheckpointWriter
 from deeptool.training.display import Display
@@ -162,6 +162,7 @@ class Keeper(keras.callbacks.Callback):  # type: ignore[misc]
         order : mapping or None
             `deeptool.training.trial_data.TrialData.order`: the batches are the same in no other.
         """
+        keras_backend.put_variables_back(self.model)
         inside = {"order": order, "seconds": self._pace.seconds}
         self._save(self.epochs_run, batch, inside)
         self._pace.kept_batches = batch

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deeptool.errors import UserError
+from deeptool.training import keras_backend
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def prepare(wanted: Sequence[int], mixed: bool | None) -> Devices:
     precision, lost = policy(mixed, capabilities, own, keras.config.floatx())
     names: list[str] | None = None
     try:
-        tf.config.set_visible_devices(chosen, "GPU")
+        tf.config.set_visible_devices(chosen if keras_backend.is_tensorflow() else [], "GPU")
         for gpu in chosen:
             tf.config.experimental.set_memory_growth(gpu, True)
     except RuntimeError:
@@ -138,7 +139,10 @@ def prepare(wanted: Sequence[int], mixed: bool | None) -> Devices:
         if tf.config.get_visible_devices("GPU") != chosen:
             names = [f"/GPU:{gpu}" for gpu in gpus] or ["/CPU:0"]
     strategy = None
-    if len(chosen) > 1:
+    if not keras_backend.is_tensorflow():
+        # TensorFlow only reads samples: GPUs are for the other library.
+        keras_backend.use_device(gpus)
+    elif len(chosen) > 1:
         strategy = tf.distribute.MirroredStrategy(names)
     elif names:
         strategy = tf.distribute.OneDeviceStrategy(names[0])

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from deeptool.errors import UserError
+from deeptool.training import keras_backend
 from deeptool.training.trial_data import TrialData
 
 
@@ -31,7 +32,7 @@ def check(model: Any, data: TrialData, kafka: bool) -> None:
 
     size = _batch_size(model)
     # Several devices share a batch: what each of them gets is not known here.
-    if size is None or tf.distribute.has_strategy():
+    if size is None or tf.distribute.has_strategy() or not keras_backend.is_tensorflow():
         return
     for split, dataset in (("train", data.train), ("val", data.val)):
         spec = dataset.element_spec

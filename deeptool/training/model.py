@@ -14,6 +14,7 @@ import keras
 
 from deeptool.errors import UserError
 from deeptool.settings import Settings
+from deeptool.training import keras_backend
 from deeptool.training.refusals import refused, shown_place
 from deeptool.training.session_folder import remove
 
@@ -57,7 +58,7 @@ def compiled(settings: Settings, model: Any) -> Compiled:
         "loss_weights": None if weights is None else weights(),
         "metrics": ([metrics] if isinstance(metrics, str) else metrics) or None,
         # Keras' own default is XLA wherever it can.
-        "jit_compile": settings.useXLA,
+        "jit_compile": keras_backend.jit_compile(settings.useXLA),
     }
     _check_signature(model, arguments)
     with refused(settings, model):

@@ -14,6 +14,7 @@ import keras
 import tensorflow as tf
 
 from deeptool.settings import Settings
+from deeptool.training import keras_backend
 from deeptool.training.refusals import STEPS, refused
 from deeptool.training.trial_data import TrialData
 
@@ -24,6 +25,9 @@ def rehearse(model: Any, data: TrialData, settings: Settings, callbacks: Sequenc
     All variables are made by that, of the optimizers and metrics too. None changes, no random
     number is drawn and no sample is read. ``fit`` goes on with the functions that were traced here,
     unless a callback of the user's own could change the model before the first batch.
+
+    Where Keras computes with another library than TensorFlow, nothing is traced: `build` of
+    `keras_backend` makes the variables, and checks that the parts fit together.
 
     A model that runs eagerly has nothing to trace: only its variables are made, from one batch.
 
@@ -37,6 +41,11 @@ def rehearse(model: Any, data: TrialData, settings: Settings, callbacks: Sequenc
     UserError
         Keras refuses the model, its loss, metrics or optimizer, or them on such elements.
     """
+    if not keras_backend.is_tensorflow():
+        for dataset in (data.train, data.val):
+            with refused(settings, model, dataset.element_spec):
+                keras_backend.build(model, dataset.element_spec)
+        return
     if model.run_eagerly or model.distribute_strategy.num_replicas_in_sync > 1:
         with refused(settings, model, data.val.element_spec), data.meter.raising():
             _make_variables(model, data.val)
@@ -59,6 +68,8 @@ def rehearse_step(model: Any, settings: Settings, dataset: Any) -> None:
         As `rehearse`.
     """
     with refused(settings, model, dataset.element_spec):
+        if not keras_backend.is_tensorflow():
+            return keras_backend.build(model, dataset.element_spec)
         model.make_train_function()
         _trace(model.train_function, _iterator(model, dataset))
 

@@ -91,6 +91,9 @@ class WholeEpochs(keras.callbacks.CallbackList):  # type: ignore[misc]
         super().on_epoch_end(epoch, logs)
 
     def _go_on(self) -> None:
-        """Before any callback could see that training was to stop."""
+        """Before any callback could see that training was to stop, or not see the last batch."""
+        # With JAX, Keras calls on_train_batch_end of `async_safe` callbacks in its own threads.
+        for future in list(self._futures):
+            future.result()
         if self._cut:
             self._cut = self.model.stop_training = False

@@ -13,7 +13,7 @@ from deeptool.settings import Settings
 from deeptool.settings.contract import PADDING, Padding
 from deeptool.settings.hparams import plain
 from deeptool.settings.random_state import kept_random_state
-from deeptool.training import session_folder
+from deeptool.training import keras_backend, session_folder
 from deeptool.training.display import Display
 from deeptool.training.keras_config import kept_keras_config
 from deeptool.training.result import DONE, TrialResult
@@ -115,6 +115,9 @@ def train(
     Epochs are counted from 1 in ``history.csv`` and results. The learning rate may be a number, a
     schedule, or a function of the epoch from 0.
     """
+    if os.environ.get("KERAS_BACKEND", keras_backend.TENSORFLOW) != keras_backend.TENSORFLOW:
+        # One error, wherever the user's files import Keras.
+        keras_backend.name()
     display = Display(verbose)
     addresses = (servers,) if isinstance(servers, str) else tuple(servers or ())
     padding_value = _checked_padding(padding_value)

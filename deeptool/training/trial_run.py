@@ -12,7 +12,7 @@ from typing import Any
 from deeptool.errors import Terminated, UserError
 from deeptool.settings import Settings
 from deeptool.termination import RememberedSignals
-from deeptool.training import checkpoint, devices, failures, session_folder
+from deeptool.training import checkpoint, devices, failures, keras_backend, session_folder
 from deeptool.training.display import Display
 from deeptool.training.result import MONITOR, Status, TrialResult, Usage, finite
 from deeptool.training.session_folder import SessionFolder
@@ -83,7 +83,7 @@ class TrialRun:
         kafka = self._request.from_kafka(settings)
         self._request.source.check(kafka)
         place = devices.prepare(settings.used_gpu_IDs, settings.enable_mixed_precision)
-        for note in place.notes:
+        for note in (*place.notes, *keras_backend.notes(settings)):
             self._say(note)
         self._show("waiting" if kafka else "starting")
         if kafka:
@@ -106,6 +106,8 @@ class TrialRun:
         )
 
         self._check_uploads(self._data)
+        for split, dataset in (("train", self._data.train), ("val", self._data.val)):
+            keras_backend.check_elements(dataset.element_spec, split)
 
         from deeptool.training import fitting, fixed_batch, model
         from deeptool.training.rehearsal import rehearse
@@ -152,7 +154,9 @@ class TrialRun:
     def _prepare(self) -> Settings:
         """Settings and checkpoint."""
         if self._resumed and self._session is not None:
-            self._started = self._session.config()["started"]
+            config = self._session.config()
+            self._started = config["started"]
+            keras_backend.check_resumed(config.get("keras_backend"))
             self._settings = reload(self._request, self._session, self._say)
             self._kept = checkpoint.load(self._session.checkpoints)
         elif self._settings is None:
@@ -229,6 +233,7 @@ class TrialRun:
             "python": sys.version.split()[0],
             "tensorflow": sys.modules["tensorflow"].__version__,
             "keras": sys.modules["keras"].__version__,
+            "keras_backend": keras_backend.name(),
             "started": self._started,
             "request": self._request.to_json(),
             "copies": {k: {"from": str(path), "name": name} for k, (path, name) in files.items()},
