@@ -23,7 +23,7 @@ pytest.importorskip("jax", reason="JAX has an environment: make test-jax")
 import keras
 import tensorflow as tf
 from settings_files import write
-from test_stopped_inside_epochs import check_alike, history, settings, store
+from test_stopped_inside_epochs import check_alike, history, same_arrays, settings, store
 
 from deeptool import train
 from deeptool.errors import UserError
@@ -89,12 +89,12 @@ def test_a_trial_stopped_inside_an_epoch_ends_as_if_nothing_had_been(
 
 
 def test_a_whole_trial_and_its_exports(file: Path) -> None:
-    hparams = {"averages": True, "patience": 2, "epochs": 30}
+    hparams = {"averages": True, "patience": 2, "epochs": 8}
     result = train(file, hparams=hparams, session_dir="whole")
     assert result.status == "complete"
     # It stops early, two epochs after the best one.
     assert result.best_epoch is not None
-    assert result.epochs_run in (result.best_epoch + 2, 30)
+    assert result.epochs_run in (result.best_epoch + 2, 8)
     assert result.best["val_loss"] < float(history(Path("whole"))[0]["val_loss"])
     assert json.loads(Path("whole/config.json").read_text())["keras_backend"] == "jax"
     assert result.notes == ()
@@ -102,10 +102,12 @@ def test_a_whole_trial_and_its_exports(file: Path) -> None:
     best = checkpoint.load(Path("whole/checkpoints"))
     assert best is not None
     assert best.best is not None
-    assert all(map(np.array_equal, checkpoint.values_of(kept.variables), best.best))
+    # Keras' own files leave out the seeds of random layers.
+    values = [value for value in best.best if value.dtype != np.uint32]
+    assert same_arrays(checkpoint.values_of(kept.weights), values)
     x = np.random.default_rng(0).normal(size=(8, 7)).astype(np.float32)
-    served = tf.saved_model.load("whole/saved_model").serve(x)
-    np.testing.assert_allclose(served, kept.predict(x, verbose=0), rtol=1e-4, atol=1e-5)
+    served = tf.saved_model.load("whole/saved_model")
+    np.testing.assert_allclose(served.serve(x), kept.predict(x, verbose=0), rtol=1e-4, atol=1e-5)
 
 
 def test_a_batch_that_is_counted_late_is_not_missed(
