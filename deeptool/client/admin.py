@@ -95,7 +95,7 @@ def create_topic(
     partitions: int,
     config: Mapping[str, str],
     replication: int = -1,
-) -> None:
+) -> tuple[int, ...]:
     """Create a topic that keeps what is written to it, or find that it is there.
 
     Parameters
@@ -107,6 +107,11 @@ def create_topic(
         "max.message.bytes" is a minimum: it is raised where the topic exists with less.
     replication : int
         -1 is the broker's own default.
+
+    Returns
+    -------
+    tuple of int
+        Its partitions, ascending.
 
     Raises
     ------
@@ -130,8 +135,9 @@ def create_topic(
             if code_of(error) != ALREADY_EXISTS:
                 raise explain(f"topic {topic} could not be created", error) from error
     # Also where it is there: another client may have created it a moment ago.
-    _await_leaders(connection, topic)
+    found = _await_leaders(connection, topic)
     _check_config(connection, topic, wanted)
+    return found
 
 
 def topic_config(connection: Connection, topic: str) -> dict[str, str]:
@@ -229,14 +235,22 @@ def _partitions(connection: Connection) -> dict[str, tuple[int, ...]]:
     return {name: tuple(sorted(about.partitions)) for name, about in found.items()}
 
 
-def _await_leaders(connection: Connection, topic: str) -> None:
-    """Wait until every broker of the cluster knows a new topic: any may be asked about it next."""
+def _await_leaders(connection: Connection, topic: str) -> tuple[int, ...]:
+    """Wait until every broker of the cluster knows a new topic: any may be asked about it next.
+
+    Returns
+    -------
+    tuple of int
+        Its partitions: a broker that joins meanwhile may know none.
+    """
+    partitions: tuple[int, ...] = ()
     waiting = [
         f"{each.host}:{each.port}" for each in _metadata(_admin(connection)).brokers.values()
     ]
 
     def without_leader() -> str | None:
         """A broker to which the topic has no leader yet."""
+        nonlocal partitions
         while waiting:
             # A new client knows, and asks, this broker only.
             client = AdminClient(Connection((waiting[0],), connection.properties).config())
@@ -245,6 +259,7 @@ def _await_leaders(connection: Connection, topic: str) -> None:
                 return waiting[0]
             if any(partition.leader < 0 for partition in found.partitions.values()):
                 return waiting[0]
+            partitions = tuple(sorted(found.partitions))
             waiting.pop(0)
         return None
 
@@ -255,6 +270,7 @@ def _await_leaders(connection: Connection, topic: str) -> None:
             f"topic {topic} was created, but has no leader after {REQUEST_SECONDS:.0f} s",
             seen=f"by {waiting[0]}",
         ) from error
+    return partitions
 
 
 def _retrying(retry: retry_base) -> Retrying:

@@ -42,14 +42,13 @@ def prepare_topic(
         The topic cannot be created, or exists with settings under which samples would be lost.
     """
     try:
-        admin.create_topic(
+        found = admin.create_topic(
             connection, topic, partitions=partitions, config={_LIMIT: str(QUEUE_BYTES)}
         )
     except UserError as rejected:
         _log.info("%s; trying with the broker's own %s", rejected, _LIMIT)
-        admin.create_topic(connection, topic, partitions=partitions, config={})
-    limit = int(admin.topic_config(connection, topic)[_LIMIT])
-    return admin.partitions(connection, topic), limit
+        found = admin.create_topic(connection, topic, partitions=partitions, config={})
+    return found, int(admin.topic_config(connection, topic)[_LIMIT])
 
 
 def check_sample_size(spec: Spec) -> None:

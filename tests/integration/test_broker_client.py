@@ -15,6 +15,7 @@ from kafka.admin import KafkaAdminClient, NewTopic
 from deeptool.client import admin
 from deeptool.client.connection import Connection, connect
 from deeptool.errors import UserError
+from deeptool.producer.data_topic import prepare_topic
 from hpc.broker import ports, properties
 from hpc.broker.embedded import BrokerOptions, EmbeddedBroker
 from hpc.broker.limits import BrokerLimits
@@ -66,6 +67,16 @@ def test_a_new_topic_is_as_it_was_asked_for(connection: Connection, session_name
         "max.message.bytes": "2000000",
     }
     assert admin.end_offsets(connection, topic) == {0: 0, 1: 0, 2: 0}
+
+
+def test_partitions_of_a_new_topic_are_not_asked_of_another_broker(
+    connection: Connection, session_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = f"{session_name}.0.train"
+    # As a broker answers that has just joined the cluster.
+    monkeypatch.setattr(admin, "partitions", lambda connection, topic: ())
+    for _ in range(2):
+        assert prepare_topic(connection, topic, 3)[0] == (0, 1, 2)
 
 
 def test_looking_for_a_topic_does_not_make_it(connection: Connection, session_name: str) -> None:
