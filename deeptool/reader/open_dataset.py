@@ -33,7 +33,7 @@ class TfOptions(ReadOptions, total=False):
 
 
 def open_dataset(
-    source: str | PathLike[str] | Sequence[str],
+    servers: str | PathLike[str] | Sequence[str],
     name: str | None = None,
     split: str = "train",
     *,
@@ -49,7 +49,7 @@ def open_dataset(
 
     Parameters
     ----------
-    source : str, path or sequence of str
+    servers : str, path or sequence of str
         ``host:port`` of some of the brokers; or, without a `name`, the folder of a sealed dataset.
     name, split : str
         The name that it was uploaded under; "train" or "val".
@@ -73,12 +73,12 @@ def open_dataset(
     """
     if name is None:
         given = (topic is not None, follow, wait > 0, client_properties is not None)
-        return open_sealed(source, split, proc_id, any(given))
-    if isinstance(source, PathLike):
+        return open_sealed(servers, split, proc_id, any(given))
+    if isinstance(servers, PathLike):
         raise UserError(
             "a sealed dataset is opened without a name",
-            seen=f"deeptool.open({str(source)!r}, {name!r})",
-            valid=f"deeptool.open({str(source)!r}, split={split!r})",
+            seen=f"deeptool.open({str(servers)!r}, {name!r})",
+            valid=f"deeptool.open({str(servers)!r}, split={split!r})",
         )
     # Here, so that a sealed dataset is read without them.
     from deeptool.catalog.catalog_log import CatalogLog
@@ -92,7 +92,7 @@ def open_dataset(
             return datasets.find_topic(catalog, topic_names.check_topic(topic), follow)
         return datasets.find_dataset(catalog, dataset_name, split, proc_id, follow)
 
-    connection = connect(source, client_properties)
+    connection = connect(servers, client_properties)
     with CatalogLog(connection) as log:
         stored = datasets.wait_for(log, find, wait, _waiting_lines())
     return StoredDataset(KafkaStore(connection), stored, follow)
