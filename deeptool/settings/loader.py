@@ -85,6 +85,8 @@ def load_settings(
     with opened.loading():
         usercode.run(module, code, source.path, imports)
     del vars(module)[_CHECKPOINT]
+    # Not before: it imports TensorFlow, and a file may set variables that this reads.
+    run.seed_by_default()
     values = read_contract(vars(module), Path(usercode.shown_path(source.path)))
     if variant is not None:
         values["session_name"] = variant_name(values["session_name"], variant)
@@ -151,6 +153,11 @@ class _FileRun:
         value = self._namespace.get("random_seed")
         if type(value) is int and 0 <= value < 2**32 and value != self._seeded:
             self.seed_with(value)
+
+    def seed_by_default(self) -> None:
+        """Seed what the file calls later, where it names no random_seed."""
+        if "random_seed" not in self._namespace:
+            self.seed_with(DEFAULT_SEED)
 
     def seed_with(self, value: int) -> None:
         if self._seed is not None:
@@ -262,10 +269,7 @@ def _checkpoint(after: ast.stmt, index: int) -> ast.stmt:
 
 
 def _constant_seed(tree: ast.Module) -> int | None:
-    """The value of the file's ``random_seed = <constant>``, None where it is no constant.
-
-    The default where there is no such statement: a star import may still bind it.
-    """
+    """The value of the file's ``random_seed = <constant>``, None where there is none."""
     for statement in tree.body:
         targets: list[ast.expr] = []
         if isinstance(statement, ast.Assign):
@@ -276,7 +280,7 @@ def _constant_seed(tree: ast.Module) -> int | None:
             value = getattr(statement, "value", None)
             constant = value.value if isinstance(value, ast.Constant) else None
             return constant if type(constant) is int and 0 <= constant < 2**32 else None
-    return DEFAULT_SEED
+    return None
 
 
 def _seed(value: int) -> None:

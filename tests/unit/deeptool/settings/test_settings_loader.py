@@ -79,6 +79,13 @@ def test_what_an_experiment_cannot_do_without(tmp_path: Path) -> None:
         assert f"missing: {name}" in error.what
 
 
+def test_what_a_file_without_a_seed_calls_later_is_seeded(tmp_path: Path) -> None:
+    draw = "import numpy as np\ntop = np.random.rand()"
+    drawn = [load(tmp_path, random_seed=None, seed=True, after=draw) for _ in range(2)]
+    assert drawn[0].module.top != drawn[1].module.top
+    assert np.random.rand() == np.random.RandomState(0).rand()
+
+
 def test_a_pipeline_that_takes_its_share_finds_that_all_is_its_own(tmp_path: Path) -> None:
     own = "share = (hparams['procID'], hparams['num_procs'])"
     settings = load(tmp_path, hparams="{'nbEpoch': 1, 'learning_rate': 1.0}", after=own)
