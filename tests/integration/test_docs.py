@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from paths import ROOT
 
+from deeptool.producer.split_probe import SECONDS_VARIABLE
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -94,7 +96,13 @@ def free_port() -> int:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands(page: Path, checkout: Path) -> None:
     port = str(free_port())
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "COLUMNS": "160"}
+    # Pipelines are probed and measured, as whoever types these commands has it.
+    environment = {
+        **os.environ,
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "COLUMNS": "160",
+        SECONDS_VARIABLE: "1",
+    }
     done = []
     try:
         for command in commands(page):
