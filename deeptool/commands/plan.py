@@ -122,12 +122,16 @@ def command(
     failure = plan.failure() if request_file is None else None
     if failure is None and measured:
         costs = measure_costs(usersettings, hparams, request.splits, seconds)
-        found = {"costs": costs, "advice": advise(costs, producers)}
-        if not as_json:
-            print_costs(**found)
-        if save_dir is not None:
-            _save(Path(save_dir), {"settings": usersettings, **found})
-        answer |= found
+        if (why := costs.get("unmeasured")) is not None:
+            answer["warnings"].append(why)
+            click.echo(f"warning: {why}", err=True)
+        else:
+            found = {"costs": costs, "advice": advise(costs, producers)}
+            if not as_json:
+                print_costs(**found)
+            if save_dir is not None:
+                _save(Path(save_dir), {"settings": usersettings, **found})
+            answer |= found
     if as_json:
         click.echo(json.dumps(answer, indent=1))
     if failure is not None:

@@ -44,6 +44,13 @@ class OperationWork:
     bytes: int
 
 
+def has_model() -> bool:
+    """Whether this TensorFlow shows its model: 2.16 does not."""
+    import tensorflow as tf
+
+    return hasattr(tf.raw_ops, "IteratorGetModelProto")
+
+
 def read_model(iterator: Any) -> Nodes:
     """The nodes of the model, by number; operations that have ended are no longer among them."""
     import tensorflow as tf

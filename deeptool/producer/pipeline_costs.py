@@ -21,6 +21,7 @@ from deeptool.codec.tensors import leaves_from_tf
 from deeptool.codec.values import rows
 from deeptool.errors import WorkError
 from deeptool.files import read_json, write_json
+from deeptool.producer.iterator_model import has_model
 from deeptool.producer.sample_costs import sample_costs
 from deeptool.producer.settings_pipeline import SettingsPipeline
 from deeptool.producer.settled_tensorflow import leave_no_cache
@@ -54,7 +55,8 @@ def measure_costs(
         ``nbEpoch``, ``codec``, and ``splits``: for each its ``samples`` of a pass (None where
         nobody knows), ``measured_samples``, ``stages`` (kind, function, random, online, seconds
         and bytes per sample after it), ``cpu_seconds`` and ``wall_seconds`` per sample without
-        get_online_pipeline, and ``stored`` (`SampleCosts`).
+        get_online_pipeline, and ``stored`` (`SampleCosts`). Or ``unmeasured``: why this TensorFlow
+        cannot tell.
 
     Raises
     ------
@@ -169,6 +171,12 @@ def _samples_of_a_pass(dataset: Any, limit: int | None, cost: PipelineCost) -> i
 def _answer(request: Path, answer: Path) -> None:
     asked = json.loads(request.read_text(encoding="utf-8"))
     leave_no_cache()
+    if not has_model():
+        import tensorflow as tf
+
+        why = f"TensorFlow {tf.__version__} does not tell what stages cost: a later one does"
+        write_json(answer, {"unmeasured": why})
+        return
     settings = load_settings(asked["usersettings"], hparams=asked["hparams"])
     write_json(answer, settings_costs(settings, asked["splits"], asked["seconds"]))
 

@@ -10,8 +10,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from deeptool.producer.iterator_model import has_model
 from deeptool.producer.stage_times import PipelineCost, pipeline_cost
 
+needs_model = pytest.mark.skipif(
+    not has_model(), reason="this TensorFlow shows no iterator's model"
+)
 SECONDS = 0.5
 
 
@@ -39,6 +43,7 @@ def augment(value: Any) -> Any:
     return tf.random.normal((64,)) + tf.cast(value, tf.float32)
 
 
+@needs_model
 def test_the_time_is_where_the_work_is() -> None:
     cost = measured(tf.data.Dataset.range(10_000).map(slow).batch(8).prefetch(2))
     assert kinds(cost) == ["Range", "Map", "BatchV2", "Prefetch"]
@@ -50,6 +55,7 @@ def test_the_time_is_where_the_work_is() -> None:
     assert not cost.ended
 
 
+@needs_model
 def test_a_buffer_that_swallows_the_whole_source_hides_nothing() -> None:
     images = np.zeros((300, 8, 8), np.float32)
     larger = lambda image: tf.image.resize(image[..., None], (32, 32))  # noqa: E731
@@ -61,6 +67,7 @@ def test_a_buffer_that_swallows_the_whole_source_hides_nothing() -> None:
     assert all(stage.seconds > 0 for stage in cost.stages)
 
 
+@needs_model
 def test_an_endless_pipeline_that_draws_and_drops() -> None:
     even = lambda values: tf.reduce_sum(values) > 0  # noqa: E731
     dataset = tf.data.Dataset.range(100).repeat().shuffle(50).map(augment).filter(even).batch(16)
@@ -76,6 +83,7 @@ def test_an_endless_pipeline_that_draws_and_drops() -> None:
     assert drawn.bytes >= named["Filter"].bytes * 0.99
 
 
+@needs_model
 def test_a_generator_is_one_stage() -> None:
     def numbers() -> Any:
         for number in range(1000):
@@ -89,6 +97,7 @@ def test_a_generator_is_one_stage() -> None:
     assert cost.stages[0].bytes == pytest.approx(40, rel=0.1)
 
 
+@needs_model
 def test_a_folder_of_images(tmp_path: Path) -> None:
     for number in range(24):
         image = np.full((20, 30, 3), 10 * number, np.uint8)
@@ -104,6 +113,7 @@ def test_a_folder_of_images(tmp_path: Path) -> None:
     assert max(cost.stages, key=lambda stage: stage.seconds).function == "decode"
 
 
+@needs_model
 def test_files_that_are_interleaved_are_one_stage() -> None:
     def parts(number: Any) -> Any:
         return tf.data.Dataset.range(50).map(lambda x: slow(x + number))
@@ -114,6 +124,7 @@ def test_files_that_are_interleaved_are_one_stage() -> None:
     assert cost.stages[1].seconds >= 0.002
 
 
+@needs_model
 def test_where_datasets_meet_is_one_stage() -> None:
     numbers = tf.data.Dataset.range(10_000).map(slow)
     options = tf.data.Options()
