@@ -63,7 +63,11 @@ def check_folder_and_print(
     if not uploads:
         raise UserError(
             "this sealed dataset does not hold that",
-            seen=", ".join(f"{n} {v}" for n, v in (("procID", proc_id), ("split", split)) if v),
+            seen=", ".join(
+                f"{name} {value}"
+                for name, value in (("procID", proc_id), ("split", split))
+                if value is not None
+            ),
             valid=", ".join(one.begun.topic for one in folder.manifest.uploads),
         )
     found = []

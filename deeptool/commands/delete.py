@@ -21,13 +21,7 @@ from deeptool.store.deletion import await_silence, check_undamaged, delete_store
 @options.server_option
 @options.client_properties_option
 @options.proc_id_option
-@click.option(
-    "--split",
-    type=click.Choice([*SPLITS, "both"]),
-    default="both",
-    show_default=True,
-    help="Which split.",
-)
+@options.splits_option
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option(
     "--damaged",

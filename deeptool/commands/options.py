@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from deeptool.client import probe
+from deeptool.client.topic_names import SPLITS
 from deeptool.errors import UserError
 from deeptool.sealed.manifest import FILE
 from deeptool.settings.contract import Padding
@@ -130,6 +131,15 @@ proc_id_option = click.option(
     type=click.IntRange(min=0),
     metavar="N",
     help="The variant or shard of the dataset: hparams['procID'].",
+)
+
+# Passes `split`: "train", "val" or "both".
+splits_option = click.option(
+    "--split",
+    type=click.Choice([*SPLITS, "both"]),
+    default="both",
+    show_default=True,
+    help="Which split.",
 )
 
 # Passes `variant`, an int or None.

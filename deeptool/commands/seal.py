@@ -11,12 +11,12 @@ from rich.filesize import decimal
 
 from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.client.connection import connect
-from deeptool.client.topic_names import SPLITS
 from deeptool.commands.options import (
     DEFAULT_SERVERS,
     client_properties_option,
     json_option,
     server_option,
+    splits_option,
 )
 from deeptool.errors import printable
 from deeptool.progress import shown
@@ -35,13 +35,7 @@ from deeptool.store.listing import listing_rows
     type=click.Path(path_type=Path, file_okay=False),
     help="The folder to write, which must not exist yet.",
 )
-@click.option(
-    "--split",
-    type=click.Choice([*SPLITS, "both"]),
-    default="both",
-    show_default=True,
-    help="Which split.",
-)
+@splits_option
 @click.option("--replace", is_flag=True, help="Replace a sealed dataset that is there.")
 @server_option
 @client_properties_option
