@@ -32,6 +32,8 @@ STOP_FILE = "stop.json"
 _JOIN_SECONDS = 600.0
 _OTHERS_SECONDS = 20.0
 _OLD_SECONDS = 60.0
+# Between the signals that Slurm sends to the processes of one job.
+_SIGNAL_SECONDS = 2.0
 _PREFIX = "deeptool-broker-"
 
 
@@ -133,7 +135,7 @@ class _BrokerJob:
 
     def _run(self) -> None:
         try:
-            self._serve()
+            self._serve_until_stop()
         except _Stop as stop:
             self._say(f"stopping: {stop}")
             self._end("stopped", str(stop), stop.resumes)
@@ -153,6 +155,18 @@ class _BrokerJob:
         What Slurm ends without a warning it starts again by itself, or somebody cancelled it.
         """
         return self.signals.warned or not self.signals.end
+
+    def _serve_until_stop(self) -> NoReturn:
+        try:
+            self._serve()
+        except WorkError:
+            # Slurm signals a job's servers too, in any order: that may be what it died of.
+            deadline = time.monotonic() + _SIGNAL_SECONDS
+            while not self.signals.end and time.monotonic() < deadline:
+                time.sleep(0.05)
+            if self.signals.end:
+                self._check()
+            raise
 
     def _serve(self) -> NoReturn:
         """Start the broker, and keep it up until `_Stop` says why it is to end."""

@@ -104,7 +104,9 @@ def read(path: Path) -> bytes:
 
 def test_kept_data_and_brokers_that_follow_each_other(make: Make, tmp_path: Path) -> None:
     broker = f'[broker]\nmode = "kraft"\nfolder = "{tmp_path}/data"\n'
-    bench = make(small("grid = { learning_rate = [0.002, 0.003] }", broker, epochs=60))
+    # With a copy on the node, the trials would need no broker from their second epoch on.
+    trials = 'grid = { learning_rate = [0.002, 0.003] }\ncache = "off"'
+    bench = make(small(trials, broker, epochs=60))
     launch = bench.start()
     bench.wait("a trial is in its third epoch", lambda: bench.epochs(0) >= 2, 200)
     scheduler.requeue(bench.job("broker"))
@@ -128,7 +130,9 @@ def test_kept_data_and_brokers_that_follow_each_other(make: Make, tmp_path: Path
 def test_a_broker_whose_walltime_ends_is_followed_by_another(make: Make, tmp_path: Path) -> None:
     broker = f'[broker]\nfolder = "{tmp_path}/data"\n[slurm.broker]\ntime = 3\n'
     rates = [0.001 * number for number in range(1, 10)]
-    bench = make(small(f"grid = {{ learning_rate = {rates} }}", broker, epochs=12))
+    # From the broker, every epoch: copies on the nodes would be read to the end long before.
+    trials = f'grid = {{ learning_rate = {rates} }}\ncache = "off"'
+    bench = make(small(trials, broker, epochs=12))
     done = bench.launch()
     assert done.returncode == 0, done.stdout + bench.log()
     # Warned 90 seconds before the end of its three minutes, in the middle of the search.

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from deeptool.errors import WorkError
 from hpc.broker.discovery import Discovery
 from hpc.campaign.definition import Broker
 from hpc.run.run_folder import RunFolder
@@ -69,6 +73,25 @@ def test_it_stops_before_its_walltime_ends(
 ) -> None:
     monkeypatch.setattr("hpc.slurm.broker_job.MARGIN_SECONDS", 3700.0)
     assert reason(job) == "its walltime ends"
+
+
+@pytest.mark.parametrize("signalled", [True, False])
+def test_servers_that_slurm_ends_first_have_not_failed(
+    job: _BrokerJob, monkeypatch: pytest.MonkeyPatch, signalled: bool
+) -> None:
+    monkeypatch.setattr("hpc.slurm.broker_job._SIGNAL_SECONDS", 2.0 if signalled else 0.1)
+
+    def die() -> None:
+        if signalled:
+            threading.Timer(0.2, job.signals._note, (signal.SIGTERM, None)).start()
+        raise WorkError("user has ended (exit code 143)")
+
+    monkeypatch.setattr(job, "_serve", die)
+    with contextlib.nullcontext() if signalled else pytest.raises(WorkError, match="143"):
+        job.run()
+    seen = job.discovery.read()
+    assert seen is not None
+    assert seen.state == ("stopped" if signalled else "failed")
 
 
 def test_it_stops_when_nobody_works_with_it(job: _BrokerJob, tmp_path: Path) -> None:
