@@ -25,7 +25,7 @@ from deeptool.files import read_json, write_json
 from deeptool.sealed.sealed_folder import SealedFolder
 
 if TYPE_CHECKING:
-    from deeptool.producer.plan_request import PlanRequest
+    from deeptool.pipelines.plan_request import PlanRequest
     from deeptool.training.model_check import CheckedTrial
 
 
@@ -81,11 +81,11 @@ def command(
     """
     # The processes that probe need no GPU, and are forked before TensorFlow does anything.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-    from deeptool.producer.advice import advise
-    from deeptool.producer.experiment_plan import ExperimentPlan
-    from deeptool.producer.pipeline_costs import measure_costs
-    from deeptool.producer.plan_request import PlanRequest
-    from deeptool.producer.split_probe import probe_seconds
+    from deeptool.pipelines.advice import advise
+    from deeptool.pipelines.experiment_plan import ExperimentPlan
+    from deeptool.pipelines.pipeline_costs import measure_costs
+    from deeptool.pipelines.plan_request import PlanRequest
+    from deeptool.pipelines.split_probe import probe_seconds
     from deeptool.settings.code_snapshot import read_bytes, write_snapshot
     from deeptool.training.model_check import ModelCheck
 

@@ -34,8 +34,8 @@ from deeptool.progress import shown
 from deeptool.store.stored_uploads import complete_uploads
 
 if TYPE_CHECKING:
+    from deeptool.pipelines.split_probe import SplitProbe
     from deeptool.producer.settings_upload import SplitUpload, StoredSplit
-    from deeptool.producer.split_probe import SplitProbe
 
 _WAIT_SECONDS = 5.0
 _AT_LEAST_1 = click.IntRange(min=1)
@@ -177,9 +177,9 @@ def command(
         )
     # TensorFlow must not take a GPU's whole memory for a pipeline that barely uses it.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-    from deeptool.producer.pipeline_probe import ProbeRequest
+    from deeptool.pipelines.pipeline_probe import ProbeRequest
+    from deeptool.pipelines.split_probe import SplitProbe, probe_seconds
     from deeptool.producer.settings_upload import SplitUpload
-    from deeptool.producer.split_probe import SplitProbe, probe_seconds
     from deeptool.settings import load_settings
 
     made: dict[str, Any] = {"proc_id": proc_id, "num_procs": num_procs, "hparams": hparams}

@@ -11,7 +11,7 @@ from deeptool.codec.spec import Spec
 from deeptool.codec.tensors import leaves_from_tf
 from deeptool.codec.values import Leaves, rows, slice_rows
 from deeptool.errors import DeeptoolError, UserError, WorkError
-from deeptool.producer.deterministic_order import check_deterministic
+from deeptool.pipelines.deterministic_order import check_deterministic
 from deeptool.producer.pipeline_cpu import PipelineCpuMeter
 from deeptool.termination import signals_held
 

@@ -15,10 +15,10 @@ from deeptool.catalog.fold import TopicState
 from deeptool.client.topic_names import topic_name
 from deeptool.codec import DEFAULT_CODEC
 from deeptool.errors import UserError
-from deeptool.producer.pipeline_probe import without_digests
-from deeptool.producer.reuse import AskedUpload, differences
-from deeptool.producer.settings_pipeline import SettingsPipeline
-from deeptool.producer.split_probe import SplitProbe
+from deeptool.pipelines.pipeline_probe import without_digests
+from deeptool.pipelines.reuse import AskedUpload, differences
+from deeptool.pipelines.settings_pipeline import SettingsPipeline
+from deeptool.pipelines.split_probe import SplitProbe
 from deeptool.producer.upload_request import Provenance, UploadRequest, UploadTuning
 from deeptool.producer.upload_run import run_upload
 from deeptool.settings import Settings

@@ -18,7 +18,7 @@ def stage_name(stage: Mapping[str, Any]) -> str:
     Parameters
     ----------
     stage : mapping
-        ``kind`` and ``function``, as `deeptool.producer.pipeline_costs.measure_costs` has them.
+        ``kind`` and ``function``, as `deeptool.pipelines.pipeline_costs.measure_costs` has them.
     """
     kind = re.sub(r"V\d+$", "", stage["kind"])
     kind = _KNOWN.get(kind) or _WORD.sub("_", kind).lower()

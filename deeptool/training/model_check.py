@@ -47,7 +47,7 @@ class ModelCheck:
     """
 
     def __init__(self, trial: CheckedTrial) -> None:
-        from deeptool.producer.probe_process import can_fork
+        from deeptool.pipelines.probe_process import can_fork
 
         fork = multiprocessing.get_context("fork")
         context: Any = fork if can_fork() else multiprocessing.get_context("spawn")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from brokers import OwnBroker
 
-from deeptool.producer.split_probe import SECONDS_VARIABLE
+from deeptool.pipelines.split_probe import SECONDS_VARIABLE
 from deeptool.store import read_shutdown
 from hpc.broker.embedded import BrokerOptions, EmbeddedBroker
 from hpc.broker.node import Mode

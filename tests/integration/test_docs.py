@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from paths import ROOT
 
-from deeptool.producer.split_probe import SECONDS_VARIABLE
+from deeptool.pipelines.split_probe import SECONDS_VARIABLE
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -13,7 +13,7 @@ from settings_files import write
 from deeptool.client.topic_names import topic_name
 from deeptool.commands.produce import command
 from deeptool.errors import UserError
-from deeptool.producer.split_probe import SECONDS_VARIABLE
+from deeptool.pipelines.split_probe import SECONDS_VARIABLE
 from deeptool.settings import compare, load_settings
 
 pytestmark = pytest.mark.broker

@@ -9,9 +9,9 @@ import pytest
 from catalog_builders import begun, completed
 
 from deeptool.catalog.fold import Upload
-from deeptool.producer.pipeline_probe import ProbeReport
-from deeptool.producer.reuse import AskedUpload, differences
-from deeptool.producer.settings_pipeline import sample_limit
+from deeptool.pipelines.pipeline_probe import ProbeReport
+from deeptool.pipelines.reuse import AskedUpload, differences
+from deeptool.pipelines.settings_pipeline import sample_limit
 from deeptool.settings import Settings
 from deeptool.settings.pipeline_facts import PipelineFacts
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from deeptool.errors import DeeptoolError, UserError, WorkError
 from deeptool.files import read_json, write_json
-from deeptool.producer.pipeline_probe import ProbeReport, ProbeRequest, probe_pipeline
+from deeptool.pipelines.pipeline_probe import ProbeReport, ProbeRequest, probe_pipeline
 
 # OpenBLAS starts no more.
 _MOST_CORES = 64
@@ -144,7 +144,7 @@ class ProbeProcess:
         asked = Path(self._folder.name, "request.json")
         write_json(asked, asdict(request))
         return subprocess.Popen(
-            [sys.executable, "-m", "deeptool.producer.probe_process", asked, self._answer],
+            [sys.executable, "-m", "deeptool.pipelines.probe_process", asked, self._answer],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

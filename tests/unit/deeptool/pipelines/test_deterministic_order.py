@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from deeptool.errors import UserError
-from deeptool.producer.deterministic_order import check_deterministic
+from deeptool.pipelines.deterministic_order import check_deterministic
 
 Data = tf.data.Dataset
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from deeptool.errors import UserError
-from deeptool.producer.pipeline_graph import graph_of
+from deeptool.pipelines.pipeline_graph import graph_of
 
 # Where the two seeds are among the inputs of operations that draw an order.
 _SEEDS = {"ShuffleDataset": 2, "ShuffleAndRepeatDataset": 2, "RandomDataset": 0}

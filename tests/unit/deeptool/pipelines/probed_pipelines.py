@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import sys
 
-from deeptool.producer.pipeline_probe import ProbeRequest
-from deeptool.producer.probe_process import ProbeProcess
+from deeptool.pipelines.pipeline_probe import ProbeRequest
+from deeptool.pipelines.probe_process import ProbeProcess
 
 SECONDS = 2.0
 

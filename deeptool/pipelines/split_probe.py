@@ -7,14 +7,14 @@ import os
 from typing import Any
 
 from deeptool.errors import UserError, WorkError
-from deeptool.producer.pipeline_probe import (
+from deeptool.pipelines.pipeline_probe import (
     ProbeReport,
     ProbeRequest,
     code_facts,
     make_report,
     tried_again,
 )
-from deeptool.producer.probe_process import ProbeProcess
+from deeptool.pipelines.probe_process import ProbeProcess
 from deeptool.settings import Settings
 
 SECONDS_VARIABLE = "DEEPTOOL_PROBE_SECONDS"

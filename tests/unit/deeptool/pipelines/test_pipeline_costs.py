@@ -10,10 +10,10 @@ from settings_files import write
 
 from deeptool.errors import WorkError
 from deeptool.files import read_json, write_json
-from deeptool.producer import pipeline_costs
-from deeptool.producer.advice import advise
-from deeptool.producer.iterator_model import has_model
-from deeptool.producer.pipeline_costs import measure_costs, settings_costs
+from deeptool.pipelines import pipeline_costs
+from deeptool.pipelines.advice import advise
+from deeptool.pipelines.iterator_model import has_model
+from deeptool.pipelines.pipeline_costs import measure_costs, settings_costs
 from deeptool.report.advice_text import advice_lines
 from deeptool.settings import load_settings
 

@@ -8,7 +8,7 @@ import sys
 
 SCRIPT = """
 import ctypes, json, os, threading
-from deeptool.producer.probe_process import can_fork
+from deeptool.pipelines.probe_process import can_fork
 
 answers = {"after the import": can_fork()}
 libc = ctypes.CDLL(None)

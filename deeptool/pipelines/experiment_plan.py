@@ -10,23 +10,24 @@ from deeptool.catalog.fold import Catalog, TopicState, Upload
 from deeptool.catalog.stored import digest_of, same_value
 from deeptool.client.topic_names import topic_name
 from deeptool.errors import DeeptoolError, UserError, WorkError
-from deeptool.producer.pipeline_probe import (
+from deeptool.pipelines.pipeline_probe import (
     ProbeReport,
     ProbeRequest,
     tried_again,
     without_digests,
 )
-from deeptool.producer.plan_request import FORMAT, SHARDS, PlannedTopic, PlanRequest, planned_topics
-from deeptool.producer.probe_process import ProbeProcess
-from deeptool.producer.reuse import AskedUpload, differences
+from deeptool.pipelines.plan_request import (
+    FORMAT,
+    SHARDS,
+    PlannedTopic,
+    PlanRequest,
+    planned_topics,
+)
+from deeptool.pipelines.probe_process import ProbeProcess
+from deeptool.pipelines.reuse import AskedUpload, differences
 from deeptool.settings.fingerprint import changed_code
 from deeptool.settings.hparams import ALWAYS_VALID
-from deeptool.settings.pipeline_facts import (
-    PipelineFacts,
-    compared,
-    digests_differ,
-    same_samples,
-)
+from deeptool.settings.pipeline_facts import PipelineFacts, compared, digests_differ, same_samples
 
 _OTHER_HASH_SEED = 20_011
 # Other values of each hparam that are tried.
@@ -244,9 +245,8 @@ class ExperimentPlan:
                     )
             elif key not in data and key not in ALWAYS_VALID:
                 values = ", ".join(repr(value) for value in tried.get(key, ()))
-                seen = f", and the same samples with {values}" if values else ""
-                if key in self._uncompared:
-                    seen = ""
+                told = values and key not in self._uncompared
+                seen = f", and the same samples with {values}" if told else ""
                 free[key] = f"the input pipeline's code does not look it up{seen}"
         return data, free
 

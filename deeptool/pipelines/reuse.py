@@ -8,7 +8,7 @@ from typing import Any
 
 from deeptool.catalog.events import Begun
 from deeptool.catalog.fold import Upload
-from deeptool.producer.pipeline_probe import ProbeReport
+from deeptool.pipelines.pipeline_probe import ProbeReport
 from deeptool.settings.pipeline_facts import PipelineFacts, kept_facts, proven_same, same_samples
 from deeptool.settings.upload_comparison import describe_raw_data, other_values
 

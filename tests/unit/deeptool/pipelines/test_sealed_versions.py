@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deeptool.producer.experiment_plan import ExperimentPlan
+from deeptool.pipelines.experiment_plan import ExperimentPlan
 
 
 def version(sealed: str | None) -> dict[str, Any]:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeptool.producer.iterator_model import has_model
-from deeptool.producer.stage_times import PipelineCost, pipeline_cost
+from deeptool.pipelines.iterator_model import has_model
+from deeptool.pipelines.stage_times import PipelineCost, pipeline_cost
 
 needs_model = pytest.mark.skipif(
     not has_model(), reason="this TensorFlow shows no iterator's model"

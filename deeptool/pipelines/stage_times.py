@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from deeptool.producer.iterator_model import (
+from deeptool.pipelines.iterator_model import (
     Nodes,
     OperationWork,
     main_nodes,
     read_model,
     work_between,
 )
-from deeptool.producer.pipeline_graph import GraphStage, main_line
+from deeptool.pipelines.pipeline_graph import GraphStage, main_line
 
 # Operations that make one element of each that they read.
 _ONE_TO_ONE = ("Map", "Shuffle", "Prefetch", "Cache", "Repeat", "Take", "Skip", "AssertCard")

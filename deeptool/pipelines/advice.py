@@ -31,7 +31,7 @@ def advise(costs: Mapping[str, Any], producers: int) -> dict[str, Any]:
     Parameters
     ----------
     costs : mapping
-        As `deeptool.producer.pipeline_costs.measure_costs` returns it.
+        As `deeptool.pipelines.pipeline_costs.measure_costs` returns it.
     producers : int
         Processes that share an upload, each with as many cores as this one.
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from deeptool.codec.spec import Spec
 from deeptool.codec.structure import Leaf
 from deeptool.codec.tensors import leaves_from_tf
-from deeptool.producer.sample_digest import SampleDigest
+from deeptool.pipelines.sample_digest import SampleDigest
 
 
 def digests(dataset: tf.data.Dataset) -> dict[int, str]:

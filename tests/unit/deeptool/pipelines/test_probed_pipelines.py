@@ -15,7 +15,7 @@ import pytest
 from settings_files import write
 from sklearn.datasets import load_digits
 
-from deeptool.producer.pipeline_probe import ProbeReport
+from deeptool.pipelines.pipeline_probe import ProbeReport
 from deeptool.settings.pipeline_facts import digests_differ, same_samples
 
 PROBES = Path(__file__).with_name("probed_pipelines.py")

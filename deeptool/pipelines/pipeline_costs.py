@@ -21,11 +21,11 @@ from deeptool.codec.tensors import leaves_from_tf
 from deeptool.codec.values import rows
 from deeptool.errors import WorkError
 from deeptool.files import read_json, write_json
-from deeptool.producer.iterator_model import has_model
-from deeptool.producer.sample_costs import sample_costs
-from deeptool.producer.settings_pipeline import SettingsPipeline
-from deeptool.producer.settled_tensorflow import leave_no_cache
-from deeptool.producer.stage_times import PipelineCost, StageCost, pipeline_cost
+from deeptool.pipelines.iterator_model import has_model
+from deeptool.pipelines.sample_costs import sample_costs
+from deeptool.pipelines.settings_pipeline import SettingsPipeline
+from deeptool.pipelines.settled_tensorflow import leave_no_cache
+from deeptool.pipelines.stage_times import PipelineCost, StageCost, pipeline_cost
 from deeptool.settings import Settings, load_settings
 
 _LOADING_SECONDS = 300.0
@@ -77,7 +77,7 @@ def measure_costs(
         limit = _LOADING_SECONDS + 10 * seconds * len(splits)
         try:
             done = subprocess.run(
-                [sys.executable, "-m", "deeptool.producer.pipeline_costs", asked, answer],
+                [sys.executable, "-m", "deeptool.pipelines.pipeline_costs", asked, answer],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deeptool.producer.advice import FETCH, READ_COPY, SEND, advise, cut, least_count
+from deeptool.pipelines.advice import FETCH, READ_COPY, SEND, advise, cut, least_count
 from deeptool.report.advice_text import advice_lines, small_duration
 from deeptool.report.stage_names import stage_name
 

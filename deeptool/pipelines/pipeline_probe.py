@@ -17,9 +17,9 @@ from deeptool.codec.spec import Spec
 from deeptool.codec.tensors import leaves_from_tf
 from deeptool.codec.values import rows, slice_rows
 from deeptool.errors import DeeptoolError, UserError, WorkError
-from deeptool.producer.sample_digest import SampleDigest
-from deeptool.producer.settings_pipeline import sample_limit
-from deeptool.producer.settled_tensorflow import one_thread, settle_tensorflow
+from deeptool.pipelines.sample_digest import SampleDigest
+from deeptool.pipelines.settings_pipeline import sample_limit
+from deeptool.pipelines.settled_tensorflow import one_thread, settle_tensorflow
 from deeptool.settings import Settings, load_settings
 from deeptool.settings.fingerprint import pipeline_code, training_code, user_files
 from deeptool.settings.hparams import check_overrides, plain
