@@ -30,7 +30,7 @@ def check(model: Any, data: TrialData, kafka: bool) -> None:
     """
     import tensorflow as tf
 
-    size = _batch_size(model)
+    size = batch_size(model)
     # Several devices share a batch: what each of them gets is not known here.
     if size is None or tf.distribute.has_strategy() or not keras_backend.is_tensorflow():
         return
@@ -49,6 +49,13 @@ def check(model: Any, data: TrialData, kafka: bool) -> None:
                 raise _misfit(split, other, size, kafka)
 
 
+def batch_size(model: Any) -> int | None:
+    """The number of samples that the model's inputs are fixed to; None: they are not."""
+    inputs = getattr(model, "inputs", None) or ()
+    sizes = {tensor.shape[0] for tensor in inputs if len(tensor.shape)} - {None}
+    return sizes.pop() if len(sizes) == 1 else None
+
+
 def _misfit(split: str, other: int | None, size: int, kafka: bool) -> UserError:
     origin = "the stored dataset" if kafka else "the pipeline's dataset"
     seen = "batches of any size" if other is None else f"a batch of {other}"
@@ -65,13 +72,6 @@ def _misfit(split: str, other: int | None, size: int, kafka: bool) -> UserError:
 
 def _none_first(size: int | None) -> int:
     return -1 if size is None else size
-
-
-def _batch_size(model: Any) -> int | None:
-    """The number of samples that the model's inputs are fixed to; None: they are not."""
-    inputs = getattr(model, "inputs", None) or ()
-    sizes = {tensor.shape[0] for tensor in inputs if len(tensor.shape)} - {None}
-    return sizes.pop() if len(sizes) == 1 else None
 
 
 def _sizes(x: Any) -> set[int | None]:

@@ -14,7 +14,7 @@ import keras
 
 from deeptool.errors import UserError
 from deeptool.settings import Settings
-from deeptool.training import keras_backend
+from deeptool.training import keras_backend, saved_model
 from deeptool.training.refusals import refused, shown_place
 from deeptool.training.session_folder import remove
 
@@ -114,11 +114,15 @@ def learning_rate(given: Any) -> tuple[Any, Any]:
         ) from error
 
 
-def export(model: Any, rebuild: Callable[[], Any] | None, folder: Path) -> Iterator[str]:
+def export(
+    model: Any, elements: Any, rebuild: Callable[[], Any] | None, folder: Path
+) -> Iterator[str]:
     """Write the model as ``model.keras`` and as a SavedModel in ``saved_model/``.
 
     Parameters
     ----------
+    elements : structure of tf.TypeSpec
+        Of the batches that it was trained with.
     rebuild : callable or None
         Makes the same model without the variables of several devices, where these are such.
 
@@ -143,7 +147,7 @@ def export(model: Any, rebuild: Callable[[], Any] | None, folder: Path) -> Itera
                 if path.suffix:
                     model.save(path)
                 else:
-                    model.export(path, verbose=False)
+                    saved_model.write(model, elements, path)
         except OSError:
             raise
         except Exception as error:

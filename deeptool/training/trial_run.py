@@ -148,7 +148,8 @@ class TrialRun:
         if self._keeper.best_values is not None:
             checkpoint.assign(network.variables, self._keeper.best_values)
         rebuild = settings.build_model if place.strategy is not None else None
-        for note in model.export(network, rebuild, folder.path):
+        elements = self._data.train.element_spec
+        for note in model.export(network, elements, rebuild, folder.path):
             self._say(note)
 
     def _prepare(self) -> Settings:

@@ -130,7 +130,8 @@ def test_the_best_weights_are_exported_twice_alike() -> None:
     predicted = model.predict(x, verbose=0)
     assert np.mean((predicted - y) ** 2) == pytest.approx(result.best["val_loss"], rel=1e-5)
     served = tf.saved_model.load(str(result.session_dir / "saved_model"))
-    np.testing.assert_allclose(served.serve(x), predicted, rtol=1e-5, atol=1e-6)
+    answer = served.serve(x)
+    np.testing.assert_allclose(next(iter(answer.values())), predicted, rtol=1e-5, atol=1e-6)
 
 
 def test_the_same_seed_gives_the_same_trial() -> None:
