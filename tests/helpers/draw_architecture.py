@@ -17,10 +17,9 @@ PLACES = {
     },
     "deeptool": {
         **{"commands": (1, 0), "cli": (2, 0), "training": (0, 1), "producer": (1, 1)},
-        **{"report": (2, 1), "reader": (0, 2), "pipelines": (1, 2), "settings": (2, 2)},
-        **{"sealed": (1, 3)},
-        **{"rows": (0, 4), "store": (0, 5), "columns": (1, 5), "orders": (2, 5)},
-        **{"catalog": (0, 6), "client": (0, 7), "codec": (1, 7)},
+        **{"report": (2, 1), "reader": (0, 2), "pipelines": (1, 2), "sealed": (0, 3)},
+        **{"settings": (2, 3), "rows": (0, 4), "store": (0, 5), "orders": (2, 5)},
+        **{"catalog": (0, 6), "columns": (1, 6), "client": (0, 7), "codec": (1, 7)},
     },
 }
 # Single modules that any room may import: shown as one bar, without arrows.
