@@ -19,6 +19,7 @@ from hpc.run.dry_run import dry_run
 from hpc.run.launch import LaunchResult, launch
 from hpc.run.preparation import LaunchOptions
 from hpc.run.screen import Screen, clock, trial_tables
+from hpc.run.snapshot import TaskRow
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -121,12 +122,23 @@ def command(
         first = result.failed[0]
         alike = [row for row in result.failed if row.role == first.role]
         all_of_role = [row for row in result.snapshot.of(first.role) if row.name in result.planned]
+        states = {row.state for row in alike}
+        ends = ", ".join(f"{row.name}{_why(row)}" for row in alike)
+        logs = f"deeptool-hpc logs {result.snapshot.run_dir} {first.role} {first.index}; "
         raise WorkError(
-            f"{len(alike)} of {len(all_of_role)} {first.role}s failed",
-            seen=", ".join(row.name for row in alike),
-            next_step=f"deeptool-hpc logs {result.snapshot.run_dir} {first.role} {first.index};"
-            " the same launch runs them again",
+            f"{len(alike)} of {len(all_of_role)} {first.role}s"
+            f" {states.pop() if len(states) == 1 else 'did not complete'}",
+            seen=ends,
+            # A job that was cancelled before it began has said nothing.
+            next_step=f"{logs if Path(first.log).exists() else ''}the same launch runs them again",
         )
+
+
+def _why(row: TaskRow) -> str:
+    """What became of a task, where it did not fail by itself."""
+    if row.state == "failed":
+        return ""
+    return f" ({row.note})" if row.note else f" ({row.state})"
 
 
 def _values(result: LaunchResult) -> dict[str, Any]:

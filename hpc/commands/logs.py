@@ -62,7 +62,7 @@ def _read(run: RunFolder, row: TaskRow, follow: bool) -> Iterator[str]:
         snapshot = take_snapshot(run, ask=False)
         states = {each.name: each.state for each in snapshot.rows}
         over = snapshot.state in (*ENDED, "killed")
-        ended = over or states.get(row.name) not in ("waiting", "running", "ready")
+        ended = over or states.get(row.name) not in ("waiting", "running", "ready", "preempted")
         if path.exists():
             with open(path, errors="replace") as file:
                 file.seek(offset)

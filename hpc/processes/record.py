@@ -54,6 +54,8 @@ class JobRecord:
         The batches of its next epoch that were in a checkpoint then.
     waiting : str or None
         What it waits for, while it does.
+    requeued : str or None
+        Why the batch system was asked to start it again: ``preempted``, or ``walltime``.
     """
 
     name: str = ""
@@ -72,6 +74,7 @@ class JobRecord:
     epoch: int = 0
     batches: int = 0
     waiting: str | None = None
+    requeued: str | None = None
 
 
 def read_job_record(path: Path) -> JobRecord | None:

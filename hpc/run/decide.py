@@ -274,7 +274,7 @@ def _edited(earlier: Earlier, versions: Versions, shards: bool) -> str:
     """What has changed in the files since the producers and trials that wait were launched."""
     reasons = []
     for task in earlier.seen.state.tasks.values():
-        if task.state in ("waiting", "running") and task.version:
+        if task.state in ("waiting", "running", "preempted") and task.version:
             proc_id = task.proc_id
             if task.role == "producer" and proc_id is None and not shards:
                 # Earlier releases did not say it.

@@ -21,7 +21,7 @@ from hpc.run.preparation import LaunchOptions, Prepared, looked_again, prepare
 from hpc.run.run_folder import RunFolder
 from hpc.run.screen import Screen
 from hpc.run.snapshot import Snapshot, TaskRow, take_snapshot
-from hpc.run.state import CLEARING, RunState
+from hpc.run.state import CLEARING, UNSUCCESSFUL, RunState
 
 _PLAIN = LaunchOptions()
 
@@ -49,9 +49,9 @@ class LaunchResult:
 
     @property
     def failed(self) -> list[TaskRow]:
-        """The producers and trials of this launch that failed, not those of earlier searches."""
+        """This launch's producers and trials that came to no result, not earlier searches'."""
         rows = (*self.snapshot.of("producer"), *self.snapshot.of("trial"))
-        return [row for row in rows if row.state == "failed" and row.name in self.planned]
+        return [row for row in rows if row.state in UNSUCCESSFUL and row.name in self.planned]
 
 
 def launch(

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hpc.run.snapshot import Snapshot, TaskRow, metrics, varying
-from hpc.run.state import DONE
+from hpc.run.state import DONE, UNSUCCESSFUL
 
 STYLES = {
     "complete": "green",
@@ -24,6 +24,9 @@ STYLES = {
     "outdated": "dim",
     "killed": "red",
     "interrupted": "yellow",
+    "cancelled": "yellow",
+    "preempted": "magenta",
+    "lost": "magenta",
     "waiting": "dim",
 }
 _ROWS = 12
@@ -178,9 +181,10 @@ def trial_text(row: TaskRow) -> str:
 
 def _count(rows: Sequence[TaskRow]) -> Table:
     states = [row.state for row in rows]
-    ended = sum(state in (*DONE, "failed") for state in states)
+    # What was interrupted or preempted may go on.
+    ended = sum(state in (*DONE, "failed", "cancelled", "lost") for state in states)
     words = [f"{ended} of {len(rows)} trials"]
-    for state in ("running", "diverged", "failed", "interrupted"):
+    for state in ("running", "diverged", *UNSUCCESSFUL):
         if state in states:
             words.append(f"{states.count(state)} {state}")
     table = Table.grid(padding=(0, 2))

@@ -23,7 +23,7 @@ class TaskRow:
         As `hpc.run.state.TaskState` has it; ``outdated`` for a trial that would be made another
         way now: its note says what has changed.
     seconds : float or None
-        Since it began, or that it took.
+        That it has run, or took: where a batch system started it again, all of that.
     progress : mapping
         Of its progress file, while it runs and after.
     result : mapping
@@ -109,7 +109,7 @@ def _row(run: RunFolder, name: str, task: TaskState, now: float) -> TaskRow:
         role=task.role,
         index=task.index,
         state="outdated" if task.outdated else task.state,
-        seconds=None if task.start is None else (task.end or now) - task.start,
+        seconds=_seconds(task, now),
         log=str(run.log(name)),
         note=task.outdated or task.note,
         hparams=task.hparams,
@@ -119,6 +119,14 @@ def _row(run: RunFolder, name: str, task: TaskState, now: float) -> TaskRow:
         node=task.node,
         device=task.devices or "",
     )
+
+
+def _seconds(task: TaskState, now: float) -> float | None:
+    """How long a task has run, at all its starts; None: it has not yet."""
+    runs = [run.end - run.start for run in task.runs]
+    if task.start is not None:
+        runs.append((task.end or now) - task.start)
+    return sum(runs) if runs else None
 
 
 def metrics(row: TaskRow) -> dict[str, float]:

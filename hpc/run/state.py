@@ -16,6 +16,9 @@ FORMAT = 1
 ENDED = ("complete", "failed", "interrupted")
 # States of a task that is not to run again. A trial that has diverged has come to its result.
 DONE = ("complete", "diverged")
+# States of a task that ended without a result: by itself; by a signal; by who cancelled its job; by
+# a job that came before it; with its node.
+UNSUCCESSFUL = ("failed", "interrupted", "cancelled", "preempted", "lost")
 # While what earlier launches left is being deleted: whoever finds this deletes the rest.
 CLEARING = "clearing"
 
@@ -30,7 +33,8 @@ class TaskState:
         As the plan has them.
     state : str
         ``waiting``, ``running``, ``ready`` (a broker), ``complete``, ``diverged`` (a trial whose
-        loss is no number any more), ``failed``, ``interrupted``.
+        loss is no number any more), or one of `UNSUCCESSFUL`. A task whose job is ``preempted``
+        is started again where the batch system does so.
     proc_id, hparams
         Of a trial: the dataset it reads, and its hparams.
     version, under

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from hpc.campaign.definition import Campaign
 from hpc.campaign.plan import Plan
 from hpc.campaign.task import Task
+from hpc.slurm.job_names import JobNames
 from hpc.slurm.resources import Resources, minutes, slurm_options
 from hpc.slurm.scheduler import chunks
 
@@ -95,7 +96,7 @@ def make_batches(
         ends = [("afterany", batch.name) for batch in uploads]
     small = Resources(cpus=1, time=_FINISH_MINUTES)
     base = {"partition": slurm.partition, "account": slurm.account, "setup": slurm.setup}
-    finish = small.model_copy(update={**base, "extra": slurm.extra})
+    finish = small.model_copy(update={**base, "extra": slurm.extra_but_gpus})
     return (*batches, Batch("finish", (), tuple(ends), finish))
 
 
@@ -118,22 +119,25 @@ def _pieces(
     return pieces
 
 
-def parameters(batch: Batch, run_id: str, ids: dict[str, str]) -> dict[str, Any]:
+def parameters(batch: Batch, names: JobNames, ids: dict[str, str]) -> dict[str, Any]:
     """The parameters of a batch for submitit's Slurm executor.
 
     Parameters
     ----------
     batch : Batch
         The batch.
-    run_id : str
-        Makes the job's name, by which its jobs are found again.
+    names : JobNames
+        Of the run's jobs.
     ids : dict
         Batch -> job id of those submitted before it.
     """
     asked = batch.resources
     waits = [f"{kind}:{ids[name]}" for kind, name in batch.after if name in ids]
+    extra = dict(asked.extra)
+    if "dependency" in extra:
+        waits.append(str(extra.pop("dependency")))
     values: dict[str, Any] = {
-        "job_name": job_name(run_id, batch.name),
+        "job_name": names.of(batch.name),
         "time": minutes(asked.time or _FINISH_MINUTES),
         "partition": asked.partition,
         "account": asked.account,
@@ -154,12 +158,7 @@ def parameters(batch: Batch, run_id: str, ids: dict[str, str]) -> dict[str, Any]
         "additional_parameters": {
             "kill-on-invalid-dep": "yes",
             ("requeue" if batch.requeue else "no-requeue"): True,
-            **{key.replace("_", "-"): value for key, value in asked.extra.items()},
+            **extra,
         },
     }
     return {key: value for key, value in values.items() if value is not None or key == "wckey"}
-
-
-def job_name(run_id: str, batch: str) -> str:
-    """What Slurm calls the jobs of a batch; no other run's are called so."""
-    return f"deeptool-{run_id}-{batch}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from deeptool.errors import DeeptoolError, UserError, WorkError
-from deeptool.files import lock, read_json, write_json
+from deeptool.files import lock
 from hpc.broker.broker_options import BrokerOptions, Metadata
 from hpc.broker.broker_state import BrokerState, read_broker_state
 from hpc.broker.discovery import HEARTBEAT_SECONDS, Descriptor, Discovery
@@ -25,15 +25,18 @@ from hpc.campaign.definition import Broker
 from hpc.processes import apptainer
 from hpc.run.run_folder import RunFolder
 from hpc.slurm import job_environment, scheduler
+from hpc.slurm.queued import working_jobs
+from hpc.slurm.stop_request import stop_reason
 
 # Before its walltime ends: enough to stop cleanly, and to be started again.
 MARGIN_SECONDS = 60.0
-STOP_FILE = "stop.json"
 _JOIN_SECONDS = 600.0
 _OTHERS_SECONDS = 20.0
 _OLD_SECONDS = 60.0
 # Between the signals that Slurm sends to the processes of one job.
 _SIGNAL_SECONDS = 2.0
+# Without a sign of life for so long, a broker asks Slurm who else is there; as often again.
+_ALONE_SECONDS = 90.0
 _PREFIX = "deeptool-broker-"
 
 
@@ -93,7 +96,7 @@ class _BrokerJob:
         self.server: EmbeddedBroker | None = None
         before = self.discovery.read(node)
         self.spent = before.cpu_seconds if before else 0.0
-        self.earlier = self.looked = 0.0
+        self.earlier = self.looked = self.asked = 0.0
         self.writing = threading.Lock()
         self.over = threading.Event()
         self.descriptor = self.discovery.write(
@@ -228,15 +231,30 @@ class _BrokerJob:
         if now - self.looked < HEARTBEAT_SECONDS:
             return
         self.looked = now
-        stop = read_json(self.run_folder.services / STOP_FILE) or {}
-        if stop.get("run") == self.work.run:
-            raise _Stop(str(stop["reason"]))
+        reason = stop_reason(self.run_folder, self.work.run)
+        if reason is not None:
+            raise _Stop(reason)
         if self.descriptor.expires_at - now < MARGIN_SECONDS:
             raise _Stop("its walltime ends", resumes=self.kept)
         idle = now - _last_work(self.run_folder.folder / "jobs", self.started)
         if idle > 60 * self.work.broker.idle_minutes:
             minutes = self.work.broker.idle_minutes
             raise _Stop(f"idle: no producer or trial has run for {minutes} minutes")
+        if idle > _ALONE_SECONDS and now - self.asked > _ALONE_SECONDS:
+            self.asked = now
+            if self._alone():
+                raise _Stop("no other job of the campaign is in the queue any more")
+
+    def _alone(self) -> bool:
+        """Whether nobody is left to work with the broker, nor to let it go."""
+        state = self.run_folder.read_state()
+        if state is None or state.id != self.work.run or not state.submitted:
+            return False
+        try:
+            return not working_jobs(self.work.run)
+        except WorkError:
+            # Slurm does not answer: no news.
+            return False
 
     def _beat(self) -> None:
         """Say that the broker lives until it is over."""
@@ -309,12 +327,6 @@ class _BrokerJob:
     def _say(self, line: str) -> None:
         with open(self.log, "a", encoding="utf-8") as log:
             log.write(f"{time.strftime('%H:%M:%S')} {line}\n")
-
-
-def stop_brokers(run_folder: RunFolder, run: str, reason: str) -> None:
-    """Ask the brokers of a run to stop, wherever they are."""
-    run_folder.services.mkdir(parents=True, exist_ok=True)
-    write_json(run_folder.services / STOP_FILE, {"run": run, "reason": reason})
 
 
 def _last_work(jobs: Path, since: float) -> float:

@@ -22,8 +22,8 @@ from hpc.run.run_folder import RunFolder
 from hpc.run.state import DONE
 from hpc.run.stored_data import json_from, own_uploads
 from hpc.run.summary import run_summary
-from hpc.slurm.broker_job import stop_brokers
 from hpc.slurm.observe import CampaignEnd, ask_slurm, observe, write_end
+from hpc.slurm.stop_request import stop_brokers
 
 _VIEW_SECONDS = 180.0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,6 +21,15 @@ from hpc.slurm.scheduler import Queued
 
 _FORMAT = 1
 _LIVE = ("running", "ready")
+# What Slurm ends has these states here, all else has failed.
+_TAKEN = {
+    "CANCELLED": "cancelled",
+    "PREEMPTED": "preempted",
+    "NODE_FAIL": "lost",
+    "BOOT_FAIL": "lost",
+}
+# The exit codes of processes that were asked to end; by USR2 Slurm warns them, too.
+_SIGNALLED = tuple(128 + number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2))
 _BROKER_STATES = {"starting": "running", "draining": "running", "stopped": "complete"}
 
 
@@ -127,7 +137,12 @@ def _task(run: RunFolder, name: str, task: TaskState, jobs: Jobs | None) -> Task
     seen = jobs.seen(task.job, since) if jobs else None
     observed = _with_facts(run, task, record) if record else task
     ended = record is not None and record.exit_code is not None
+    gone = jobs is not None and since <= jobs.asked and task.job not in jobs.known
+    if record and record.requeued and not gone and (seen is None or seen.live):
+        return _again(observed, record, seen)
     if record and ended and not (seen and seen.live and seen.state != "COMPLETING"):
+        if record.exit_code in _SIGNALLED and seen is not None and seen.state in _TAKEN:
+            return _taken(observed, seen)
         outcome = read_outcome(run.outcome(name), record)
         note = upload_note(outcome) if record.exit_code == 0 else failure_note(record, outcome)
         return replace(observed, state=_ended(observed), note=note)
@@ -136,15 +151,29 @@ def _task(run: RunFolder, name: str, task: TaskState, jobs: Jobs | None) -> Task
         note = f"queued{again} ({seen.reason})"
         return replace(task, state="waiting", note=note, runs=observed.runs)
     if seen is not None and not seen.live:
-        how = seen.state.lower().replace("_", " ")
-        where = f" on {seen.nodes}" if seen.nodes else ""
-        return replace(observed, state="failed", note=f"Slurm: {how}{where}")
+        return _taken(observed, seen)
     if record is not None:
         note = f"on {record.node}, waiting {record.waiting}" if record.waiting else ""
         return replace(observed, state="running", note=note)
     if jobs is not None and task.job and task.job not in jobs.known:
         return replace(task, state="failed", note="its job has gone, and left no record")
     return task
+
+
+def _taken(task: TaskState, seen: Queued) -> TaskState:
+    """A task whose job Slurm has ended."""
+    where = f" on {seen.nodes}" if seen.nodes else ""
+    state = _TAKEN.get(seen.state, "failed")
+    return replace(task, state=state, note=f"Slurm: {seen.words}{where}")
+
+
+def _again(task: TaskState, record: JobRecord, seen: Queued | None) -> TaskState:
+    """A task whose job Slurm was asked to start again, and has not yet."""
+    waits = seen is not None and seen.state in scheduler.WAITING
+    then = f"queued again ({seen.reason})" if seen and waits else "Slurm starts it again"
+    if record.requeued == "preempted":
+        return replace(task, state="preempted", note=f"on {record.node}: {then}")
+    return replace(task, state="waiting", note=f"its walltime ended: {then}")
 
 
 def _with_facts(run: RunFolder, task: TaskState, record: JobRecord) -> TaskState:
@@ -162,8 +191,8 @@ def _with_facts(run: RunFolder, task: TaskState, record: JobRecord) -> TaskState
 def _ended(task: TaskState) -> str:
     if task.exit_code == 0:
         return "complete" if task.role != "trial" else trial_state(task.result or {})
-    # Asked to end (SIGINT, SIGTERM): what it has done so far is kept.
-    return "interrupted" if task.exit_code in (130, 143) else "failed"
+    # Asked to end: what it has done so far is kept.
+    return "interrupted" if task.exit_code in _SIGNALLED else "failed"
 
 
 def _broker(task: TaskState, first: Descriptor | None, jobs: Jobs | None) -> TaskState:
@@ -173,7 +202,7 @@ def _broker(task: TaskState, first: Descriptor | None, jobs: Jobs | None) -> Tas
         if seen is not None and seen.state in scheduler.WAITING:
             return replace(task, state="waiting", note=f"queued ({seen.reason})")
         if seen is not None and not seen.live:
-            return replace(task, state="failed", note=f"Slurm: {seen.state.lower()}")
+            return _taken(task, seen)
         return replace(task, state="running") if seen is not None else task
     state = _BROKER_STATES.get(own.state, own.state)
     note = own.note if own.state in ("failed", "stopped", "draining") else ""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from hpc.slurm import scheduler
-from hpc.slurm.batch import job_name
+from hpc.slurm.job_names import JobNames
 
 _STEP = 1.0
 
@@ -22,15 +22,21 @@ def live_jobs(run_id: str, jobs: Mapping[str, scheduler.Queued] | None = None) -
         What the queue holds, where it was asked already.
     """
     known = scheduler.queue() if jobs is None else jobs
-    prefix = job_name(run_id, "")
-    return [job for job, seen in known.items() if seen.live and seen.name.startswith(prefix)]
+    names = JobNames(run_id)
+    return [job for job, seen in known.items() if seen.live and names.has(seen.name)]
+
+
+def working_jobs(run_id: str, jobs: Mapping[str, scheduler.Queued] | None = None) -> list[str]:
+    """`live_jobs` but for the brokers: who might still need one, or let it go."""
+    known = scheduler.queue() if jobs is None else jobs
+    names = JobNames(run_id)
+    return [job for job in live_jobs(run_id, known) if not names.has(known[job].name, "broker")]
 
 
 def job_labels(run_id: str, known: Mapping[str, scheduler.Queued]) -> dict[str, str]:
     """Id -> name and id, for people, of the jobs of a run that are still to run, or run."""
-    prefix = job_name(run_id, "")
-    live = live_jobs(run_id, known)
-    return {job: f"{known[job].name.removeprefix(prefix)} ({job})" for job in live}
+    names = JobNames(run_id)
+    return {job: f"{names.label(known[job].name)} ({job})" for job in live_jobs(run_id, known)}
 
 
 def wait_until_gone(

@@ -24,6 +24,7 @@ from hpc.campaign.task_container import task_container
 from hpc.processes.apptainer import Images
 from hpc.processes.service import GUARD, guarded
 from hpc.slurm.batch import Batch, make_batches, parameters
+from hpc.slurm.job_names import JobNames
 from hpc.slurm.sbatch_script import sbatch_script
 from hpc.slurm.worker import task_environment
 
@@ -47,7 +48,7 @@ def render_slurm(campaign: Campaign, plan: Plan) -> str:
     if campaign.in_images:
         parts.append(f"guard={shlex.quote(GUARD)}")
     for batch in batches:
-        asked = parameters(batch, "<run id>", ids)
+        asked = parameters(batch, JobNames("<run id>", plan.name), ids)
         count = max(1, len(batch.tasks))
         walltime = f"walltime {timedelta(minutes=asked['time'])}"
         parts += [f"==== {batch.name}, {walltime}", sbatch_script(asked, count, folder).rstrip()]
@@ -63,7 +64,7 @@ def _command(campaign: Campaign, batch: Batch, task: Task) -> str:
     argv = task.argv
     env = {key: value for key, value in task_environment(task, None).items() if value is not None}
     if box is not None:
-        argv = guarded(box.argv(argv, _PROGRAM, nv=bool(batch.resources.gpus)))
+        argv = guarded(box.argv(argv, _PROGRAM, nv=batch.resources.has_gpus))
         env = box.environment(env, _PROGRAM)
     lines = [f"-- {task.name}"]
     lines += [f"{key}={shlex.quote(value)} \\" for key, value in env.items()]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from deeptool.errors import UserError
 from hpc.campaign.definition import Campaign
 from hpc.campaign.fields import Positive, Strict
+from hpc.slurm.extra_options import Option, asks_for_gpus, extra_options
 
 ROLES = ("broker", "producers", "train")
 
@@ -48,6 +49,14 @@ def _time(value: object) -> str:
     return str(value)
 
 
+def _gpus(value: int | str) -> int | str:
+    if isinstance(value, int) and value >= 0:
+        return value
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z][\w.-]*:[1-9]\d*", value):
+        return value
+    raise ValueError("how many GPUs a node, such as 2, or of which type and how many: a100:2")
+
+
 Time = Annotated[str, BeforeValidator(_time)]
 
 
@@ -59,24 +68,44 @@ class Resources(Strict):
     partition, account : str, optional
     time : str, optional
         The walltime, as Slurm writes it.
-    cpus, gpus : int, optional
+    cpus : int, optional
         Of each node of the job.
+    gpus : int or str, optional
+        Of each node: how many, or of which type and how many, ``a100:2``.
     memory : str, optional
         Of each node, as Slurm writes it.
     setup : tuple of str
         Shell lines that come before the work, such as ``module load apptainer``.
     extra : dict
         Further parameters of sbatch, without their dashes: ``{qos = "long", gres = "gpu:a100:1"}``.
+        A dependency comes to those that the jobs have on each other.
     """
 
     partition: str | None = None
     account: str | None = None
     time: Time | None = None
     cpus: Positive | None = None
-    gpus: Annotated[int, Field(ge=0)] | None = None
+    gpus: Annotated[int | str, AfterValidator(_gpus)] | None = None
     memory: Annotated[str, Field(pattern=r"^[1-9]\d*[KMGT]?$")] | None = None
     setup: tuple[str, ...] = ()
-    extra: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    extra: Annotated[dict[str, Option], AfterValidator(extra_options)] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _gpus_once(self) -> Resources:
+        named = [key for key, value in self.extra.items() if asks_for_gpus(key, value)]
+        if self.gpus and named:
+            raise ValueError(f"gpus or extra.{named[0]}, not both")
+        return self
+
+    @property
+    def has_gpus(self) -> bool:
+        """Whether the job gets GPUs, whichever option asks for them."""
+        return bool(self.gpus) or self.extra != self.extra_but_gpus
+
+    @property
+    def extra_but_gpus(self) -> dict[str, Option]:
+        """`extra` without the options that ask for GPUs."""
+        return {key: value for key, value in self.extra.items() if not asks_for_gpus(key, value)}
 
 
 _DEFAULTS = {
@@ -105,7 +134,13 @@ class SlurmOptions(Resources):
         merged: dict[str, Any] = {"setup": (), "extra": {}}
         for layer in (_DEFAULTS[name], self, getattr(self, name)):
             values = {key: getattr(layer, key) for key in Resources.model_fields}
-            extra = {**merged["extra"], **values.pop("extra")}
+            before, extra = merged["extra"], values.pop("extra")
+            if layer.gpus is not None:
+                before = Resources(extra=before).extra_but_gpus
+            elif layer.has_gpus:
+                merged["gpus"] = None
+                before = Resources(extra=before).extra_but_gpus
+            extra = {**before, **extra}
             merged |= {key: value for key, value in values.items() if value not in (None, ())}
             merged["extra"] = extra
         return Resources(**merged)

@@ -45,6 +45,11 @@ class Queued:
         """Whether it is still to run, or runs."""
         return self.state in LIVE
 
+    @property
+    def words(self) -> str:
+        """Its state for people."""
+        return self.state.lower().replace("_", " ")
+
 
 def check_there() -> None:
     """Raise `UserError` where Slurm's commands are missing."""

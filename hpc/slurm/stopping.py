@@ -9,10 +9,10 @@ from hpc.run.backend import Stopped
 from hpc.run.run_folder import RunFolder
 from hpc.run.state import RunState
 from hpc.slurm import scheduler
-from hpc.slurm.batch import job_name
-from hpc.slurm.broker_job import stop_brokers
+from hpc.slurm.job_names import JobNames
 from hpc.slurm.observe import read_end
 from hpc.slurm.queued import job_labels, wait_until_gone
+from hpc.slurm.stop_request import DOWN, stop_brokers
 
 # For brokers to stop cleanly, after they have noticed that they are to.
 _BROKER_SECONDS = 60.0
@@ -29,13 +29,14 @@ def stop_jobs(run: RunFolder, state: RunState) -> Stopped:
     """
     known = scheduler.queue()
     labels = job_labels(state.id, known)
-    brokers = [job for job in labels if known[job].name == job_name(state.id, "broker")]
+    brokers = [job for job in labels if JobNames(state.id).has(known[job].name, "broker")]
     others = [job for job in labels if job not in brokers]
     # The last job first: it would write a report of what is being stopped.
     ordered = sorted(others, key=lambda job: known[job].name)
     scheduler.cancel(ordered)
-    if brokers:
-        stop_brokers(run, state.id, "deeptool-hpc down")
+    if labels:
+        # A launch that watches reads it, too: nobody is to write the report of what was stopped.
+        stop_brokers(run, state.id, DOWN)
         waiting = [job for job in brokers if known[job].state in scheduler.WAITING]
         scheduler.cancel(waiting)
     remaining = wait_until_gone(list(labels), lambda: None, _BROKER_SECONDS)

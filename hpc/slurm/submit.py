@@ -15,11 +15,13 @@ from hpc.run.backend import LaunchContext
 from hpc.run.state import RunState
 from hpc.slurm import scheduler
 from hpc.slurm.batch import Batch, make_batches, parameters
-from hpc.slurm.broker_job import STOP_FILE, BrokerWork
+from hpc.slurm.broker_job import BrokerWork
 from hpc.slurm.executor import SlurmExecutor
 from hpc.slurm.finish import FinishWork
+from hpc.slurm.job_names import JobNames
 from hpc.slurm.queued import live_jobs
 from hpc.slurm.resources import minutes, slurm_options
+from hpc.slurm.stop_request import STOP_FILE
 from hpc.slurm.worker import Work
 
 
@@ -66,7 +68,7 @@ def _submit(
 ) -> RunState:
     ids = {name: jobs[0].split("_")[0] for name, jobs in state.jobs.items()}
     works = make_works(batch, context.campaign, context.plan, state)
-    jobs = executor.submit(works, parameters(batch, state.id, ids))
+    jobs = executor.submit(works, parameters(batch, JobNames(state.id, state.name), ids))
     state = replace(state, jobs={**state.jobs, batch.name: tuple(jobs)})
     # A job of several brokers is one task; the last batch has none.
     for task, job in zip(batch.tasks, jobs, strict=False):
@@ -90,7 +92,7 @@ def make_works(
         return [BrokerWork(campaign.broker, campaign.folder, state.id, secret, pair, limit)]
     if batch.name == "finish":
         return [FinishWork(campaign, plan, state.id, state.launched, box)]
-    gpus = bool(batch.resources.gpus)
+    gpus = batch.resources.has_gpus
     return [
         Work(task, campaign.folder, state.id, plan.server, box, gpus, limit) for task in batch.tasks
     ]

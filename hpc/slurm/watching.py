@@ -7,17 +7,23 @@ from dataclasses import replace
 from functools import partial
 
 from deeptool.errors import Terminated, WorkError
+from hpc.campaign.task_container import task_container
 from hpc.run.backend import LaunchContext
 from hpc.run.screen import STYLES, Screen, trial_text, upload_text
 from hpc.run.snapshot import Snapshot, take_snapshot
 from hpc.run.state import DONE, RunState
+from hpc.slurm import scheduler
+from hpc.slurm.finish import FinishWork
 from hpc.slurm.observe import ask_slurm, observe, read_end
-from hpc.slurm.queued import live_jobs, wait_until_gone
+from hpc.slurm.queued import live_jobs, wait_until_gone, working_jobs
 from hpc.slurm.resources import slurm_options
+from hpc.slurm.stop_request import DOWN, stop_reason
 
 _STEP = 1.0
 # After the last job's word, the brokers stop, and Slurm notices.
 _AFTER_SECONDS = 60.0
+# How long a campaign may have no job but brokers before its last job counts as lost.
+_SURE_SECONDS = 5.0
 
 
 def watch_jobs(context: LaunchContext, state: RunState) -> None:
@@ -45,8 +51,10 @@ def watch_jobs(context: LaunchContext, state: RunState) -> None:
             context.screen.show(partial(take_snapshot, folder, seen))
             if read_end(folder, state):
                 break
-            if jobs is not None and not live_jobs(state.id, jobs.known):
-                _gone(context, state, snapshot)
+            if jobs is not None and not working_jobs(state.id, jobs.known):
+                _without_finish(context, state, snapshot)
+                # Nothing that was seen of the jobs before holds any more.
+                asked = 0.0
             time.sleep(_STEP)
     except Terminated:
         context.screen.event(
@@ -58,11 +66,50 @@ def watch_jobs(context: LaunchContext, state: RunState) -> None:
     wait_until_gone(live_jobs(state.id), signals.check, _AFTER_SECONDS)
 
 
-def _gone(context: LaunchContext, state: RunState, snapshot: Snapshot) -> None:
-    """Raise, unless a job that had gone from one answer is there in the next."""
+def _without_finish(context: LaunchContext, state: RunState, snapshot: Snapshot) -> None:
+    """Write the campaign's end where its last job was lost, which would have: no broker waits on.
+
+    Raises
+    ------
+    WorkError
+        When the producers and trials have gone, too, without an end.
+    """
     folder = context.folder
-    if live_jobs(state.id) or read_end(folder, state):
+    # A job that had gone from one answer may be there in the next, and its last file be seen late.
+    deadline = time.monotonic() + _SURE_SECONDS
+    while time.monotonic() < deadline:
+        context.signals.check()
+        if read_end(folder, state):
+            return
+        time.sleep(_STEP)
+    known = scheduler.queue()
+    if working_jobs(state.id, known) or read_end(folder, state):
         return
+    stopped = stop_reason(folder, state.id) == DOWN
+    if not stopped and (live_jobs(state.id, known) or _all_ended(context, state)):
+        (job,) = state.jobs["finish"]
+        seen = known.get(job) or scheduler.history([job]).get(job)
+        how = seen.words if seen is not None else "gone"
+        context.screen.event(
+            f"the job finish was lost (Slurm: {how}): this launch writes the report", "yellow"
+        )
+        box = task_container(context.campaign)
+        FinishWork(context.campaign, context.plan, state.id, state.launched, box)()
+        return
+    if not live_jobs(state.id, known):
+        _gone(context, state, snapshot)
+
+
+def _all_ended(context: LaunchContext, state: RunState) -> bool:
+    """Whether each producer and trial came to an end of its own."""
+    tasks = observe(context.folder, state, None).tasks
+    rest = [tasks[task.name] for task in context.plan.of("producer", "trial")]
+    return all(task.state in DONE or task.exit_code is not None for task in rest)
+
+
+def _gone(context: LaunchContext, state: RunState, snapshot: Snapshot) -> None:
+    """Raise: nothing of the campaign is left in the queue."""
+    folder = context.folder
     if folder.state().state == "interrupted":
         raise WorkError("the campaign was stopped: deeptool-hpc down")
     failed = [f"{row.name}: {row.note}" for row in snapshot.rows if row.state == "failed"]

@@ -118,8 +118,9 @@ class _Worker:
         if again is not None:
             error = error or again
         facts = {"exit_code": code, "end": time.time(), "cpu_seconds": self.cpu_seconds}
-        self._write(**facts, error=error, tail=self.tail)
-        if self.signals.warned and code and again is None:
+        requeued = self._why_ended() if self.signals.warned and code and again is None else None
+        self._write(**facts, error=error, tail=self.tail, requeued=requeued)
+        if requeued is not None:
             self._requeue()
         if code:
             raise WorkError(f"{self.task.name} ended with exit code {code}: see {self.log}")
@@ -232,14 +233,18 @@ class _Worker:
 
     def _ask_again(self, code: int) -> str | None:
         """Why the job is not to be started once more; None where it is."""
-        left = job_environment.remaining_seconds(self.started, self.work.minutes)
-        if left > _ENDING_SECONDS:
+        if self._why_ended() == "preempted":
             return None
         if self.task.role == "producer":
             return f"the upload did not fit into its walltime, {self.work.minutes} minutes"
         if self._kept() <= (self.record.epoch, self.record.batches):
             return f"no checkpoint fits into its walltime, {self.work.minutes} minutes"
         return None
+
+    def _why_ended(self) -> str:
+        """Why Slurm warned the job."""
+        left = job_environment.remaining_seconds(self.started, self.work.minutes)
+        return "preempted" if left > _ENDING_SECONDS else "walltime"
 
     def _kept(self) -> tuple[int, int]:
         """The epochs that a trial has done so far, and the batches of the next in a checkpoint."""

@@ -89,6 +89,10 @@ class Bench:
     def job(self, task: str) -> str:
         return str(self.json("state.json")["tasks"][task]["job"])
 
+    def submitted(self) -> bool:
+        """Whether all of the campaign's jobs are in the queue."""
+        return (self.run / "state.json").exists() and self.json("state.json")["submitted"]
+
     def wait(self, what: str, seen: Callable[[], bool], seconds: float = 200) -> None:
         deadline = time.monotonic() + seconds
         while not seen():

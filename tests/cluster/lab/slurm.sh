@@ -97,14 +97,14 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 SlurmctldParameters=preempt_send_user_signal
 $storage
-NodeName=n1 NodeHostname=$host NodeAddr=127.0.0.1 Port=16821 CPUs=8 RealMemory=$memory Gres=gpu:2
-NodeName=n2 NodeHostname=$host NodeAddr=127.0.0.1 Port=16822 CPUs=8 RealMemory=$memory Gres=gpu:2
+NodeName=n1 NodeHostname=$host NodeAddr=127.0.0.1 Port=16821 CPUs=8 RealMemory=$memory Gres=gpu:lab:2
+NodeName=n2 NodeHostname=$host NodeAddr=127.0.0.1 Port=16822 CPUs=8 RealMemory=$memory Gres=gpu:lab:2
 PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=20
 PartitionName=urgent Nodes=n1,n2 MaxTime=INFINITE State=UP PriorityTier=100 PreemptMode=OFF
 EOF
   cat >/etc/slurm/gres.conf <<EOF
-NodeName=n1 Name=gpu File=/dev/labgpu[0-1]
-NodeName=n2 Name=gpu File=/dev/labgpu[2-3]
+NodeName=n1 Name=gpu Type=lab File=/dev/labgpu[0-1]
+NodeName=n2 Name=gpu Type=lab File=/dev/labgpu[2-3]
 EOF
   if [ ! -e /etc/munge/munge.key ]; then
     (umask 077; head -c 1024 /dev/urandom >/etc/munge/munge.key)

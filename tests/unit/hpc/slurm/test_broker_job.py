@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,11 @@ from deeptool.errors import WorkError
 from hpc.broker.discovery import Discovery
 from hpc.campaign.definition import Broker
 from hpc.run.run_folder import RunFolder
-from hpc.slurm.broker_job import BrokerWork, _BrokerJob, _Stop, stop_brokers
+from hpc.run.state import RunState
+from hpc.slurm.broker_job import BrokerWork, _BrokerJob, _Stop
+from hpc.slurm.job_names import JobNames
+from hpc.slurm.scheduler import Queued
+from hpc.slurm.stop_request import stop_brokers
 
 
 @pytest.fixture
@@ -101,6 +106,23 @@ def test_it_stops_when_nobody_works_with_it(job: _BrokerJob, tmp_path: Path) -> 
     assert reason(job) == ""
     os.utime(record, (time.time() - 660, time.time() - 660))
     assert reason(job).startswith("idle: no producer or trial has run for 10 minutes")
+
+
+@pytest.mark.parametrize("batch", ["trials", "broker"])
+def test_it_does_not_wait_for_jobs_that_have_gone(
+    job: _BrokerJob, monkeypatch: pytest.MonkeyPatch, batch: str
+) -> None:
+    queue = {"8": Queued("8", "PENDING", name=JobNames("r", "c").of(batch))}
+    monkeypatch.setattr("hpc.slurm.scheduler.queue", lambda: queue)
+    job.started -= 100
+    state = RunState("c", "slurm", "r", {}, "running", 1.0, 1.0, {})
+    job.run_folder.write_state(state)
+    # More may be submitted.
+    assert reason(job) == ""
+    job.run_folder.write_state(replace(state, submitted=True))
+    job.asked = 0.0
+    gone = "no other job of the campaign is in the queue any more"
+    assert reason(job) == ("" if batch == "trials" else gone)
 
 
 def test_a_scratch_folder_that_is_not_there_is_said_where_others_wait(

@@ -86,6 +86,42 @@ def test_a_trial_is_complete_by_its_result(folder: Folder) -> None:
     assert folder.seen("trial-0").state == "interrupted"
 
 
+def test_a_trial_that_was_preempted_is_to_go_on(folder: Folder) -> None:
+    folder.record("trial-0", exit_code=140, end=time.time(), requeued="preempted")
+    for queued, note in (
+        ([Queued("2", "COMPLETING", nodes="n1")], "on n1: Slurm starts it again"),
+        ([Queued("2", "PENDING", "BeginTime")], "on n1: queued again (BeginTime)"),
+    ):
+        task = folder.seen("trial-0", *queued)
+        assert (task.state, task.note) == ("preempted", note)
+    assert folder.seen("trial-0", ask=False).state == "preempted"
+    assert folder.seen("trial-0", Queued("2", "CANCELLED")).state == "cancelled"
+    assert folder.seen("trial-0").state == "interrupted"
+    folder.record("trial-0", exit_code=143, end=time.time(), requeued="walltime")
+    task = folder.seen("trial-0", Queued("2", "PENDING", "BeginTime"))
+    assert (task.state, task.note) == ("waiting", "its walltime ended: queued again (BeginTime)")
+
+
+@pytest.mark.parametrize(
+    ("queued", "state", "note"),
+    [
+        ("CANCELLED", "cancelled", "Slurm: cancelled on n2"),
+        ("PREEMPTED", "preempted", "Slurm: preempted on n2"),
+        ("NODE_FAIL", "lost", "Slurm: node fail on n2"),
+    ],
+)
+def test_what_slurm_takes_away_has_not_failed(
+    folder: Folder, queued: str, state: str, note: str
+) -> None:
+    for said in ({}, {"exit_code": 143, "end": time.time()}):
+        folder.record("trial-0", **said)
+        task = folder.seen("trial-0", Queued("2", queued, nodes="n2"))
+        assert (task.state, task.note) == (state, note)
+    # Its own error counts for more.
+    folder.record("trial-0", exit_code=2, end=time.time())
+    assert folder.seen("trial-0", Queued("2", queued, nodes="n2")).state == "failed"
+
+
 def test_what_slurm_ended_had_no_time_to_say_so(folder: Folder) -> None:
     task = folder.seen("trial-0", Queued("2", "OUT_OF_MEMORY", nodes="n2"))
     assert (task.state, task.note) == ("failed", "Slurm: out of memory on n2")

@@ -10,6 +10,7 @@ import pytest
 
 from hpc.slurm.batch import Batch, parameters
 from hpc.slurm.executor import SlurmExecutor
+from hpc.slurm.job_names import JobNames
 from hpc.slurm.resources import Resources
 from hpc.slurm.sbatch_script import sbatch_script
 
@@ -20,7 +21,9 @@ def work() -> None:
 
 def sbatch_parameters(**facts: Any) -> dict[str, Any]:
     values = {"time": "30", **facts.pop("resources", {})}
-    return parameters(Batch("trials", (), (), Resources(**values), **facts), "id", {})
+    return parameters(
+        Batch("trials", (), (), Resources(**values), **facts), JobNames("id", "c"), {}
+    )
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -22,6 +22,7 @@ from hpc.run.run_folder import RunFolder
 from hpc.slurm import scheduler
 from hpc.slurm.broker_job import BrokerWork
 from hpc.slurm.scheduler import Queued
+from hpc.slurm.stop_request import DOWN, stop_brokers
 
 CAMPAIGN = """
 name = "search"
@@ -49,6 +50,8 @@ class Slurm:
         self.requeued: list[str] = []
         self.held = False
         self.refuses: str | None = None
+        # Batch -> the state in which its jobs end before they have begun.
+        self.lost: dict[str, str] = {}
         self.during: Callable[[str], None] = lambda job: None
 
     def __call__(self, folder: Path) -> Slurm:
@@ -58,12 +61,13 @@ class Slurm:
         self, works: Sequence[Callable[[], None]], parameters: Mapping[str, Any]
     ) -> list[str]:
         name = parameters["job_name"]
-        if self.refuses and name.endswith(self.refuses):
+        if self.refuses and self.refuses in name:
             raise UserError("Slurm refuses a job of this campaign", seen="no such partition")
         number = len({job.split("_")[0] for job in self.jobs}) + 1
         ids = [f"{number}_{n}" for n in range(len(works))] if len(works) > 1 else [str(number)]
         for job, work in zip(ids, works, strict=True):
-            state = "PENDING" if self.held else self._run(job, work)
+            lost = [state for batch, state in self.lost.items() if f"-{batch}-" in name]
+            state = lost[0] if lost else "PENDING" if self.held else self._run(job, work)
             self.jobs[job] = Queued(job, state, "Resources", "n1", name)
         return ids
 
@@ -83,7 +87,7 @@ class Slurm:
     def queue(self) -> dict[str, Queued]:
         stop = self.run.services / "stop.json"
         for job, seen in self.jobs.items():
-            if seen.name.endswith("-broker") and stop.exists() and seen.live:
+            if "-broker-" in seen.name and stop.exists() and seen.live:
                 self.jobs[job] = Queued(job, "COMPLETED", "", "n1", seen.name)
                 registry = Discovery(self.run.services, self.run.state().id)
                 said = registry.read()
@@ -134,9 +138,24 @@ class Bench:
         monkeypatch.setattr(scheduler, "max_array_size", lambda: 1001)
         monkeypatch.setattr(scheduler, "history", lambda ids: {})
         monkeypatch.setattr("hpc.slurm.worker.time.sleep", lambda seconds: None)
+        monkeypatch.setattr("hpc.slurm.watching._SURE_SECONDS", 0.1)
 
     def launch(self, *words: str) -> Result:
         return CliRunner().invoke(launch.command, [str(self.file), *words])
+
+    def once_it_trains(self, job: str, signum: signal.Signals) -> None:
+        """Signal the trial that `job` runs when it has begun; of another job nothing."""
+
+        def send() -> None:
+            config = self.run.trial(int(job.partition("_")[2] or 0)) / "config.json"
+            for _ in range(2000):
+                if config.exists():
+                    break
+                threading.Event().wait(0.01)
+            os.kill(os.getpid(), signum)
+
+        if job.startswith("3"):
+            threading.Thread(target=send, daemon=True).start()
 
     def states(self) -> dict[str, str]:
         from hpc.run.snapshot import take_snapshot
@@ -190,7 +209,7 @@ def test_failures_are_named(bench: Bench) -> None:
 
 
 def test_what_slurm_refuses_leaves_nothing_in_the_queue(bench: Bench) -> None:
-    bench.slurm.refuses = "-trials"
+    bench.slurm.refuses = "-trials-"
     result = bench.launch()
     assert isinstance(result.exception, UserError)
     assert "cancelled what had been submitted" in result.output
@@ -341,22 +360,55 @@ def test_jobs_that_go_without_an_end(bench: Bench) -> None:
     assert bench.run.state().state == "failed"
 
 
+@pytest.mark.parametrize("state", ["CANCELLED", "NODE_FAIL", "TIMEOUT"])
+def test_a_last_job_that_is_lost_keeps_nobody_waiting(bench: Bench, state: str) -> None:
+    bench.slurm.lost = {"finish": state}
+    result = bench.launch()
+    assert result.exit_code == 0, result.output
+    how = state.lower().replace("_", " ")
+    assert f"the job finish was lost (Slurm: {how}): this launch writes the report" in result.output
+    assert (bench.run.folder / "report.html").exists()
+    assert set(bench.states().values()) == {"complete"}
+    # The broker was let go.
+    assert not any(seen.live for seen in bench.slurm.queue().values())
+
+
+@pytest.mark.parametrize("batch", ["producers", "trials"])
+def test_jobs_that_were_cancelled_are_named_and_no_success(bench: Bench, batch: str) -> None:
+    bench.slurm.lost = {batch: "CANCELLED"}
+    if batch == "producers":
+        bench.slurm.lost["trials"] = "CANCELLED"
+    result = bench.launch()
+    assert isinstance(result.exception, WorkError)
+    message = str(result.exception)
+    role, count = ("producer", 2) if batch == "producers" else ("trial", 4)
+    assert f"{count} of {count} {role}s cancelled" in message
+    assert f"seen: {role}-0 (Slurm: cancelled on n1), {role}-1 (Slurm: canc" in message
+    # There is no log to be read.
+    assert "next: the same launch runs them again" in message
+    assert f"{role}-0 cancelled: Slurm: cancelled" in result.output
+
+
+def test_an_interrupted_trial_is_no_success(bench: Bench) -> None:
+    text = CAMPAIGN.replace("size = [16, 32], lr = [1, 2]", "size = [16], sleep = [30]")
+    bench.file.write_text(text)
+    bench.slurm.during = lambda job: bench.once_it_trains(job, signal.SIGTERM)
+    result = bench.launch()
+    assert isinstance(result.exception, WorkError), result.output
+    assert "1 of 1 trials interrupted" in str(result.exception)
+
+
+def test_a_campaign_that_is_being_stopped_gets_no_report(bench: Bench) -> None:
+    bench.slurm.lost = {"finish": "CANCELLED"}
+    bench.slurm.during = lambda job: stop_brokers(bench.run, bench.run.state().id, DOWN)
+    result = bench.launch()
+    assert "have gone from the queue before their end" in str(result.exception)
+    assert not (bench.run.folder / "report.html").exists()
+
+
 def test_a_warned_trial_is_requeued_and_goes_on(bench: Bench) -> None:
     bench.file.write_text(CAMPAIGN.replace("lr = [1, 2]", "lr = [1], sleep = [30]"))
-
-    def warn(job: str) -> None:
-        def once_it_trains() -> None:
-            config = bench.run.trial(int(job[-1])) / "config.json"
-            for _ in range(2000):
-                if config.exists():
-                    break
-                threading.Event().wait(0.01)
-            os.kill(os.getpid(), signal.SIGUSR2)
-
-        if job.startswith("3"):
-            threading.Thread(target=once_it_trains, daemon=True).start()
-
-    bench.slurm.during = warn
+    bench.slurm.during = lambda job: bench.once_it_trains(job, signal.SIGUSR2)
     result = bench.launch()
     assert bench.slurm.requeued == ["3_0", "3_1"], result.output
     record = bench.run.record("trial-0").read_text()
