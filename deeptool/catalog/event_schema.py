@@ -296,7 +296,7 @@ FIELDS: dict[str, tuple[dict[str, Check], dict[str, Check]]] = {
             "cpu_seconds": _seconds,
             "pipeline_cpu_seconds": _optional(_seconds),
         },
-        {"pipeline": _optional(_mapping)},
+        {"pipeline": _optional(_mapping), "other_ways": _optional(_mapping)},
     ),
     "failed": ({**_SAME, "reason": _text(LONGEST_TEXT)}, {}),
     "deleted": ({**_SAME}, {"damaged": _offsets}),

@@ -143,7 +143,7 @@ class Completed:
     data_hparams : mapping
         The hparams that the pipeline really read, with their values.
     wall_seconds, cpu_seconds : float
-        Of the whole producer process up to this event.
+        Of the whole producer process up to this event, its probe included.
     pipeline_cpu_seconds : float or None
         Process CPU seconds spent in the input pipeline itself, over all epochs: without encoding
         and sending. None where the platform cannot tell.
@@ -151,6 +151,10 @@ class Completed:
         What is known of the pipeline, as `deeptool.settings.pipeline_facts` has it: digests of the
         first samples, and hashes of the code behind them. None for an upload without a settings
         file, or by an earlier release.
+    other_ways : mapping or None
+        What the same samples cost without a store, per sample and measured on the first of them
+        (see `deeptool.pipelines.way_costs.WayCosts`). None for an upload without a settings file,
+        or by an earlier release.
     """
 
     event: ClassVar[str] = "completed"
@@ -163,6 +167,7 @@ class Completed:
     pipeline_cpu_seconds: float | None
     time: float
     pipeline: Mapping[str, Any] | None = None
+    other_ways: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from deeptool.commands.options import (
     settings_option,
     variant_option,
 )
+from deeptool.cpu_clock import seconds_with_children
 from deeptool.errors import DeeptoolError, UserError
 from deeptool.outcome import OutcomeFile, StoredTopic
 from deeptool.producer.upload_request import UploadTuning
@@ -268,7 +269,7 @@ def _produce(
                     stored = upload_split(log, stored, tuning, probe)
                 except DeeptoolError as error:
                     raise partly_stored(error, done) from error
-        charged_from = (time.time(), time.process_time())
+        charged_from = (time.time(), seconds_with_children())
         done.append(stored)
         if outcome_file is not None:
             outcome_file.add_stored(

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,10 +13,10 @@ from deeptool.codec.records import pack
 from deeptool.codec.spec import Spec
 from deeptool.codec.tensors import leaves_from_tf
 from deeptool.codec.values import Leaves, rows
+from deeptool.pipelines.way_costs import best_cpu, way_costs
 
 # Enough for timing, and little memory.
 _BYTES = 16_000_000
-_ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -80,24 +77,22 @@ def sample_costs(dataset: Any, spec: Spec, codec: str, seconds: float) -> Sample
     made = make_codec(codec, spec)
     batches = _first(dataset, spec, seconds)
     count = sum(map(rows, batches))
-    encode, records = _cpu(lambda: list(pack(made, batches, upload="plan")), rounds=1)
+    encode, records = best_cpu(lambda: list(pack(made, batches, upload="plan")), rounds=1)
     pairs = [(record.value, record.key) for record in records]
     size = sum(len(value) + len(key or b"") for value, key in pairs)
     block = np.zeros(_BYTES // 8)
-    cached = dataset.take(len(batches)).cache()
-    _read(cached)
-    saved, loaded, failed = _saved(cached)
-    per_byte = _cpu(block.copy)[0] / block.nbytes
+    others = way_costs(dataset.take(len(batches)), count)
+    per_byte = best_cpu(block.copy)[0] / block.nbytes
     return SampleCosts(
         samples=count,
         record_bytes=size / count,
         encode_seconds=encode / count,
-        decode_seconds=_cpu(lambda: [made.decode(*pair) for pair in pairs])[0] / count,
+        decode_seconds=best_cpu(lambda: [made.decode(*pair) for pair in pairs])[0] / count,
         copy_seconds=per_byte * size / count,
-        cache_seconds=_cpu(lambda: _read(cached))[0] / count,
-        save_seconds=None if saved is None else saved / count,
-        load_seconds=None if loaded is None else loaded / count,
-        save_failed=failed,
+        cache_seconds=others.cache_seconds or 0.0,
+        save_seconds=others.save_seconds,
+        load_seconds=others.load_seconds,
+        save_failed=others.failed,
     )
 
 
@@ -113,33 +108,3 @@ def _first(dataset: Any, spec: Spec, seconds: float) -> list[Leaves]:
         if size >= _BYTES or time.monotonic() > deadline:
             break
     return found
-
-
-def _saved(dataset: Any) -> tuple[float | None, float | None, str]:
-    """CPU seconds of saving and of loading; else why that failed."""
-    import tensorflow as tf
-
-    with tempfile.TemporaryDirectory(prefix="deeptool-plan-") as folder:
-        path = str(Path(folder, "saved"))
-        try:
-            saved = _cpu(lambda: dataset.save(path), rounds=1)[0]
-            loaded = _cpu(lambda: _read(tf.data.Dataset.load(path)))[0]
-        except Exception as error:
-            line = next(iter(str(error).strip().splitlines()), "")
-            return None, None, f"{type(error).__name__}: {line}"
-        return saved, loaded, ""
-
-
-def _read(dataset: Any) -> None:
-    for _ in dataset:
-        pass
-
-
-def _cpu(work: Callable[[], Any], rounds: int = _ROUNDS) -> tuple[float, Any]:
-    """CPU seconds of the quickest round, and its result."""
-    best, result = float("inf"), None
-    for _ in range(rounds):
-        before = time.process_time()
-        result = work()
-        best = min(best, time.process_time() - before)
-    return best, result

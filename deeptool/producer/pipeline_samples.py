@@ -12,6 +12,7 @@ from deeptool.codec.tensors import leaves_from_tf
 from deeptool.codec.values import Leaves, rows, slice_rows
 from deeptool.errors import DeeptoolError, UserError, WorkError
 from deeptool.pipelines.deterministic_order import check_deterministic
+from deeptool.pipelines.way_costs import FirstElements, WayCosts
 from deeptool.producer.pipeline_cpu import PipelineCpuMeter
 from deeptool.termination import signals_held
 
@@ -57,6 +58,7 @@ class PipelineSamples:
         self._first = self._make(0)
         self.spec = Spec.from_tf(self._first.element_spec, batched)
         self._limit, self._meter = limit, meter
+        self._kept = FirstElements()
         self._index, self._number = shard or (0, 1)
         # Of the epoch under way, and its element that comes next.
         self._iterator: Any = None
@@ -95,6 +97,11 @@ class PipelineSamples:
         known = [] if self._elements is None else [self._elements * batch_size]
         total = min(known + ([] if self._limit is None else [self._limit]), default=None)
         return None if total is None else -(-total // self._number)
+
+    def other_ways(self) -> WayCosts:
+        """What the first samples cost without a store, when they have been read."""
+        with signals_held():
+            return self._kept.costs(self._first.element_spec)
 
     def close(self) -> None:
         """Delete the iterator.
@@ -151,6 +158,8 @@ class PipelineSamples:
         seen = taken = index = 0
         while self._element is not _END:
             leaves = leaves_from_tf(self._element, self.spec)
+            if epoch == 0:
+                self._kept.add(self._element, leaves)
             if self._limit is not None:
                 leaves = slice_rows(leaves, 0, min(rows(leaves), self._limit - seen))
             if index % self._number == self._index and rows(leaves):

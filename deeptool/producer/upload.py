@@ -11,6 +11,7 @@ from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.catalog.events import Completed
 from deeptool.client.connection import connect
 from deeptool.codec import DEFAULT_CODEC
+from deeptool.cpu_clock import seconds_with_children
 from deeptool.producer.upload_request import Provenance, UploadRequest, UploadTuning
 from deeptool.producer.upload_run import run_upload
 
@@ -100,7 +101,7 @@ def upload(
     --------
     >>> deeptool.upload(dataset, "localhost:9092", "digits", split="train")
     """
-    tuning = UploadTuning(charged_from=(time.time(), time.process_time()))
+    tuning = UploadTuning(charged_from=(time.time(), seconds_with_children()))
     request = UploadRequest(
         name=name,
         split=split,

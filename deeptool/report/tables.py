@@ -130,7 +130,7 @@ def trial_columns(summary: Mapping[str, Any]) -> list[Column]:
             timed(name, key)
             for name, key in (
                 ("input CPU s", "input_cpu_seconds"),
-                ("CPU s saved", "saved_cpu_seconds"),
+                ("CPU s not preprocessed again", "saved_cpu_seconds"),
             )
             if any(trial[key] is not None for trial in summary["trials"])
         ],

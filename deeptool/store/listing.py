@@ -17,7 +17,7 @@ from deeptool.client.topic_names import CATALOG_TOPIC, parse_topic
 _FIELDS = (
     *("owner", "begun", "time", "age_seconds", "heartbeat_seconds", "codec", "batch_size"),
     *("element_spec", "element_spec_json", "settings_sha256", "raw_data"),
-    *("wall_seconds", "cpu_seconds", "pipeline_cpu_seconds"),
+    *("wall_seconds", "cpu_seconds", "pipeline_cpu_seconds", "other_ways"),
 )
 
 
@@ -144,6 +144,6 @@ def _row(topic: str, condition: str, upload: Upload, now: float) -> dict[str, An
     }
 
 
-def _costs(completed: Completed | None) -> dict[str, float | None]:
-    names = ("wall_seconds", "cpu_seconds", "pipeline_cpu_seconds")
+def _costs(completed: Completed | None) -> dict[str, Any]:
+    names = ("wall_seconds", "cpu_seconds", "pipeline_cpu_seconds", "other_ways")
     return {name: getattr(completed, name, None) for name in names}

@@ -108,7 +108,7 @@ def normalise_contrast(image, sigma):
 def preprocess(image, index, distort):
     """One 8 x 8 image of 0..16 to uint8 of (image_size, image_size, 1), the same every time."""
     random = np.random.default_rng([random_seed, index])
-    working_size = image_size + 32
+    working_size = image_size + 48
     image = np.float32(image) / 16
     while len(image) < working_size:
         factor = min(2, working_size / len(image))

@@ -18,6 +18,7 @@ from hpc.run.best_trial import best_trial_lines
 from hpc.run.dry_run import dry_run
 from hpc.run.launch import LaunchResult, launch
 from hpc.run.preparation import LaunchOptions
+from hpc.run.savings_lines import savings_lines
 from hpc.run.screen import Screen, clock, trial_tables
 from hpc.run.snapshot import TaskRow
 
@@ -163,7 +164,7 @@ def _show(campaign: Campaign, result: LaunchResult, console: Console) -> None:
             console.width = 1000
         ranked = [trial["index"] for trial in report.get("trials", ())]
         console.print("", *trial_tables(trials, ranked), "", sep="\n")
-    for line in _savings(report.get("savings")):
+    for line in savings_lines(report.get("savings")):
         console.print(line, highlight=False, soft_wrap=True)
     if result.report is not None:
         console.print(f"report: {_report_file(result)}", highlight=False, soft_wrap=True)
@@ -175,24 +176,3 @@ def _show(campaign: Campaign, result: LaunchResult, console: Console) -> None:
     console.print(f"{end}, {clock(snapshot.seconds)} in all", highlight=False)
     for line in best_trial_lines(campaign, report):
         console.print(line, highlight=False, soft_wrap=True)
-
-
-def _savings(savings: dict[str, Any] | None) -> list[str]:
-    """What was saved, in words; everything was measured."""
-    if not savings or not savings["trials_counted"]:
-        return []
-    spent = [f"producers {savings['producer_cpu_seconds']:.1f} s"]
-    if savings["broker_cpu_seconds"] is not None:
-        spent.append(f"broker {savings['broker_cpu_seconds']:.1f} s")
-    spent.append(f"reading {savings['input_cpu_seconds']:.1f} s")
-    saved, trials = savings["saved_cpu_seconds"], savings["trials_counted"]
-    verb = "saved" if saved >= 0 else "more"
-    lines = [
-        f"CPU of the input work: {savings['spent_cpu_seconds']:.1f} s ({', '.join(spent)}),"
-        f" against {savings['pipeline_cpu_seconds']:.1f} s had every trial ({trials})"
-        f" preprocessed for itself: {abs(saved):.1f} s {verb}"
-    ]
-    pays = savings["break_even_trials"]
-    if pays is not None:
-        lines.append(f"It pays from {'the first trial' if pays == 1 else f'{pays} trials'} on")
-    return lines

@@ -77,7 +77,9 @@ class Store:
             EpochStored(count, records, 100 * records, {0: ((first, first + records),)}, {0: "e"})
             for count in (7, 8)
         )
-        end = Completed(begun.topic, begun.upload, epochs, {"size": 8}, 9.0, 8.0, 6.5, time.time())
+        ways = {"samples": 15, "cache_seconds": 1e-6}
+        spent = (9.0, 8.0, 6.5, time.time())
+        end = Completed(begun.topic, begun.upload, epochs, {"size": 8}, *spent, other_ways=ways)
         self.log.append(end)
         return end
 
@@ -150,6 +152,7 @@ def test_json_has_all_facts(broker: str, store: Store) -> None:
         "wall_seconds": 9.0,
         "cpu_seconds": 8.0,
         "pipeline_cpu_seconds": 6.5,
+        "other_ways": {"samples": 15, "cache_seconds": 1e-6},
     }
 
 

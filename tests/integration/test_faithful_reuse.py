@@ -95,6 +95,11 @@ def test_edits_and_what_becomes_of_the_samples(experiment: Experiment) -> None:
 
     upload = uploads.current(experiment.broker, experiment.topic)
     begun, pipeline = upload.begun, upload.completed and upload.completed.pipeline
+    # What the report compares a run with.
+    ways = upload.completed and upload.completed.other_ways
+    assert ways is not None
+    assert (ways["samples"] > 0, ways["failed"]) == (True, "")
+    assert min(ways["cache_seconds"], ways["save_seconds"], ways["load_seconds"]) > 0
     experiment.edit("scaling.py", "FACTOR = 1.0", "FACTOR = 2.0")
     with pytest.raises(UserError, match="but a different one") as refused:
         experiment.produce("--reuse")

@@ -1,4 +1,4 @@
-"""The CPU that the run saved, term by term."""
+"""What the run's input work cost, beside the other ways to feed its trials."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from deeptool.report.figure_style import BAD, MARGIN, ROLE_COLOURS, Figure
+from deeptool.report.figure_style import MARGIN, PALETTE, ROLE_COLOURS, Figure
 from deeptool.report.page_parts import ReportPage, ReportSection, page_section
-from deeptool.report.savings import ASSUMPTION
 from deeptool.report.text import seconds
 
 
 def cpu_bars(savings: Mapping[str, Any]) -> Figure:
-    """CPU seconds of input work: preprocessing in each trial, and what this run spent."""
-    in_each, shared = "preprocessing in each trial", "this run"
+    """CPU seconds of input work: what this run spent, and what the other ways would have cost."""
+    own = "this run"
     parts = [
-        ("input pipeline", in_each, savings["pipeline_cpu_seconds"], BAD),
-        ("producers", shared, savings["producer_cpu_seconds"], ROLE_COLOURS["producer"]),
-        ("broker", shared, savings["broker_cpu_seconds"] or 0.0, ROLE_COLOURS["broker"]),
-        ("reading in trials", shared, savings["input_cpu_seconds"], ROLE_COLOURS["trial"]),
+        ("producers", own, savings["producer_cpu_seconds"], ROLE_COLOURS["producer"]),
+        ("broker", own, savings["broker_cpu_seconds"] or 0.0, ROLE_COLOURS["broker"]),
+        ("reading in trials", own, savings["input_cpu_seconds"], ROLE_COLOURS["trial"]),
     ]
+    known = [way for way in savings["ways"] if way["cpu_seconds"] is not None]
+    parts += [("without a store", way["name"], way["cpu_seconds"], PALETTE[4]) for way in known]
     data = [
         {
             "type": "bar",
@@ -30,16 +30,22 @@ def cpu_bars(savings: Mapping[str, Any]) -> Figure:
             "x": [seconds],
             "marker": {"color": colour},
             "hovertemplate": f"{name}: %{{x:.2f}} CPU s<extra></extra>",
+            # One entry for all other ways.
+            "showlegend": name != "without a store" or place == known[0]["name"],
         }
         for name, place, seconds, colour in parts
     ]
     layout = {
         "barmode": "stack",
-        "height": 250,
-        "margin": {**MARGIN, "l": 190},
+        "height": 300,
+        "margin": {**MARGIN, "l": 250},
         "xaxis": {"title": {"text": "CPU seconds", "standoff": 6}},
-        "yaxis": {"categoryorder": "array", "categoryarray": [shared, in_each]},
-        "legend": {"orientation": "h", "y": -0.4, "yanchor": "top", "traceorder": "normal"},
+        "yaxis": {
+            "categoryorder": "array",
+            # Plotly draws the first at the bottom.
+            "categoryarray": [own, *[way["name"] for way in known]][::-1],
+        },
+        "legend": {"orientation": "h", "y": -0.3, "yanchor": "top", "traceorder": "normal"},
     }
     return {"data": data, "layout": layout}
 
@@ -49,36 +55,38 @@ def _savings(page: ReportPage) -> str:
     if not savings:
         return ""
     broker = savings["broker_cpu_seconds"]
-    even = savings["break_even_trials"]
-    counted = savings["trials_counted"]
     terms = [
-        (f"Input pipeline, had {counted} trials run it", seconds(savings["pipeline_cpu_seconds"])),
-        ("Reading, in all trials", f"− {seconds(savings['input_cpu_seconds'])}"),
-        ("Producers", f"− {seconds(savings['producer_cpu_seconds'])}"),
-        ("Broker", "not this run's own" if broker is None else f"− {seconds(broker)}"),
+        ("Producers", seconds(savings["producer_cpu_seconds"])),
+        ("Broker", "not this run's own" if broker is None else seconds(broker)),
+        ("Reading, in all trials", seconds(savings["input_cpu_seconds"])),
+        ("This run, CPU seconds", f"<b>{seconds(savings['spent_cpu_seconds'])}</b>"),
     ]
-    rows = "".join(f'<tr><td class="text">{n}</td><td>{v}</td></tr>' for n, v in terms)
-    total = seconds(savings["saved_cpu_seconds"])
-    foot = f'<tr><td class="text">Saved, CPU seconds</td><td>{total}</td></tr>'
-    per_trial = seconds(savings["saved_per_trial_cpu_seconds"])
-    pays = (
-        "Reading costs as much as preprocessing here: storing does not pay."
-        if even is None
-        else f"A trial saves {per_trial} CPU s, so storing pays from {even} "
-        f"trial{'s' if even > 1 else ''} on."
-    )
+    terms += [
+        (f"{way['name']} ({savings['trials_counted']} trials)", _way_seconds(way))
+        for way in savings["ways"]
+    ]
+    rows = "".join(f'<tr><td class="text">{escape(n)}</td><td>{v}</td></tr>' for n, v in terms)
+    told = list(savings["formulas"])
+    told += [
+        f"Not known: {way['name']}: {way['why']}."
+        for way in savings["ways"]
+        if way["cpu_seconds"] is None
+    ]
     left = "; ".join(f"trial {row['index']}: {row['why']}" for row in savings["left_out"])
-    told = (savings["formula"], savings["break_even_formula"], ASSUMPTION)
-    formula = "".join(f"<p>{escape(text)}</p>" for text in told)
     if left:
-        formula += f"<p>Not credited: {escape(left)}.</p>"
+        told.append(f"Not credited: {left}.")
+    formula = "".join(f"<p>{escape(text)}</p>" for text in told)
     body = (
         f'<div class="split">{page.plot("cpu", cpu_bars(savings))}'
-        f"<div><table><tbody>{rows}</tbody><tfoot>{foot}</tfoot></table>"
-        f'<p class="small soft" style="margin-top:10px">{pays}</p></div></div>'
+        f"<div><table><tbody>{rows}</tbody></table>"
+        f'<p style="margin-top:10px"><b>{escape(savings["verdict"])}</b></p></div></div>'
         f'<div class="formula">{formula}</div>'
     )
-    return page_section("Time and CPU saved", body)
+    return page_section("CPU time of the input work", body)
+
+
+def _way_seconds(way: Mapping[str, Any]) -> str:
+    return "not known" if way["cpu_seconds"] is None else seconds(way["cpu_seconds"])
 
 
 SECTION = ReportSection(place=50, draw=_savings)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
+from typing import Any
 
 from deeptool.report.figure_style import trial_label
 from deeptool.report.page_parts import ReportPage, ReportSection
+from deeptool.report.savings import way_name
 from deeptool.report.text import amount, bytes_text, duration, number
 
 
@@ -28,18 +31,7 @@ def _cards(page: ReportPage) -> str:
     more = ", ".join(f"{count} {word}" for word, count in words.items() if count) or "all complete"
     cards.append(("Trials", f"{len(complete)} / {len(trials)}", more, "bad" if left else ""))
     if savings:
-        share = savings["saved_share"]
-        saved, good = savings["saved_cpu_seconds"], savings["saved_cpu_seconds"] > 0
-        more = "preprocessing in each trial would have been cheaper"
-        if good and share is not None:
-            more = f"{share:.0%} of what preprocessing in each trial would take"
-        tone = "good" if good else "bad"
-        cards.append(("CPU time saved", duration(saved), more, tone))
-        even = savings["break_even_trials"]
-        pays = "never" if even is None else f"{even} trial{'s' if even > 1 else ''}"
-        cards.append(
-            ("Pays from", pays, "from there on, storing costs less than preprocessing in each", "")
-        )
+        cards += _savings_cards(savings)
     read = sum(trial["samples_read"] or 0 for trial in trials)
     size = sum(trial["bytes_read"] or 0 for trial in trials)
     cards.append(
@@ -58,6 +50,20 @@ def _cards(page: ReportPage) -> str:
         )
         + "</div>"
     )
+
+
+def _savings_cards(savings: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    """What was saved against the cheapest other way; red where that would have been cheaper."""
+    share, saved = savings["saved_share"], savings["saved_cpu_seconds"]
+    name, pays = way_name(savings), savings["break_even_trials"]
+    if saved < 0:
+        cards = [("CPU time lost", duration(-saved), f"{name} would have cost less", "bad")]
+    else:
+        more = f"against {name}" if share is None else f"{share:.0%} of {name}"
+        cards = [("CPU time saved", duration(saved), more, "good")]
+    count = "never" if pays is None else f"{pays} trial{'s' if pays > 1 else ''}"
+    more = f"from there on, storing costs less than {name}"
+    return [*cards, ("Pays from", count, more, "")]
 
 
 SECTION = ReportSection(place=10, draw=_cards)

@@ -429,8 +429,26 @@ def test_the_page_is_whole_and_asks_for_nothing(summary: dict[str, Any], run_dir
     assert [asked for asked in page.asked if not asked.startswith("data:")] == []
     assert "data:image/png;base64,iVBORw==" in page.asked
     assert not re.search(r"@import|url\(\s*['\"]?http", text[: text.index("<script>")])
-    # 10 trials, 4 stored datasets, 2 heads, 4 terms and their sum.
-    assert page.rows == 10 + 4 + 2 + 5
+    # 10 trials, 4 stored datasets, 2 heads, 3 terms and their sum, 3 other ways.
+    assert page.rows == 10 + 4 + 2 + 7
+    assert "was uploaded by an earlier release" in text
+    assert "555.8 CPU s saved against preprocessing in every epoch" in text
+
+
+def test_a_run_that_lost_says_so_first(tmp_path: Path) -> None:
+    run_dir = fake_run(tmp_path)
+    about = json.loads((run_dir / "summary.json").read_text())
+    ways = {"cache_seconds": 1e-6, "save_seconds": 1e-6, "load_seconds": 1e-6, "failed": ""}
+    for upload in about["uploads"]:
+        upload["other_ways"] = ways
+    write(run_dir / "summary.json", about)
+    summary = summarize(run_dir)
+    assert summary["savings"]["cheapest"] == "save"
+    text = render(summary, run_dir)
+    cards = text[text.index('class="cards"') : text.index("<section")]
+    assert "CPU time lost" in cards
+    assert "one dataset.save() would have cost less" in cards
+    assert "CPU s lost: one dataset.save() would have cost less" in text
 
 
 def test_what_several_trials_were_told_stands_there_once(
