@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import platformdirs
@@ -19,6 +20,7 @@ from hpc.broker.class_archive import class_archive, class_names_file
 from hpc.broker.node import VERSION, Mode
 from hpc.broker.servers import IN_IMAGE, Runtime
 from hpc.processes import apptainer
+from hpc.processes.certificates import certificates
 
 COORDINATES = (f"org.apache.kafka:kafka_2.13:{VERSION}", "org.slf4j:slf4j-reload4j:1.7.36")
 INSTALL = "pip install 'deeptool[embedded]'"
@@ -175,10 +177,11 @@ def _resolve_by_jgo(repository: Path) -> list[Path]:
     remotes = {"central": MAVEN_CENTRAL_URL} | GlobalSettings.load().repositories
     context = MavenContext(repo_cache=repository, remote_repos=remotes, timeout=30)
     try:
-        inputs, others = context.resolver.resolve(
-            [context.create_dependency(coordinate) for coordinate in COORDINATES]
-        )
-        return [Path(dependency.artifact.resolve()) for dependency in [*inputs, *others]]
+        with _machine_certificates():
+            inputs, others = context.resolver.resolve(
+                [context.create_dependency(coordinate) for coordinate in COORDINATES]
+            )
+            return [Path(dependency.artifact.resolve()) for dependency in [*inputs, *others]]
     except (OSError, RuntimeError) as error:
         raise WorkError(
             f"Kafka {VERSION} could not be fetched",
@@ -186,6 +189,23 @@ def _resolve_by_jgo(repository: Path) -> list[Path]:
             next_step="try again with a network, or copy the cache folder of a machine that has"
             f" one to {cache_dir()} (DEEPTOOL_CACHE sets another place)",
         ) from error
+
+
+@contextmanager
+def _machine_certificates() -> Iterator[None]:
+    """Have requests, which brings certificates of its own, trust those of this machine.
+
+    Behind a site's proxy no others will do.
+    """
+    trusted = certificates()
+    if trusted is None or "REQUESTS_CA_BUNDLE" in os.environ:
+        yield
+        return
+    os.environ["REQUESTS_CA_BUNDLE"] = str(trusted)
+    try:
+        yield
+    finally:
+        del os.environ["REQUESTS_CA_BUNDLE"]
 
 
 def _extra_missing(error: ImportError) -> UserError:

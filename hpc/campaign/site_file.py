@@ -23,21 +23,32 @@ ENV = "DEEPTOOL_SITE"
 _KEYS = ("backend", "images", "broker")
 
 
-def path() -> Path:
-    """Where the site file is: ``$DEEPTOOL_SITE``, else ``~/.config/deeptool/site.toml``."""
+def paths() -> tuple[Path, ...]:
+    """Where site files are, each over the one before: ``/etc/xdg/deeptool/site.toml`` for all users
+    of a machine and ``~/.config/deeptool/site.toml``, or ``$DEEPTOOL_SITE`` in place of both.
+    """
     chosen = os.environ.get(ENV)
-    return Path(chosen) if chosen else platformdirs.user_config_path("deeptool") / "site.toml"
+    if chosen:
+        return (Path(chosen),)
+    folders = (platformdirs.site_config_path("deeptool"), platformdirs.user_config_path("deeptool"))
+    return tuple(folder / "site.toml" for folder in folders)
 
 
 def load() -> dict[str, Any]:
-    """The site file's document, empty where there is none.
+    """What the site files say, empty where there is none.
 
     Raises
     ------
     UserError
-        When it is not TOML, or has keys that only a campaign may have.
+        When one is not TOML, or has keys that only a campaign may have.
     """
-    file = path()
+    merged: dict[str, Any] = {}
+    for file in paths():
+        merged = under(_document(file), merged)
+    return merged
+
+
+def _document(file: Path) -> dict[str, Any]:
     try:
         raw: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

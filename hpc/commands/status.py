@@ -33,7 +33,7 @@ def command(run_dir: Path | None, as_json: bool, watch: bool) -> None:
         if not console.is_terminal:
             # Lines of a file or a pipe are for grep: whole.
             console.width = 1000
-        console.print(picture(snapshot))
+        console.print(picture(snapshot, whole=not console.is_terminal))
         return
     poll = run.state().poll_seconds
     with Live(picture(snapshot), console=console, auto_refresh=False) as live:

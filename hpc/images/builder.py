@@ -17,7 +17,8 @@ from typing import IO
 from deeptool.errors import UserError, WorkError
 from deeptool.files import lock, read_json, sha256, write_json, write_text
 from hpc.images.class_names import note_class_names
-from hpc.images.parts import ROOT, ImageOptions, arguments, certificates, contents, digest, stage
+from hpc.images.parts import ROOT, ImageOptions, arguments, contents, digest, stage
+from hpc.processes.certificates import certificates
 
 NAMES = ("kafka", "zookeeper", "tensorflow")
 SUMS = "SHA256SUMS"

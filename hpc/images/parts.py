@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,13 +18,6 @@ BOOTSTRAPS = ("docker", "localimage", "debootstrap")
 TENSORFLOWS = ("cuda", "cpu")
 ENVIRONMENTS = ("latest", "tfio")
 ROOT = Path(__file__).resolve().parents[2]
-
-# Where the usual systems keep the certificates that they trust.
-_CERTIFICATES = (
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-)
 
 
 @dataclass(frozen=True)
@@ -76,15 +68,6 @@ class ImageOptions:
             )
 
 
-def certificates() -> Path | None:
-    """The file with the certificates that this machine trusts, for pip inside a build."""
-    named = (os.environ.get(name) for name in ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"))
-    for path in (*named, *_CERTIFICATES):
-        if path and Path(path).is_file():
-            return Path(path)
-    return None
-
-
 def contents(name: str, options: ImageOptions, root: Path = ROOT) -> dict[str, Path | str]:
     """What is copied into an image: path in the folder to copy -> a file, or a text.
 
@@ -95,6 +78,8 @@ def contents(name: str, options: ImageOptions, root: Path = ROOT) -> dict[str, P
     """
     if name == "tensorflow":
         top = ["pyproject.toml", "LICENSE", "README.md", f"constraints/{options.environment}.txt"]
+        # By their first names, which the image has on its path.
+        top += ["start_kafka_producer.py", "experiments_manager.py"]
         return {
             f"deeptool-source/{path.relative_to(root)}": path
             for path in [root / file for file in top]

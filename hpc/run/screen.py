@@ -76,14 +76,18 @@ class Screen:
             self._live.update(picture(snapshot()), refresh=True)
 
 
-def picture(snapshot: Snapshot) -> RenderableType:
-    """A campaign at one moment, to be printed by rich."""
+def picture(snapshot: Snapshot, *, whole: bool = False) -> RenderableType:
+    """A campaign at one moment, to be printed by rich; `whole`: all trials, however many."""
     parts: list[RenderableType] = [_header(snapshot)]
     if snapshot.of("producer"):
         parts.append(_producers(snapshot.of("producer")))
     trials = current(snapshot.of("trial"))
     if trials:
-        parts += [_count(trials), TrialTable(_shown(trials), varying(trials))]
+        shown = list(trials) if whole else _shown(trials)
+        parts += [_count(trials), TrialTable(shown, varying(trials))]
+        if len(shown) < len(trials):
+            rest = len(trials) - len(shown)
+            parts.append(Text(f"{rest} more: deeptool-hpc status {snapshot.run_dir} | cat", "dim"))
     parts += _outdated_lines(snapshot.of("trial"))
     return Group(*parts)
 
@@ -130,7 +134,10 @@ def _header(snapshot: Snapshot) -> Text:
         # Nothing was left to run.
         states["waiting"] = "not needed"
     brokers = [
-        f"{states.get(row.state, row.state)} {row.note}".strip() for row in snapshot.of("broker")
+        " ".join(
+            filter(None, (states.get(row.state, row.state), row.note, row.job and f"job {row.job}"))
+        )
+        for row in snapshot.of("broker")
     ]
     text = Text(f"{snapshot.name} ", "bold")
     text.append(snapshot.state, STYLES.get(snapshot.state, ""))
@@ -154,7 +161,11 @@ def _producers(rows: Sequence[TaskRow]) -> Table:
         elif total and row.state == "running":
             bar = ProgressBar(total=total, completed=min(seen["samples"], total), width=30)
         table.add_row(
-            Text(row.name), Text(row.state, STYLES.get(row.state, "")), bar, Text(upload_text(row))
+            Text(row.name),
+            Text(row.state, STYLES.get(row.state, "")),
+            bar,
+            Text(upload_text(row)),
+            Text(f"job {row.job}" if row.job else "", "dim"),
         )
     return table
 
@@ -232,8 +243,10 @@ class TrialTable:
                 "input\nCPU s", partial(_seconds_text, "input_cpu_seconds"), right=True, spare=6
             ),
         ]
-        if any(row.node for row in rows):
+        if any(row.node or row.note for row in rows):
             self._columns.append(_Column("node:GPU", _place, spare=1))
+        if any(row.job for row in rows):
+            self._columns.append(_Column("job", lambda row: row.job, spare=4))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
         unbounded = options.update_width(10_000)

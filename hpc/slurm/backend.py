@@ -53,6 +53,12 @@ class SlurmBackend:
 
     def check(self, campaign: Campaign, screen: Screen) -> None:
         scheduler.check_there()
+        if unused := scheduler.unused_variables():
+            screen.event(
+                f"not used: {', '.join(unused)} of your environment. Say in [slurm] what the"
+                " campaign's jobs are to have",
+                "yellow",
+            )
         own_broker = campaign.own_broker
         if campaign.in_images:
             images = campaign.images

@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
-from deeptool.errors import DeeptoolError, UserError, WorkError
-from deeptool.files import lock
+from deeptool.errors import DeeptoolError, WorkError
 from hpc.broker.broker_options import BrokerOptions, Metadata
 from hpc.broker.broker_state import BrokerState, read_broker_state
 from hpc.broker.discovery import HEARTBEAT_SECONDS, Descriptor, Discovery
@@ -24,7 +23,7 @@ from hpc.broker.passwords import CLIENT_PROPERTIES
 from hpc.campaign.definition import Broker
 from hpc.processes import apptainer
 from hpc.run.run_folder import RunFolder
-from hpc.slurm import job_environment, scheduler
+from hpc.slurm import job_environment, scheduler, scratch
 from hpc.slurm.queued import working_jobs
 from hpc.slurm.stop_request import stop_reason
 
@@ -32,12 +31,10 @@ from hpc.slurm.stop_request import stop_reason
 MARGIN_SECONDS = 60.0
 _JOIN_SECONDS = 600.0
 _OTHERS_SECONDS = 20.0
-_OLD_SECONDS = 60.0
 # Between the signals that Slurm sends to the processes of one job.
 _SIGNAL_SECONDS = 2.0
 # Without a sign of life for so long, a broker asks Slurm who else is there; as often again.
 _ALONE_SECONDS = 90.0
-_PREFIX = "deeptool-broker-"
 
 
 @dataclass(frozen=True)
@@ -92,6 +89,8 @@ class _BrokerJob:
         self.run_folder = RunFolder(work.run_dir)
         self.discovery = Discovery(self.run_folder.services, work.run)
         self.log = self.run_folder.log("broker" if node == 0 else f"broker-{node}")
+        # Of the servers: not in scratch, which may go before anybody has read them.
+        self.servers_logs = self.log.with_name(f"{self.log.stem}-servers")
         self.directory: Path | None = None
         self.server: EmbeddedBroker | None = None
         before = self.discovery.read(node)
@@ -176,9 +175,12 @@ class _BrokerJob:
         broker = self.work.broker
         directory = self._directory()
         if not self.kept:
-            _sweep(directory.parent)
+            scratch.sweep(directory.parent)
         self.directory = directory
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not self.kept:
+            self.servers_logs.mkdir(parents=True, exist_ok=True)
+            (directory / "logs").symlink_to(self.servers_logs)
         # Of a folder that is kept: what other runs' brokers have cost on it.
         self.earlier = (read_broker_state(directory) or BrokerState()).cpu_seconds
         images = None
@@ -282,7 +284,8 @@ class _BrokerJob:
                 # Nobody will look at this data again.
                 self.server.abandon()
         if self.directory is not None:
-            self._keep_logs(self.directory)
+            if self.kept:
+                self._copy_logs(self.directory)
             if not self.kept or not (self.work.broker.keep_data or resumes):
                 shutil.rmtree(self.directory, ignore_errors=True)
         self._update(state=state, note=note, resumes=resumes)
@@ -296,12 +299,13 @@ class _BrokerJob:
                 return
             time.sleep(0.2)
 
-    def _keep_logs(self, directory: Path) -> None:
-        """The end of the servers' logs, beside the job's: scratch goes."""
+    def _copy_logs(self, directory: Path) -> None:
+        """The end of the servers' logs: other runs' brokers will follow on the folder."""
+        self.servers_logs.mkdir(parents=True, exist_ok=True)
         for log in sorted((directory / "logs").glob("*.log")):
             lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-2000:]
-            name = f"{self.log.stem}-{log.stem}.log"
-            (self.log.parent / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+            copy = self.servers_logs / log.name
+            copy.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     def _requeue(self) -> None:
         self._others_first()
@@ -314,15 +318,7 @@ class _BrokerJob:
         broker = self.work.broker
         if broker.folder is not None:
             return broker.folder if self.node == 0 else broker.folder / f"node-{self.node}"
-        scratch = os.path.expandvars(broker.scratch)
-        if "$" in scratch or not os.path.isdir(scratch):
-            raise UserError(
-                "there is no such scratch folder on this node",
-                seen=f"broker.scratch = {broker.scratch!r} on {job_environment.node_name()}",
-                valid="a folder of the node's own; variables of the job's environment may be in it",
-            )
-        job = os.environ.get("SLURM_JOB_ID", "0")
-        return Path(scratch, f"{_PREFIX}{os.getuid()}-{job}-{self.node}")
+        return scratch.folder(broker.scratch, self.node)
 
     def _say(self, line: str) -> None:
         with open(self.log, "a", encoding="utf-8") as log:
@@ -333,15 +329,3 @@ def _last_work(jobs: Path, since: float) -> float:
     """When a producer or a trial last gave a sign of life (Unix time)."""
     times: Iterable[float] = (file.stat().st_mtime for file in jobs.glob("*.json"))
     return max([since, *times])
-
-
-def _sweep(scratch: Path) -> None:
-    """Delete what this user's brokers that were killed have left in a node's scratch."""
-    for left in scratch.glob(f"{_PREFIX}{os.getuid()}-*"):
-        try:
-            # Younger ones may not have locked it yet.
-            if time.time() - left.stat().st_mtime > _OLD_SECONDS:
-                with lock(left / ".lock", wait=False):
-                    shutil.rmtree(left, ignore_errors=True)
-        except OSError:
-            continue

@@ -143,6 +143,11 @@ def requeue(job: str) -> None:
     _run(["scontrol", "requeue", job])
 
 
+def unused_variables() -> list[str]:
+    """The variables with options of sbatch, which would override those of a campaign's jobs."""
+    return sorted(name for name in os.environ if name.startswith("SBATCH_"))
+
+
 @contextmanager
 def outside_jobs() -> Iterator[None]:
     """Submit as from a login node: within a job, sbatch would take over that job's parameters."""

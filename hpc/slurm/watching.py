@@ -22,6 +22,8 @@ from hpc.slurm.stop_request import DOWN, stop_reason
 _STEP = 1.0
 # After the last job's word, the brokers stop, and Slurm notices.
 _AFTER_SECONDS = 60.0
+# Why jobs wait that wait for others of the campaign: no news.
+_CHAIN_REASONS = ("(None)", "(Dependency)", "(JobArrayTaskLimit)")
 # How long a campaign may have no job but brokers before its last job counts as lost.
 _SURE_SECONDS = 5.0
 
@@ -122,15 +124,17 @@ def _gone(context: LaunchContext, state: RunState, snapshot: Snapshot) -> None:
 
 
 def _tell(screen: Screen, snapshot: Snapshot, shown: dict[str, str]) -> None:
-    """A line for each change of a task."""
+    """A line for each change of a task; one for all that wait for the same reason."""
+    waiting: dict[tuple[str, str], list[str]] = {}
     for row in snapshot.rows:
-        now = f"{row.state} {row.note}" if row.state == "waiting" else row.state
+        now = f"{row.state} {row.note}" if row.state in ("waiting", "preempted") else row.state
         # Outdated trials do nothing, and the launch has told of them.
         if shown.get(row.name) == now or row.state == "outdated":
             continue
-        first = row.name not in shown
         shown[row.name] = now
-        if row.state == "waiting" and (first or "again" not in row.note):
+        if row.state == "waiting":
+            if row.note and not row.note.endswith(_CHAIN_REASONS):
+                waiting.setdefault((row.role, row.note), []).append(row.name)
             continue
         where = f" on {row.node}" if row.node and row.state in ("running", "ready") else ""
         text = f": {row.note}" if row.note else ""
@@ -143,3 +147,6 @@ def _tell(screen: Screen, snapshot: Snapshot, shown: dict[str, str]) -> None:
             continue
         style = STYLES.get(row.state, "dim") if row.state != "running" else "dim"
         screen.event(f"{row.name} {row.state}{where}{text}", style)
+    for (_, note), names in waiting.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        screen.event(f"{names[0]}{more} waiting: {note}", "dim")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 from campaigns import Make, small
 
@@ -24,4 +26,40 @@ def test_a_last_job_that_is_cancelled_keeps_nobody_waiting(make: Make) -> None:
     assert (bench.run / "report.html").exists()
     assert bench.status()["state"] == "complete"
     assert bench.record("trial-0")["devices"] in ("0", "1")
+    bench.wait("its jobs have left the queue", lambda: not bench.live(), 60)
+
+
+def test_a_producer_that_is_cancelled_is_named(make: Make) -> None:
+    bench = make(small("list = [{ learning_rate = 0.003 }]", "[slurm.producers]\ncpus = 8\n"))
+    # The broker has two CPUs of a node of eight, and this has the other node: it cannot begin.
+    filler = subprocess.run(
+        [
+            "sbatch",
+            "--parsable",
+            "--exclusive",
+            "-t",
+            "5",
+            "-o",
+            "/dev/null",
+            "--wrap",
+            "sleep 200",
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+    try:
+        launch = bench.start()
+        bench.wait("all is submitted", bench.submitted, 100)
+        bench.wait("it waits", lambda: "Resources" in bench.rows()["producer-0"]["note"], 60)
+        scheduler.cancel([bench.job("producer-0")])
+        output, _ = launch.communicate(timeout=150)
+    finally:
+        scheduler.cancel([filler])
+    assert launch.returncode == 1, output
+    assert "producer-0 waiting: queued (Resources)" in output
+    assert "1 of 1 producers cancelled" in output, output
+    assert "seen: producer-0 (Slurm: cancelled" in output
+    states = {row["state"] for row in bench.rows().values() if row["role"] != "broker"}
+    assert states == {"cancelled"}
     bench.wait("its jobs have left the queue", lambda: not bench.live(), 60)

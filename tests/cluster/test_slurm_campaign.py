@@ -198,6 +198,8 @@ def test_a_broker_that_is_cancelled_is_one_clear_error_and_no_orphan(make: Make)
         30,
     )
     output, _ = launch.communicate(timeout=400)
+    # What its servers said is not in its scratch, which goes.
+    assert "started" in (bench.run / "logs" / "broker-servers" / "broker.log").read_text()
     assert launch.returncode == 1, output
     assert "trial-0 failed" in output
     assert "the campaign's broker has died" in bench.rows()["trial-0"]["note"], output

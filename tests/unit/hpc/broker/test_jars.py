@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import os
 import sys
 import time
 from collections.abc import Iterable
@@ -164,3 +165,29 @@ def test_a_cache_that_cannot_be_made_is_one_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="for what is fetched for Kafka cannot be made") as caught:
         jars.kafka_jars(tmp_path / "file" / "cache", expected=EXPECTED)
     assert "DEEPTOOL_CACHE" in str(caught.value.next_step)
+
+
+def test_the_download_trusts_what_the_machine_trusts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "ca.crt"
+    own.write_text("")
+    for name in ("PIP_CERT", "REQUESTS_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SSL_CERT_FILE", str(own))
+    trusted = []
+
+    class Context:
+        def __init__(self, **_: object) -> None:
+            self.resolver = self
+
+        def create_dependency(self, coordinate: str) -> None:
+            trusted.append(os.environ.get("REQUESTS_CA_BUNDLE"))
+
+        def resolve(self, dependencies: object) -> tuple[list[object], list[object]]:
+            return [], []
+
+    monkeypatch.setattr("jgo.maven.MavenContext", Context)
+    assert jars._resolve_by_jgo(tmp_path) == []
+    assert set(trusted) == {str(own)}
+    assert "REQUESTS_CA_BUNDLE" not in os.environ

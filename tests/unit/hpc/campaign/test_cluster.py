@@ -93,6 +93,23 @@ def test_a_campaign_comes_over_the_site_file(read: Any) -> None:
     assert read("", backend="local", images=True).in_images
 
 
+def test_a_users_site_file_comes_over_that_of_the_machine(
+    read: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(site_file.ENV, raising=False)
+    for name, text in {
+        "DIRS": 'backend = "slurm"\n[slurm]\ntime = 5\npartition = "all"\n',
+        "HOME": '[slurm]\npartition = "mine"\n',
+    }.items():
+        folder = tmp_path / name / "deeptool"
+        folder.mkdir(parents=True)
+        (folder / "site.toml").write_text(text)
+        monkeypatch.setenv(f"XDG_CONFIG_{name}", str(tmp_path / name))
+    campaign = read("")
+    options = slurm_options(campaign)
+    assert (campaign.backend, options.time, options.partition) == ("slurm", "5", "mine")
+
+
 def test_a_site_file_that_will_not_do(read: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="not allowed in the site file") as caught:
         read("", "[trials]\nmax_parallel = 3\n")

@@ -23,6 +23,7 @@ from hpc.broker.properties import broker_properties, log4j_properties, zookeeper
 from hpc.broker.servers import IN_IMAGE, BrokerSetup, DataState, start_order
 from hpc.images import builder, parts
 from hpc.images.parts import ImageOptions
+from hpc.processes.certificates import certificates
 
 DEFINITIONS = {name: (ROOT / "recipes" / f"{name}.def").read_text() for name in builder.NAMES}
 DEBIAN = ImageOptions(bootstrap="debootstrap", mirror="http://mirror.example/debian")
@@ -94,13 +95,13 @@ def test_certificates_are_those_that_pip_is_told(
 ) -> None:
     for name in ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(parts, "_CERTIFICATES", (str(tmp_path / "usual"),))
-    assert parts.certificates() is None
+    monkeypatch.setattr("hpc.processes.certificates._CERTIFICATES", (str(tmp_path / "usual"),))
+    assert certificates() is None
     (tmp_path / "usual").touch()
-    assert parts.certificates() == tmp_path / "usual"
+    assert certificates() == tmp_path / "usual"
     (tmp_path / "own").touch()
     monkeypatch.setenv("PIP_CERT", str(tmp_path / "own"))
-    assert parts.certificates() == tmp_path / "own"
+    assert certificates() == tmp_path / "own"
 
 
 # ------------------------------------------------------------------ what they are made of
@@ -198,7 +199,8 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (root / name).mkdir(parents=True)
     for name in builder.NAMES:
         (root / "recipes" / f"{name}.def").write_text(f"# {name}")
-    top = ("pyproject.toml", "LICENSE", "README.md")
+    starters = ("start_kafka_producer.py", "experiments_manager.py")
+    top = ("pyproject.toml", "LICENSE", "README.md", *starters)
     for name in (*top, "constraints/latest.txt", "deeptool/a.py"):
         (root / name).write_text(name)
     programs = tmp_path / "bin"
@@ -424,6 +426,9 @@ def test_docker_compose_waits_for_health_and_names_images_that_are_public() -> N
         assert re.fullmatch(r"[a-z/]+:[0-9.]+", service["image"])
     assert services["kafka"]["image"].endswith(VERSION)
     assert services["kafka"]["depends_on"] == {"zookeeper": {"condition": "service_healthy"}}
+    # All that ZooKeeper's image writes outlives a `down`.
+    volumes = [each.partition(":")[2] for each in services["zookeeper"]["volumes"]]
+    assert volumes == ["/data", "/datalog"]
     assert all(port.startswith("127.0.0.1:") for port in services["kafka"]["ports"])
 
 

@@ -53,6 +53,29 @@ def test_an_hparam_may_be_named_as_another_column() -> None:
     assert lines[-1].split()[-2] == "23,361"
 
 
+def test_a_screen_says_that_there_are_more_trials_and_a_pipe_has_all() -> None:
+    rows = tuple(trial(index) for index in range(30))
+    seen = Snapshot("digits", "r", "complete", "h:1", 60.0, rows)
+    lines = shown(picture(seen), 120)
+    assert lines[-1] == "18 more: deeptool-hpc status r | cat"
+    assert len(lines) == 2 + 2 + 12 + 1
+    whole = shown(picture(seen, whole=True), 120)
+    assert len(whole) == 2 + 2 + 30
+    assert "more" not in whole[-1]
+
+
+def test_job_ids_and_why_jobs_wait_are_shown() -> None:
+    facts = {"progress": {}, "result": {}, "seconds": None}
+    waits = replace(trial(0, state="waiting", job="7_0", **facts), note="queued (Priority)")
+    producer = TaskRow("producer-0", "producer", 0, "running", 1.0, "", "", {}, {}, {}, job="6")
+    broker = TaskRow("broker", "broker", 0, "ready", 9.0, "", "", {}, {}, {}, job="5")
+    seen = Snapshot("digits", "r", "running", "h:1", 60.0, (broker, producer, waits))
+    text = shown(picture(seen), 160)
+    assert text[0] == "digits running  1:00  broker ready job 5 h:1"
+    assert text[1].split() == ["producer-0", "running", "job", "6"]
+    assert text[-1].rstrip().endswith("queued (Priority)  7_0")
+
+
 def test_a_wide_terminal_has_it_all() -> None:
     last = shown(TrialTable([trial(7, node="n1", device="0")], NAMES), 200)[-1].split()
     assert last[0] == "7"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import threading
 import time
@@ -14,6 +15,7 @@ import pytest
 
 from deeptool.errors import WorkError
 from hpc.broker.discovery import Discovery
+from hpc.broker.embedded import EmbeddedBroker
 from hpc.campaign.definition import Broker
 from hpc.run.run_folder import RunFolder
 from hpc.run.state import RunState
@@ -97,6 +99,26 @@ def test_servers_that_slurm_ends_first_have_not_failed(
     seen = job.discovery.read()
     assert seen is not None
     assert seen.state == ("stopped" if signalled else "failed")
+
+
+def test_the_servers_logs_outlive_a_killed_job(
+    job: _BrokerJob, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("hpc.slurm.broker_job.address", lambda interface: "127.0.0.1")
+
+    class Killed(EmbeddedBroker):
+        def start(self, *_: object) -> None:
+            self.directory.joinpath("logs").mkdir(exist_ok=True)
+            (self.directory / "logs" / "kafka.log").write_text("the disk is full")
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("hpc.slurm.broker_job.EmbeddedBroker", Killed)
+    with pytest.raises(KeyboardInterrupt):
+        job._serve()
+    # As the epilogue of a node does.
+    shutil.rmtree(tmp_path / "scratch")
+    log = tmp_path / "logs" / "broker-servers" / "kafka.log"
+    assert log.read_text() == "the disk is full"
 
 
 def test_it_stops_when_nobody_works_with_it(job: _BrokerJob, tmp_path: Path) -> None:

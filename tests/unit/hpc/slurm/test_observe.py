@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from hpc.broker.discovery import Descriptor, Discovery
 from hpc.campaign.task import Role
 from hpc.processes.record import EarlierStart, JobRecord, write_job_record
 from hpc.run.run_folder import RunFolder
+from hpc.run.snapshot import take_snapshot
 from hpc.run.state import RunState, TaskState
 from hpc.slurm.observe import Jobs, observe
 from hpc.slurm.scheduler import Queued
@@ -68,6 +70,14 @@ def test_a_task_that_was_requeued(folder: Folder) -> None:
     folder.record("trial-0", runs=(EarlierStart(1.0, 2.0),))
     task = folder.seen("trial-0", Queued("2", "PENDING", "BeginTime"))
     assert (task.state, task.note) == ("waiting", "queued again (BeginTime)")
+
+
+def test_seconds_are_those_of_all_starts(folder: Folder) -> None:
+    runs = (EarlierStart(100.0, 130.0), EarlierStart(200.0, 205.0))
+    folder.record("trial-0", start=300.0, end=310.0, exit_code=0, runs=runs)
+    task = folder.seen("trial-0")
+    snapshot = take_snapshot(folder.run, replace(folder.state, tasks={"trial-0": task}))
+    assert snapshot.rows[0].seconds == 45.0
 
 
 def test_a_trial_is_complete_by_its_result(folder: Folder) -> None:

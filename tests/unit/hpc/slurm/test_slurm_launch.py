@@ -219,6 +219,15 @@ def test_what_slurm_refuses_leaves_nothing_in_the_queue(bench: Bench) -> None:
     assert bench.launch().exit_code == 0
 
 
+def test_options_of_the_environment_are_not_dropped_without_a_word(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SBATCH_PARTITION", "gpu")
+    bench.slurm.held = True
+    result = bench.launch("--detach")
+    assert "not used: SBATCH_PARTITION of your environment" in result.output
+
+
 def test_a_detached_launch_is_joined_and_ended(bench: Bench) -> None:
     bench.slurm.held = True
     result = bench.launch("--detach")
