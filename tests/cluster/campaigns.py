@@ -91,7 +91,7 @@ class Bench:
 
     def submitted(self) -> bool:
         """Whether all of the campaign's jobs are in the queue."""
-        return (self.run / "state.json").exists() and self.json("state.json")["submitted"]
+        return (self.run / "state.json").exists() and bool(self.json("state.json").get("submitted"))
 
     def wait(self, what: str, seen: Callable[[], bool], seconds: float = 200) -> None:
         deadline = time.monotonic() + seconds

@@ -33,17 +33,7 @@ def test_a_producer_that_is_cancelled_is_named(make: Make) -> None:
     bench = make(small("list = [{ learning_rate = 0.003 }]", "[slurm.producers]\ncpus = 8\n"))
     # The broker has two CPUs of a node of eight, and this has the other node: it cannot begin.
     filler = subprocess.run(
-        [
-            "sbatch",
-            "--parsable",
-            "--exclusive",
-            "-t",
-            "5",
-            "-o",
-            "/dev/null",
-            "--wrap",
-            "sleep 200",
-        ],
+        ["sbatch", "--parsable", "--exclusive", "-t", "5", "-o", "/dev/null", "--wrap=sleep 200"],
         check=True,
         capture_output=True,
         text=True,
