@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -11,6 +12,8 @@ from typing import Any
 
 import pytest
 from settings_files import write
+
+from deeptool.pipelines.split_probe import SECONDS_VARIABLE
 
 # hparam -> (above the pipeline, the term that it adds to each sample within it)
 WAYS = {
@@ -99,6 +102,8 @@ def planned(folder: Path, file: Path, varied: Iterable[str]) -> dict[str, Any]:
     done = subprocess.run(
         [deeptool, "plan", "-u", file, "--request", "ask", "--json"],
         cwd=folder,
+        # Of a machine with much else to do, too, all samples are read.
+        env={SECONDS_VARIABLE: "60", **os.environ},
         capture_output=True,
         text=True,
         timeout=300,
@@ -137,7 +142,7 @@ def test_padding_leaves_the_batch_size_free(
     tmp_path: Path, padding: str, after: str, free: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if "late" in after:
-        monkeypatch.setenv("DEEPTOOL_PROBE_SECONDS", "0.1")
+        monkeypatch.setenv(SECONDS_VARIABLE, "0.1")
         after += ".map(lambda x, y: (x, tf.ensure_shape(y, (None,))))"
     file = write(
         tmp_path,
