@@ -58,7 +58,7 @@ def near_name(name: str, known: Iterable[str]) -> str | None:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`near_name` for the end of a message; empty where no name is like it."""
     near = near_name(name, known)
-    return f" (did you mean {near}?)" if near is not None else ""
+    return f" (did you mean {near}?)" if near not in (None, name) else ""
 
 
 # A dataset may have thousands of components, and each has a name.

@@ -98,7 +98,7 @@ class TrialRun:
             first, _ = self._begins(None)
             self._data = from_pipeline(settings, first, self._request.source, self._say)
         facts = self._data.facts
-        places = facts["servers"] or [facts["sealed"]] if kafka else ()
+        places = facts.get("servers") or [facts.get("sealed", "")]
         self._display.say(
             f"reads {', '.join(facts['topics'])} from {', '.join(places)}"
             if kafka

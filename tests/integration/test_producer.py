@@ -465,7 +465,7 @@ def test_a_topic_with_a_lower_limit_takes_smaller_records(
         if topic.startswith(session_name) and "max.message.bytes" in config:
             raise UserError("POLICY_VIOLATION")
         site = {"max.message.bytes": "1000000"} if topic.startswith(session_name) else {}
-        create(connection, topic, partitions=partitions, config={**config, **site})
+        return create(connection, topic, partitions=partitions, config={**config, **site})
 
     monkeypatch.setattr(admin, "create_topic", refusing)
     rows = np.random.default_rng(1).random((40, 25_000))
