@@ -30,6 +30,19 @@ def empty_array(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     return found
 
 
+def writable(array: Array) -> Array:
+    """The array, or a copy of one that is read-only.
+
+    TensorFlow writes results over an array once nothing else of TensorFlow's refers to it; where it
+    lies in a file that is only read, that would end the process (SIGSEGV).
+    """
+    if array.flags.writeable:
+        return array
+    copy = empty_array(array.shape, array.dtype)
+    copy[...] = array
+    return copy
+
+
 def is_aligned(array: Array) -> bool:
     """Whether it is one piece of memory that begins where such arrays do."""
     address: int = array.__array_interface__["data"][0]

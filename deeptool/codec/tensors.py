@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from deeptool.codec.array_blocks import writable
 from deeptool.codec.spec import Spec
 from deeptool.codec.values import Array, Leaves, Ragged, Value
 from deeptool.errors import WorkError
@@ -66,13 +67,13 @@ def _to_tf(value: Value) -> Any:
 
     if isinstance(value, Ragged):
         return tf.RaggedTensor.from_nested_row_splits(
-            tf.convert_to_tensor(value.flat_values),
-            [tf.convert_to_tensor(splits) for splits in value.row_splits],
+            tf.convert_to_tensor(writable(value.flat_values)),
+            [tf.convert_to_tensor(writable(splits)) for splits in value.row_splits],
             validate=False,
         )
     if value.dtype == object:
         return tf.constant(value, tf.string)
-    return tf.convert_to_tensor(value)
+    return tf.convert_to_tensor(writable(value))
 
 
 def _with_axis(value: Value) -> Value:

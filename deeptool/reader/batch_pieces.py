@@ -1,6 +1,6 @@
 """Batches of a pass, several in one array: so what is paid for each array is paid for many batches.
 
-No TensorFlow.
+For TensorFlow, but without it: it may write to the arrays.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from contextlib import closing
 
 import numpy as np
 
-from deeptool.codec.array_blocks import LEAST_BYTES, empty_array, is_aligned
+from deeptool.codec.array_blocks import LEAST_BYTES, empty_array, is_aligned, writable
 from deeptool.codec.values import Array, Leaves, rows, slice_rows
 from deeptool.reader.read_request import Position
 from deeptool.rows.element_form import ElementForm
@@ -46,7 +46,8 @@ def pieces_of_passes(
     for k in itertools.islice(itertools.count(begin.epoch), repeat):
         with closing(pass_rows(plan, form, k, meter, skipped)) as chunks:
             if form.batch_size is None:
-                yield from chunks
+                for chunk in chunks:
+                    yield tuple(writable(np.asarray(value)) for value in chunk)
             else:
                 # What arrives slowly waits for no more than its batch.
                 batches = _batches_in(_PIECE_BYTES, plan, form) if plan.stored.complete else 1
@@ -97,6 +98,6 @@ def _concatenated(values: Sequence[Array]) -> Array:
     """Copied, unless it is one array that TensorFlow uses in place, or copies itself at no cost."""
     first = values[0]
     if len(values) == 1 and (first.nbytes < LEAST_BYTES or is_aligned(first)):
-        return first
+        return writable(first)
     shape = (sum(map(len, values)), *first.shape[1:])
     return np.concatenate(values, out=empty_array(shape, first.dtype))

@@ -1,6 +1,6 @@
 """Dense elements of a stored dataset as a ``tf.data.Dataset``, cut from pieces of several batches.
 
-TensorFlow uses pieces in place, and so the batches that it cuts from them: nothing is copied.
+TensorFlow uses pieces in place, and so the batches that it cuts from them.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from deeptool.catalog.catalog_log import CatalogLog
 from deeptool.catalog.fold import TopicState
 from deeptool.client import admin
 from deeptool.client.connection import Connection
+from deeptool.codec.array_blocks import writable
 from deeptool.codec.structure import Leaf
 from deeptool.codec.values import Array, Ragged, rows
 from deeptool.errors import UserError, WorkError
@@ -195,7 +196,7 @@ class TfioRows:
             with self.meter.working():
                 found = decoder.rows([Samples(key or None, value, 0, 0, _ALL)])
                 self.meter.count(samples=rows(found))
-                return [array for column in found for array in _arrays(column)]
+                return [writable(array) for column in found for array in _arrays(column)]
 
         kinds = [kind for leaf in leaves for kind in _kinds(leaf)]
         arrays = iter(tf.numpy_function(decoded, [value, key], kinds))
