@@ -174,6 +174,7 @@ def test_interrupted_while_training(bench: Bench) -> None:
     assert "broker" not in output.partition("\n{")[0]
 
 
+@pytest.mark.soak
 def test_killed_while_uploading(bench: Bench) -> None:
     (bench.hold / "upload").touch()
     first = bench.start("--grid", "learning_rate=0.05")

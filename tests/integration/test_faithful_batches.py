@@ -143,7 +143,7 @@ def rejected(file: Path, broker: str, **hparams: Any) -> UserError:
 # ---- of exactly one size ----
 
 
-@pytest.mark.parametrize("batch", [8, 16])
+@pytest.mark.parametrize("batch", [pytest.param(8, marks=pytest.mark.soak), 16])
 def test_a_model_of_a_fixed_batch_size_gets_batches_of_that_size(
     folder: Path, session_name: str, broker: str, batch: int
 ) -> None:
@@ -276,7 +276,7 @@ passes = []
 """
 
 
-@pytest.mark.parametrize("steps", [0, 7])
+@pytest.mark.parametrize("steps", [pytest.param(0, marks=pytest.mark.soak), 7])
 def test_a_trial_resumes_at_the_batch_where_it_ended(
     folder: Path,
     session_name: str,

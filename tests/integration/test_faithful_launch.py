@@ -181,6 +181,7 @@ def test_edits_on_an_existing_kafka(folder: Path, broker: str, session_name: str
     assert bench.states() == {**outdated, "trial-2": "complete"}
 
 
+@pytest.mark.soak
 def test_an_edited_module_on_a_broker_of_its_own(folder: Path, session_name: str) -> None:
     bench = Bench(folder, session_name, None)
     bench.launch("--grid", "batch=4")

@@ -56,6 +56,7 @@ def history(session: Path) -> list[dict[str, float]]:
         ]
 
 
+@pytest.mark.soak
 def test_a_trial_that_is_terminated_and_killed_ends_as_if_nothing_had_been(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,9 +96,17 @@ CUTS: list[tuple[dict[str, Any], list[tuple[int, int]]]] = [
     ({"online": "doubled"}, [(1, 5), (2, 1)]),
     ({"online": "doubled", **STEPS}, [(2, 4)]),
 ]
+# Between them, they have all kinds of hparams.
+USUAL = (2, 3, 7, 9)
 
 
-@pytest.mark.parametrize(("hparams", "cuts"), CUTS, ids=[str(n) for n in range(len(CUTS))])
+@pytest.mark.parametrize(
+    ("hparams", "cuts"),
+    [
+        pytest.param(*cut, id=str(n), marks=[] if n in USUAL else pytest.mark.soak)
+        for n, cut in enumerate(CUTS)
+    ],
+)
 def test_a_trial_stopped_inside_an_epoch_ends_as_if_nothing_had_been(
     settings: Path,
     broker: str,

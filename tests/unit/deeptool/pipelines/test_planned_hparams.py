@@ -133,7 +133,10 @@ def test_what_does_not_reach_them_is_free(key: str, answer: dict[str, Any]) -> N
         ("0", "", True),
         ("None", "", False),
         # The first sample comes long after the probe's time has passed.
-        ("None", ".map(lambda x, y: (x, tf.numpy_function(late, [y], tf.int64)))", False),
+        pytest.param(
+            *("None", ".map(lambda x, y: (x, tf.numpy_function(late, [y], tf.int64)))", False),
+            marks=pytest.mark.soak,
+        ),
         # What a batch makes of its samples is more than padding.
         ("0", ".map(lambda x, y: (x * tf.cast(tf.shape(x)[0], tf.int64), y))", False),
     ],

@@ -224,9 +224,17 @@ CUTS: list[tuple[tuple[int, ...], dict[str, Any], list[tuple[int, int]]]] = [
     ((17, 44), {**ALL, "averages": True}, [(0, 2), (1, 3), (3, 5)]),
     ((44,), {**ALL, "epochs": 12, "patience": 2, "learning_rate": 1.0}, [(1, 3), (2, 3)]),
 ]
+# Between them, they have all kinds of hparams and sizes.
+USUAL = (2, 3, 5, 7)
 
 
-@pytest.mark.parametrize(("sizes", "hparams", "cuts"), CUTS)
+@pytest.mark.parametrize(
+    ("sizes", "hparams", "cuts"),
+    [
+        pytest.param(*cut, marks=[] if n in USUAL else pytest.mark.soak)
+        for n, cut in enumerate(CUTS)
+    ],
+)
 def test_a_resumed_trial_is_the_undisturbed_one(
     stored: Stored,
     sizes: tuple[int, ...],

@@ -143,7 +143,7 @@ def test_the_same_seed_gives_the_same_trial() -> None:
 @pytest.mark.parametrize(
     "hparams",
     [
-        {"dropout": 0.3},
+        pytest.param({"dropout": 0.3}, marks=pytest.mark.soak),
         {"dropout": 0.3, "averages": True, "plateau": True},
         {"steps": 7, "val_steps": 3, "plateau": True},
         {"data": "uncounted", "averages": True},
@@ -270,7 +270,7 @@ train(sys.argv[1], hparams={{"epochs": 2}}, session_dir={session!r})
 """
 
 
-@pytest.mark.parametrize("session", ["given", None])
+@pytest.mark.parametrize("session", ["given", pytest.param(None, marks=pytest.mark.soak)])
 def test_a_trial_killed_before_it_began_is_run_again(tmp_path: Path, session: str | None) -> None:
     code = KILLED.format(name="begin", session=session)
     killed = subprocess.run([sys.executable, "-c", code, str(SETTINGS)], capture_output=True)
@@ -514,7 +514,9 @@ def test_xla_and_profiling(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    "policy", [pytest.param("mixed_bfloat16", marks=pytest.mark.soak), "mixed_float16"]
+)
 def test_mixed_precision(policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "policy", lambda *given: (policy, None))
     monkeypatch.setattr("deeptool.training.callbacks.WRITING", math.inf)
