@@ -13,6 +13,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD_SECONDS = 1500
+# A seventh of the time, for images a sixth larger.
+QUICKLY = {"APPTAINER_MKSQUASHFS_ARGS": "-Xcompression-level 1"}
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def build_image(name: str) -> str:
         pytest.fail("images are built as an ordinary user, and this is root", pytrace=False)
     result = subprocess.run(
         [sys.executable, "-m", "hpc.cli", "images", *build_arguments(name)],
-        env={**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin"},
+        env={**QUICKLY, **os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin"},
         stdout=subprocess.PIPE,
         text=True,
         timeout=BUILD_SECONDS,
