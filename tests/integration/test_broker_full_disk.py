@@ -116,7 +116,7 @@ def test_an_upload_of_unknown_size_ends_before_the_disk_is_full(disk: SmallDisk)
         assert sum(1 for _ in deeptool.open(broker.server, name).tf(batch_size=1)) == count
 
 
-@pytest.mark.parametrize("mode", ["zookeeper", "kraft"])
+@pytest.mark.parametrize("mode", ["zookeeper", pytest.param("kraft", marks=pytest.mark.soak)])
 def test_a_disk_that_another_program_fills(disk: SmallDisk, mode: str) -> None:
     broker = Broker(disk, mode)
     deeptool.upload(noise(60), broker.server, "kept")

@@ -242,7 +242,7 @@ def test_an_upload_that_fails_midway_ends_the_trial(settings: Path, broker: str)
     assert any("is still being uploaded" in note for note in resumed.notes)
 
 
-@pytest.mark.parametrize("steps", [0, 5])
+@pytest.mark.parametrize("steps", [pytest.param(0, marks=pytest.mark.soak), 5])
 def test_a_trial_goes_on_when_the_upload_is_complete_meanwhile(
     settings: Path, broker: str, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

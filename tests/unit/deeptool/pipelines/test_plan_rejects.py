@@ -95,12 +95,16 @@ def test_raw_data_that_is_gone_does_not_matter_to_what_is_stored(tmp_path: Path)
             MODEL,
             "mean_squared_error",
         ),
-        (
+        pytest.param(
             {"get_metrics": "def get_metrics(model, loss):\n    return ['mean_absolut_error']\n"},
             MODEL,
             "mean_absolute_error",
+            marks=pytest.mark.soak,
         ),
-        ({}, MODEL.replace("Dense(1)", "Dens(1)"), "has no attribute 'Dens'"),
+        pytest.param(
+            *({}, MODEL.replace("Dense(1)", "Dens(1)"), "has no attribute 'Dens'"),
+            marks=pytest.mark.soak,
+        ),
         ({}, MODEL.replace("Input((1,))", "Input((7,))"), "a dataset of (float32[?, 1]"),
         (
             {"get_input_pipeline": PIPELINE.replace("tf.zeros", "tf.zeroes")},

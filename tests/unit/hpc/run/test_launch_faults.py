@@ -266,6 +266,7 @@ def test_a_first_launch_killed_anywhere(make: Callable[[], Bench]) -> None:
         ]
 
 
+@pytest.mark.soak
 def test_a_search_that_grows_killed_anywhere(make: Callable[[], Bench]) -> None:
     grown = "trials.grid.lr=[3, 2, 1]"
     for bench in everywhere(make, lambda bench: bench.launch() and None, grown):
@@ -276,11 +277,13 @@ def test_a_search_that_grows_killed_anywhere(make: Callable[[], Bench]) -> None:
         ]
 
 
+@pytest.mark.soak
 def test_another_search_killed_anywhere(make: Callable[[], Bench]) -> None:
     for bench in everywhere(make, lambda bench: bench.launch() and None, "trials.grid.lr=[3]"):
         assert bench.rates() == {0: 1, 1: 2, 2: 3}
 
 
+@pytest.mark.soak
 def test_a_fresh_launch_killed_anywhere(make: Callable[[], Bench]) -> None:
     cleared = 0
     for bench in everywhere(
