@@ -128,32 +128,39 @@ def test_kept_data_and_brokers_that_follow_each_other(make: Make, tmp_path: Path
     assert again.rows()["trial-0"]["result"]["samples_read"] == 2 * SAMPLES
 
 
-# However fast the machine, a trial of 120 epochs takes longer than the broker's first job.
-PACED = """
+HELD = """
+    import pathlib
     import time
-    return [keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: time.sleep(1))]
+
+    def hold(epoch, logs):
+        while epoch == 2 and not pathlib.Path("{file}").exists():
+            time.sleep(0.2)
+
+    return [keras.callbacks.LambdaCallback(on_epoch_begin=hold)]
 """
 
 
 def test_a_broker_whose_walltime_ends_is_followed_by_another(make: Make, tmp_path: Path) -> None:
-    shutil.copytree(DIGITS.parent, tmp_path / "paced")
-    paced = tmp_path / "paced" / DIGITS.name
+    # However fast the machine, the trial is in its third epoch when the broker's first job ends.
+    shutil.copytree(DIGITS.parent, tmp_path / "held")
+    settings, go_on = tmp_path / "held" / DIGITS.name, tmp_path / "go on"
     text = DIGITS.read_text()
-    for old, new in (("\n    return []\n", PACED), ("patience = 4\n", "patience = 120\n")):
-        assert text.count(old) == 1
-        text = text.replace(old, new)
-    paced.write_text(text)
+    assert text.count("\n    return []\n") == 1
+    settings.write_text(text.replace("\n    return []\n", HELD.format(file=go_on)))
     broker = f'[broker]\nfolder = "{tmp_path}/data"\n[slurm.broker]\ntime = 3\n'
-    # From the broker, every epoch: a copy on the node would be read from long before.
+    # From the broker, every epoch: a copy on the node would be read from instead.
     trials = 'list = [{ learning_rate = 0.002 }]\ncache = "off"'
-    bench = make(small(trials, broker, epochs=120).replace(str(DIGITS), str(paced)))
-    done = bench.launch()
-    assert done.returncode == 0, done.stdout + bench.log()
-    # Warned 90 seconds before the end of its three minutes, in the middle of the trial.
-    assert bench.broker()["restarts"] >= 1
+    bench = make(small(trials, broker, epochs=6).replace(str(DIGITS), str(settings)))
+    launch = bench.start()
+    # It is warned 90 seconds before the end of its three minutes.
+    bench.wait("the broker is up again", lambda: bench.broker().get("restarts", 0) >= 1, 300)
+    assert bench.running("trial-0"), bench.log()
+    go_on.touch()
+    output, _ = launch.communicate(timeout=400)
+    assert launch.returncode == 0, output + bench.log()
     result = bench.rows()["trial-0"]["result"]
-    assert result["epochs_run"] == 120
-    assert result["samples_read"] >= 120 * SAMPLES
+    assert result["epochs_run"] == 6
+    assert result["samples_read"] >= 6 * SAMPLES
 
 
 def test_preempted_tasks_go_on(make: Make) -> None:
