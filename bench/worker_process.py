@@ -63,7 +63,9 @@ class WorkerProcess:
             stdin.flush()
         except OSError as error:
             raise WorkerFailed(f"the worker is gone: {self._last_lines()}") from error
-        if not select.select([stdout], [], [], timeout)[0]:
+        answered = select.poll()
+        answered.register(stdout, select.POLLIN)
+        if not answered.poll(1000 * timeout):
             self._process.kill()
             raise WorkerFailed(f"no answer in {timeout:.0f} s")
         line = stdout.readline()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 from deeptool.columns.growing_columns import Write
 from deeptool.orders.row_groups import Group
+from deeptool.rows.pass_copies import PassCopies
 from deeptool.rows.read_plan import ReadPlan
 from deeptool.rows.record_order import Samples
 from deeptool.rows.record_table import RecordTable
@@ -37,6 +38,10 @@ class CopyFill:
     k: int
     decoder: Decoder
     meter: ReadMeter
+
+    def __post_init__(self) -> None:
+        # A copy holds what fills it: if that held the plan's copies, none would ever be closed.
+        object.__setattr__(self, "plan", replace(self.plan, copies=PassCopies()))
 
     def __call__(self, write: Write, missing: Sequence[tuple[int, int]]) -> None:
         """Write all rows of these ranges.

@@ -177,6 +177,7 @@ def test_a_trial_begins_before_the_upload_ends(
     assert sorted(log.epochs[0]) == WHOLE
 
 
+@pytest.mark.timed
 def test_shards_that_are_uploaded_at_once_arrive_as_one(settings: Path, broker: str) -> None:
     shards = ("--num-procs", "2", "--auto-shard")
     with (

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import gc
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +104,25 @@ def test_all_rows_of_a_pass_are_shuffled_once_it_was_read(
         for index in range(3)
     ]
     assert sorted(number for part in parts for number in part) == list(range(ROWS))
+
+
+def test_a_dataset_that_nobody_reads_any_more_has_no_file_open(
+    store: MemoryStore, tmp_path: Path
+) -> None:
+    stored = store.upload("u", made(FIXED), spec=FIXED)
+
+    def read() -> None:
+        data = StoredDataset(store, stored)
+        assert numbers(data.numpy(shuffle=True, seed=1, cache=tmp_path))
+        assert data[[1]]
+
+    read()
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        read()
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_without_a_place_for_a_copy(
