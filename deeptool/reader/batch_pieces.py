@@ -47,7 +47,7 @@ def pieces_of_passes(
         with closing(pass_rows(plan, form, k, meter, skipped)) as chunks:
             if form.batch_size is None:
                 for chunk in chunks:
-                    yield tuple(writable(np.asarray(value)) for value in chunk)
+                    yield _joined([chunk])
             else:
                 # What arrives slowly waits for no more than its batch.
                 batches = _batches_in(_PIECE_BYTES, plan, form) if plan.stored.complete else 1

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from deeptool.codec import array_blocks
-from deeptool.codec.array_blocks import LEAST_BYTES, empty_array, is_aligned
+from deeptool.codec.array_blocks import LEAST_BYTES, empty_array, is_aligned, writable
 from deeptool.codec.values import Array
 
 FLOATS = np.dtype(np.float32)
@@ -80,3 +80,14 @@ def test_threads_never_have_the_same_memory() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_only_what_is_read_only_is_copied_to_be_written_to() -> None:
+    own = np.arange(12, dtype=np.float32)[:8]
+    assert writable(own) is own
+    held = own.view()
+    held.flags.writeable = False
+    copy = writable(held)
+    assert copy.flags.writeable
+    assert not np.shares_memory(copy, held)
+    np.testing.assert_array_equal(copy, held)

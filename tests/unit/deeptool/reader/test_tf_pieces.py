@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from memory_store import MemoryStore
 
-from deeptool.codec.array_blocks import writable
 from deeptool.codec.spec import Spec
 from deeptool.codec.structure import Leaf
 from deeptool.reader import StoredDataset
@@ -43,11 +42,6 @@ def test_batches_share_no_memory_with_the_local_copy(
     for element in read:
         for value, whole in zip(element, held, strict=True):
             assert not np.shares_memory(np.asarray(value), np.asarray(whole))
-
-
-def test_batches_of_a_shuffled_pass_are_not_copied_for_tensorflow() -> None:
-    taken = np.ones((ROWS, 4096), np.float32)[:BATCH]
-    assert writable(taken) is taken
 
 
 def test_what_is_computed_of_batches_changes_no_copy(data: StoredDataset, tmp_path: Path) -> None:
