@@ -106,10 +106,12 @@ class CatalogLog:
             self._created = True
         if self._reader is not None:
             return True
-        if not admin.partitions(self.connection, CATALOG_TOPIC):
-            return False
         # deeptool never deletes records of the catalog, but somebody else may.
-        self._next = admin.start_offsets(self.connection, CATALOG_TOPIC)[0]
+        known = (0,) if self._created else ()
+        starts = admin.start_offsets(self.connection, CATALOG_TOPIC, known)
+        if not starts:
+            return False
+        self._next = starts[0]
         self._reader = RecordReader(self.connection, CATALOG_TOPIC)
         return True
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from functools import lru_cache
 from types import MappingProxyType
@@ -46,6 +46,7 @@ TOPIC_CONFIG: Mapping[str, str] = MappingProxyType(
     {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 )
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 
@@ -143,8 +144,11 @@ def create_topic(
 def topic_config(connection: Connection, topic: str) -> dict[str, str]:
     """The settings of a topic, the broker's defaults included."""
     resource = ConfigResource(ResourceType.TOPIC, topic)
-    futures = _admin(connection).describe_configs([resource], request_timeout=REQUEST_SECONDS)
-    entries = _result(f"the settings of topic {topic} could not be read", futures[resource])
+    admin = _admin(connection)
+    entries = _of_leaders(
+        f"the settings of topic {topic} could not be read",
+        lambda: admin.describe_configs([resource], request_timeout=REQUEST_SECONDS),
+    )[resource]
     return {name: entry.value for name, entry in entries.items() if entry.value is not None}
 
 
@@ -161,14 +165,23 @@ def alter_topic_config(connection: Connection, topic: str, config: Mapping[str, 
     _result(f"the settings of topic {topic} could not be changed", futures[resource])
 
 
-def end_offsets(connection: Connection, topic: str) -> dict[int, int]:
-    """Per partition, the offset that the next record will get."""
-    return _offsets(connection, topic, OffsetSpec.latest())
+def end_offsets(connection: Connection, topic: str, known: Collection[int] = ()) -> dict[int, int]:
+    """Per partition, the offset that the next record will get.
+
+    Parameters
+    ----------
+    known : collection of int
+        The topic's partitions, of which a broker that has just joined may not know yet. Without
+        them, those that the broker which is asked knows: none where there is no such topic.
+    """
+    return _offsets(connection, topic, OffsetSpec.latest(), known)
 
 
-def start_offsets(connection: Connection, topic: str) -> dict[int, int]:
-    """Per partition, the first offset that has not been deleted."""
-    return _offsets(connection, topic, OffsetSpec.earliest())
+def start_offsets(
+    connection: Connection, topic: str, known: Collection[int] = ()
+) -> dict[int, int]:
+    """Per partition, the first offset that has not been deleted; `known` as in `end_offsets`."""
+    return _offsets(connection, topic, OffsetSpec.earliest(), known)
 
 
 def delete_records(connection: Connection, topic: str, before: Mapping[int, int]) -> None:
@@ -206,10 +219,8 @@ def _result(what: str, future: Future[T]) -> T:
         raise explain(what, error) from error
 
 
-def _of_leaders(
-    what: str, ask: Callable[[], dict[TopicPartition, Future[T]]]
-) -> dict[TopicPartition, T]:
-    """What the leaders of all partitions answer, asked again while one does not lead yet."""
+def _of_leaders(what: str, ask: Callable[[], dict[K, Future[T]]]) -> dict[K, T]:
+    """What brokers answer, asked again while one does not lead, or know, a partition yet."""
     retrying = _retrying(retry_if_exception(lambda error: code_of(error) in LEADS_SOON))
     try:
         return retrying(lambda: {asked: future.result() for asked, future in ask().items()})
@@ -300,8 +311,11 @@ def _check_config(connection: Connection, topic: str, wanted: Mapping[str, str])
         )
 
 
-def _offsets(connection: Connection, topic: str, which: OffsetSpec) -> dict[int, int]:
-    asked = {TopicPartition(topic, n): which for n in partitions(connection, topic)}
+def _offsets(
+    connection: Connection, topic: str, which: OffsetSpec, known: Collection[int]
+) -> dict[int, int]:
+    numbers = known or partitions(connection, topic)
+    asked = {TopicPartition(topic, number): which for number in numbers}
     if not asked:
         return {}
     admin = _admin(connection)

@@ -24,12 +24,15 @@ NO_BROKER_LEFT = KafkaError._ALL_BROKERS_DOWN
 UNREACHABLE = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE})
 
 # A broker leads the partitions of a new topic, or of one that moved, a moment later than its own
-# metadata say so.
+# metadata say so; and one that has just joined knows of them later than the others.
 LEADS_SOON = frozenset(
     {
         KafkaError.NOT_LEADER_FOR_PARTITION,
         KafkaError.LEADER_NOT_AVAILABLE,
         KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.OFFSET_NOT_AVAILABLE,
     }
 )
 

@@ -82,7 +82,8 @@ def unseal(
             valid=f"at least {wanted}",
             next_step="give another --name",
         )
-    begun = claim(log, _begun(log, upload.begun, topic, name, replace_stored), on_wait=on_wait)
+    start = admin.end_offsets(log.connection, topic, partitions)
+    begun = claim(log, _begun(upload.begun, topic, name, start, replace_stored), on_wait=on_wait)
     sender = Sender(
         log.connection,
         topic,
@@ -97,14 +98,16 @@ def unseal(
     return completed
 
 
-def _begun(log: CatalogLog, sealed: Begun, topic: str, name: str, replace_stored: bool) -> Begun:
+def _begun(
+    sealed: Begun, topic: str, name: str, start: dict[int, int], replace_stored: bool
+) -> Begun:
     return replace(
         sealed,
         topic=topic,
         upload=uuid.uuid4().hex,
         owner=upload_owner(),
         session=name,
-        start=admin.end_offsets(log.connection, topic),
+        start=start,
         time=time.time(),
         takes_over=None,
         replace=replace_stored,

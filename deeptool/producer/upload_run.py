@@ -58,7 +58,15 @@ def run_upload(
             log.connection, topic, request.partitions
         )
         begun = claim(
-            log, _begun(log, request, samples, batch_size, tuning), on_wait=tuning.on_wait
+            log,
+            _begun(
+                request,
+                samples,
+                batch_size,
+                tuning,
+                start=admin.end_offsets(log.connection, topic, partitions),
+            ),
+            on_wait=tuning.on_wait,
         )
         sender = Sender(
             log.connection,
@@ -101,11 +109,11 @@ def _spent() -> tuple[float, float]:
 
 
 def _begun(
-    log: CatalogLog,
     request: UploadRequest,
     samples: PipelineSamples,
     batch_size: int,
     tuning: UploadTuning,
+    start: dict[int, int],
 ) -> Begun:
     """How the upload asks for its topic."""
     provenance = request.provenance
@@ -125,7 +133,7 @@ def _begun(
         settings_sha256=provenance.settings_sha256,
         raw_data=provenance.raw_data,
         heartbeat_seconds=tuning.heartbeat_seconds,
-        start=admin.end_offsets(log.connection, request.target_topic),
+        start=start,
         time=time.time(),
         replace=request.replace,
         limit=request.limit,

@@ -19,6 +19,7 @@ from hpc.slurm import scheduler
 SECONDS = 600
 SAMPLES = 1797
 DIGITS = ROOT / "examples/digits/mysettings_digits.py"
+PACED = ROOT / "tests/cluster/paced_settings.py"
 SITE = """
 backend = "slurm"
 [broker]
@@ -150,15 +151,27 @@ class Bench:
 Make = Callable[..., Bench]
 
 
-def small(trials: str, more: str = "", epochs: int = 3) -> str:
-    """One upload, and trials on it, without images."""
+def small(trials: str, more: str = "", **hparams: object) -> str:
+    """One upload of the paced digits, and trials on it, without images."""
+    values = ", ".join(f"{name} = {json.dumps(value)}" for name, value in hparams.items())
     return f"""
 name = "small"
-settings = "{DIGITS}"
-hparams = {{ image_size = 16, nbEpoch = {epochs} }}
+settings = "{PACED}"
+hparams = {{ {values} }}
 [images]
 use = false
 [trials]
 {trials}
 {more}
 """
+
+
+def wait_for_words(process: subprocess.Popen[str], words: str) -> str:
+    """Read what a launch prints up to a line with these words; returns it."""
+    assert process.stdout is not None
+    seen = ""
+    for line in process.stdout:
+        seen += line
+        if words in line:
+            return seen
+    raise AssertionError(f"it ended without {words!r}:\n{seen}")

@@ -9,15 +9,15 @@ import time
 from pathlib import Path
 
 import pytest
-from campaigns import DIGITS, SAMPLES, Bench, Make
+from campaigns import PACED, SAMPLES, Bench, Make
 
 from deeptool.errors import WorkError
 from hpc.slurm import scheduler
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.soak, pytest.mark.timeout(900)]
 
 # How often a job is taken away.
-TAKEN = [3, pytest.param(25, marks=[pytest.mark.soak, pytest.mark.timeout(7200)])]
+TAKEN = [3, pytest.param(25, marks=pytest.mark.timeout(7200))]
 EPOCHS = 30
 
 
@@ -53,8 +53,8 @@ def test_a_campaign_gets_to_its_end(make: Make, tmp_path: Path, times: int) -> N
     bench = make(
         f"""
 name = "moments"
-settings = "{DIGITS}"
-hparams = {{ nbEpoch = {epochs} }}
+settings = "{PACED}"
+hparams = {{ nbEpoch = {epochs}, epoch_seconds = 1 }}
 [broker]
 folder = "{tmp_path}/data"
 [images]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from campaigns import Make, small
+from campaigns import Make, small, wait_for_words
 
 from hpc.slurm import scheduler
 
@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 def test_a_last_job_that_is_cancelled_keeps_nobody_waiting(make: Make) -> None:
     gpus = '[slurm.train]\ngpus = "lab:1"\n'
-    bench = make(small("list = [{ learning_rate = 0.003 }]", gpus, epochs=1))
+    bench = make(small("list = [{ learning_rate = 0.003 }]", gpus, nbEpoch=1))
     launch = bench.start()
     bench.wait("all is submitted", lambda: bench.submitted(), 100)
     (finish,) = bench.json("state.json")["jobs"]["finish"]
@@ -40,14 +40,13 @@ def test_a_producer_that_is_cancelled_is_named(make: Make) -> None:
     ).stdout.strip()
     try:
         launch = bench.start()
-        bench.wait("all is submitted", bench.submitted, 100)
-        bench.wait("it waits", lambda: "Resources" in bench.rows()["producer-0"]["note"], 60)
+        wait_for_words(launch, "producer-0 waiting: queued (Resources)")
+        assert "Resources" in bench.rows()["producer-0"]["note"]
         scheduler.cancel([bench.job("producer-0")])
         output, _ = launch.communicate(timeout=150)
     finally:
         scheduler.cancel([filler])
     assert launch.returncode == 1, output
-    assert "producer-0 waiting: queued (Resources)" in output
     assert "1 of 1 producers cancelled" in output, output
     assert "seen: producer-0 (Slurm: cancelled" in output
     states = {row["state"] for row in bench.rows().values() if row["role"] != "broker"}

@@ -22,15 +22,16 @@ pytestmark = [pytest.mark.two_users, pytest.mark.timeout(600)]
 
 # Both on one node.
 BROKER = '[slurm.broker]\nextra = { nodelist = "n1" }\n'
-# So slow to learn that it does not stop early: the neighbour looks around meanwhile.
-TRIALS = "list = [{ learning_rate = 0.00005 }]"
+TRIALS = "list = [{ learning_rate = 0.005 }]"
 
 
 class Account(Bench):
     """One user's campaign, in a folder of theirs."""
 
     def __init__(self, user: str, folder: Path) -> None:
-        super().__init__(folder, small(TRIALS, BROKER, epochs=150))
+        # Its trial goes on when the neighbour has looked around.
+        self.go_on = folder / "go on"
+        super().__init__(folder, small(TRIALS, BROKER, nbEpoch=4, go_on=str(self.go_on)))
         self.user = user
         home = pwd.getpwnam(user).pw_dir
         self.env |= {"HOME": home, "USER": user, "LOGNAME": user}
@@ -101,6 +102,8 @@ def test_neither_sees_the_others_data(accounts: list[Account]) -> None:
         assert down.returncode == 2
         assert "this campaign is another user's" in down.stdout
 
+    for account in accounts:
+        account.go_on.touch()
     for account, launch in zip(accounts, launches, strict=True):
         output, _ = launch.communicate(timeout=300)
         assert launch.returncode == 0, output + account.log()

@@ -164,9 +164,7 @@ def test_interrupted_while_training(bench: Bench) -> None:
     assert bench.processes() == []
 
     # A third one finds all of it done.
-    begun = time.monotonic()
     output = bench.finish(bench.start("--json"))
-    assert time.monotonic() - begun < 30
     values = json.loads(output[output.index("\n{") :])
     rows = [row for row in values["rows"] if row["role"] == "trial"]
     assert [row["state"] for row in rows] == ["complete", "complete"]

@@ -16,7 +16,7 @@ import settings_files
 
 from deeptool.files import read_json
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(900)]
 
 COMMAND = Path(sys.executable).parent / "deeptool-hpc"
 SECONDS = 240

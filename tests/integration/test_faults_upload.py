@@ -341,7 +341,9 @@ def test_a_producer_that_is_killed_and_run_again(
     assert any(start > 0 for start in starts.values())
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "signum", [pytest.param(signal.SIGINT, marks=pytest.mark.soak), signal.SIGTERM]
+)
 def test_a_signal_leaves_a_failed_entry(
     started: Callable[[float], subprocess.Popen[str]],
     broker: str,

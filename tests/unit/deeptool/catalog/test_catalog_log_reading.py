@@ -63,8 +63,7 @@ class ScriptedReader:
 def reader(monkeypatch: pytest.MonkeyPatch) -> ScriptedReader:
     scripted = ScriptedReader(dict(enumerate(LOG)), len(LOG))
     monkeypatch.setattr(catalog_log, "RecordReader", lambda connection, topic: scripted)
-    monkeypatch.setattr(catalog_log.admin, "partitions", lambda connection, topic: (0,))
-    monkeypatch.setattr(catalog_log.admin, "start_offsets", lambda connection, topic: {0: 0})
+    monkeypatch.setattr(catalog_log.admin, "start_offsets", lambda connection, topic, known: {0: 0})
     monkeypatch.setattr(catalog_log, "_PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(catalog_log, "_SHORT_SECONDS", 0.0)
     monkeypatch.setattr(catalog_log.admin, "is_gone", lambda connection, topic: scripted.gone)

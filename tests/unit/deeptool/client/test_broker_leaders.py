@@ -56,6 +56,20 @@ def test_one_that_does_not_lead_yet_is_asked_again(monkeypatch: pytest.MonkeyPat
     assert client.asked == 3
 
 
+@pytest.mark.parametrize("code", [3, KafkaError.UNKNOWN_LEADER_EPOCH])
+def test_one_that_has_just_joined_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    client = Admin(failed(code), 7)
+    monkeypatch.setattr(admin, "_admin", lambda connection: client)
+    # It knows no partition of the topic that another broker has made.
+    monkeypatch.setattr(admin, "partitions", lambda connection, topic: ())
+    server = Connection(("127.0.0.1:1",))
+    assert admin.end_offsets(server, "digits.0.train") == {}
+    assert admin.end_offsets(server, "digits.0.train", (0, 1)) == {0: 7, 1: 7}
+    assert client.asked == 2
+
+
 def test_another_failure_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     client = Admin(failed(KafkaError._TRANSPORT), 7)
     with pytest.raises(WorkError, match="the offsets of topic") as told:

@@ -131,7 +131,7 @@ def test_what_does_not_reach_them_is_free(key: str, answer: dict[str, Any]) -> N
     ("padding", "after", "free"),
     [
         ("0", "", True),
-        ("None", "", False),
+        pytest.param("None", "", False, marks=pytest.mark.soak),
         # The first sample comes long after the probe's time has passed.
         pytest.param(
             *("None", ".map(lambda x, y: (x, tf.numpy_function(late, [y], tf.int64)))", False),
