@@ -112,8 +112,9 @@ test-timed: setup
 test-cluster: setup ## Run the tests that need Slurm and Apptainer, as an ordinary user
 	@$(VENV)/bin/python -m pytest -m "cluster and not soak" tests/cluster $(ARGS)
 
-# What calls TensorFlow most; copies, orders and rows are NumPy's, and the same on any.
-TFIO_TESTS := $(addprefix tests/unit/deeptool/,codec producer training pipelines/test_can_fork.py pipelines/test_pipeline_costs.py) \
+# What calls TensorFlow and Keras most; copies, orders and rows are NumPy's, and the same on any.
+TFIO_TESTS := $(addprefix tests/unit/deeptool/,codec producer pipelines/test_can_fork.py pipelines/test_pipeline_costs.py) \
+	$(addprefix tests/unit/deeptool/training/,test_keras_refusals.py test_saved_model.py test_training.py test_training_parts.py) \
 	$(addprefix tests/unit/deeptool/reader/,test_tfio_rows.py test_tf_pieces.py test_numpy_batches.py test_stored_batches.py) tests/integration/test_tfio.py
 test-tfio: setup-tfio ## Run the tests of the tensorflow-io reader, and of what calls TensorFlow most, on TensorFlow 2.16
 	@$(VENV_TFIO)/bin/python -m pytest $(UNTIMED) $(TFIO_TESTS) $(ARGS)

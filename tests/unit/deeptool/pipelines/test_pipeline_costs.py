@@ -92,6 +92,7 @@ def test_how_many_samples_there_are_may_be_unknown(tmp_path: Path) -> None:
     assert found["splits"]["train"]["samples"] is None
 
 
+@needs_model
 def test_a_pipeline_that_fails_in_the_other_process_is_an_error(tmp_path: Path) -> None:
     file = settings(
         tmp_path, "tf.data.Dataset.range(9).map(lambda x: tf.debugging.assert_less(x, 0))"
