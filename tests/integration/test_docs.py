@@ -66,15 +66,15 @@ def test_the_readme_shows_the_flow_and_the_report() -> None:
 
 def test_python_that_a_page_shows_is_of_an_example_that_is_run() -> None:
     # tests/integration/test_torch.py runs the second one.
-    files = ("plain_keras.py", "plain_torch.py", "cross_validation.py", "sealed_files.py")
-    names = [f"examples/{file}" for file in files]
+    files = ("plain_keras", "plain_torch", "cross_validation", "sealed_files", "optuna_search")
+    names = [f"examples/{file}.py" for file in files]
     examples = [(ROOT / name).read_text().splitlines() for name in names]
     for page in PAGES:
         for block in re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL):
             assert any(set(block.splitlines()) <= set(example) for example in examples), block
     run = [command for page in PAGES for command in commands(page)]
     assert all(any(name in command for command in run) for name in names)
-    here = [command for command in run if names[0] in command or names[2] in command]
+    here = [command for command in run if any(names[n] in command for n in (0, 2, 4))]
     assert not any(elsewhere(command) for command in here)
 
 
