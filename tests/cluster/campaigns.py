@@ -110,8 +110,9 @@ class Bench:
         return "start" in record and "end" not in record and not record.get("waiting")
 
     def epochs(self, index: int) -> int:
-        path = self.run / "trials" / str(index) / "progress.json"
-        return int(json.loads(path.read_text()).get("epoch", 0)) if path.exists() else 0
+        """How many epochs of a trial have ended."""
+        path = self.run / "trials" / str(index) / "history.csv"
+        return path.read_text().count("\n") - 1 if path.exists() else 0
 
     def broker(self, node: int = 0) -> dict[str, Any]:
         path = self.run / "services" / f"broker-{node}.json"
