@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -101,8 +102,21 @@ class Bench:
             time.sleep(0.3)
 
     def log(self) -> str:
-        """What the jobs said, for a test that fails."""
-        texts = [f"== {log.name}\n{log.read_text()[-1500:]}" for log in self.run.glob("logs/*.log")]
+        """What the queue, the nodes and the jobs say, for a test that fails."""
+        asked = (
+            ["squeue", "-o", "%i %j %T %M %R"],
+            ["sinfo", "-N", "-p", "main", "-o", "%N %t %E"],
+        )
+        texts = [subprocess.run(argv, capture_output=True, text=True).stdout for argv in asked]
+        for process in self.watching:
+            if process.stdout is not None and not process.stdout.closed:
+                os.set_blocking(process.stdout.fileno(), False)
+                texts.append(f"== launch (exit code {process.poll()})")
+                with contextlib.suppress(BlockingIOError):
+                    texts.append(os.read(process.stdout.fileno(), 4000).decode())
+        texts += [
+            f"== {log.name}\n{log.read_text()[-1500:]}" for log in self.run.glob("logs/*.log")
+        ]
         return "\n".join(texts)
 
     def running(self, task: str) -> bool:
@@ -132,6 +146,18 @@ class Bench:
         if (self.run / "state.json").exists() and self.live():
             scheduler.cancel(self.live())
             self.wait("its jobs end", lambda: not self.live())
+
+    def workers(self, job: str) -> list[int]:
+        """The ids of a job's processes that run a task."""
+        found, of_job = [], f"SLURM_JOB_ID={job}\0".encode()
+        for path in Path("/proc").glob("[0-9]*"):
+            try:
+                runs_task = b"submitit.core._submit" in (path / "cmdline").read_bytes()
+                if runs_task and of_job in (path / "environ").read_bytes():
+                    found.append(int(path.name))
+            except OSError:
+                continue
+        return found
 
     def own_processes(self) -> list[str]:
         """Command lines of this user's processes that belong to the run folder or to brokers."""

@@ -153,6 +153,8 @@ start() {
   alive "$lab/run/slurmctld.pid" || /usr/sbin/slurmctld
   for node in n1 n2; do alive "$lab/run/slurmd-$node.pid" || /usr/sbin/slurmd -N $node; done
   for _ in $(seq 80); do
+    # A node that Slurm drained, over a process that it could not end, is used again.
+    for node in $(sinfo -h -N -p main -t drain -o %N 2>/dev/null); do scontrol update nodename="$node" state=resume; done
     [ "$(sinfo -h -N -p main -o '%t' 2>/dev/null | grep -cE '^(idle|mix|alloc)$')" = 2 ] && break
     sleep .25
   done
