@@ -148,11 +148,12 @@ class Bench:
             self.wait("its jobs end", lambda: not self.live())
 
     def workers(self, job: str) -> list[int]:
-        """The ids of a job's processes that run a task."""
+        """The ids of a job's processes that run a task, without the srun that started them."""
         found, of_job = [], f"SLURM_JOB_ID={job}\0".encode()
         for path in Path("/proc").glob("[0-9]*"):
             try:
-                runs_task = b"submitit.core._submit" in (path / "cmdline").read_bytes()
+                program, *arguments = (path / "cmdline").read_bytes().split(b"\0")
+                runs_task = b"submitit.core._submit" in arguments and b"srun" not in program
                 if runs_task and of_job in (path / "environ").read_bytes():
                     found.append(int(path.name))
             except OSError:
